@@ -1,0 +1,170 @@
+//! Names: parsed once, then trusted.
+//!
+//! Each type here can only be made by parsing, so code that holds one never asks again whether it is well-formed. All of them
+//! travel as plain strings. Errors say which rule was broken, in words for the person who typed the name.
+
+mod digest;
+mod image;
+mod instance;
+mod labels;
+mod selector;
+#[cfg(test)]
+mod tests;
+
+pub use digest::Digest;
+pub use image::{ImageReference, PinnedImage};
+pub use instance::{ContainerId, InstanceId};
+pub use labels::{Labels, check_label_key, check_label_value};
+pub use selector::HostSelector;
+
+use std::fmt;
+
+/// Longest workload name, in bytes: one DNS label (RFC 1123), because instances will be reachable by it.
+pub const WORKLOAD_NAME_MAX_BYTES: usize = 63;
+/// Longest host name, in bytes (RFC 1123 section 2.1).
+pub const HOST_NAME_MAX_BYTES: usize = 253;
+
+/// Why a text is not the name that it should be. Displays as `KIND "TEXT" PROBLEM`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} {text:?} {problem}")]
+pub struct NameError {
+    /// What the text was meant to be, for example "host name".
+    pub kind: &'static str,
+    /// The text as it was given, cut to a printable length.
+    pub text: String,
+    /// The broken rule.
+    pub problem: String,
+}
+
+impl NameError {
+    /// Most characters of a bad text that an error repeats: enough to recognise it, too few to flood a log.
+    const SHOWN_MAX_CHARS: usize = 120;
+
+    pub(crate) fn new(kind: &'static str, text: &str, problem: impl Into<String>) -> Self {
+        let text = text.chars().take(Self::SHOWN_MAX_CHARS).collect();
+        Self { kind, text, problem: problem.into() }
+    }
+}
+
+/// Gives a string newtype its conversions; the type itself provides `fn check(&str) -> Result<(), NameError>`.
+macro_rules! string_newtype {
+    ($name:ident) => {
+        impl std::str::FromStr for $name {
+            type Err = $crate::names::NameError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::check(text)?;
+                Ok(Self(text.to_owned()))
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = $crate::names::NameError;
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                Self::check(&text)?;
+                Ok(Self(text))
+            }
+        }
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0
+            }
+        }
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+pub(crate) use string_newtype;
+
+/// The name of a workload: the stem of its document's file. One DNS label: `a-z`, `0-9` and inner `-`, at most 63 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct WorkloadName(String);
+string_newtype!(WorkloadName);
+
+impl WorkloadName {
+    fn check(text: &str) -> Result<(), NameError> {
+        let fail = |problem: &str| Err(NameError::new("workload name", text, problem));
+        if text.is_empty() {
+            return fail("is empty");
+        }
+        if text.len() > WORKLOAD_NAME_MAX_BYTES {
+            return fail("is longer than 63 characters");
+        }
+        check_dns_label(text).or_else(|problem| fail(&problem))
+    }
+}
+
+/// The name of a host: DNS labels joined by dots, lower case, at most 253 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostName(String);
+string_newtype!(HostName);
+
+impl HostName {
+    fn check(text: &str) -> Result<(), NameError> {
+        let fail = |problem: &str| Err(NameError::new("host name", text, problem));
+        if text.is_empty() {
+            return fail("is empty");
+        }
+        if text.len() > HOST_NAME_MAX_BYTES {
+            return fail("is longer than 253 characters");
+        }
+        for label in text.split('.') {
+            if label.is_empty() {
+                return fail("has an empty part between dots");
+            }
+            if label.len() > 63 {
+                return fail("has a part longer than 63 characters");
+            }
+            check_dns_label(label).or_else(|problem| fail(&problem))?;
+        }
+        Ok(())
+    }
+}
+
+/// One label of a host name (RFC 1123), lower case only: two spellings of one host would be two hosts.
+fn check_dns_label(label: &str) -> Result<(), String> {
+    if let Some(bad) = label.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-')) {
+        let cure = if bad.is_ascii_uppercase() { "; write it in lower case" } else { "; use a-z, 0-9 and '-'" };
+        return Err(format!("contains {bad:?}{cure}"));
+    }
+    if label.starts_with('-') || label.ends_with('-') {
+        return Err("starts or ends with '-'".to_owned());
+    }
+    Ok(())
+}
+
+/// The number of a workload's document. Grows by one with every accepted change; never reused, not even after a deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The number of a host state. Grows with every change of what that host should run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Generation(pub u64);
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
