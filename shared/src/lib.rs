@@ -7,8 +7,8 @@
 //! this can be tested and simulated without a machine. The crate's own `clippy.toml` keeps it that way.
 #![warn(missing_docs)]
 
-// pub mod decide;
-// pub mod document;
+pub mod decide;
+pub mod document;
 pub mod names;
 pub mod quantity;
-// pub mod wire;
+pub mod wire;

@@ -1,0 +1,17 @@
+//! The bodies that travel between coordinator, agents and coordctl, version 1.
+//!
+//! Tolerant between machines: readers skip fields they do not know, so that the two ends may be of different ages; a field is
+//! only ever added. What people write (documents) is strict instead, and travels here as text.
+
+mod api;
+mod report;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use api::*;
+pub use report::{Exit, FullReport, HostFacts, InstanceReport, InstanceState, REPORT_MAX_BYTES, Report, ReportAnswer};
+pub use state::{DesiredInstance, HOST_STATE_MAX_BYTES, HostState, LogsRequest, Session, StateError};
+
+/// The version of every body here. A reader refuses a higher one with a request to upgrade.
+pub const WIRE_VERSION: u32 = 1;

@@ -1,0 +1,174 @@
+//! The report: what an agent says of its host. JSON; whole after a change, otherwise a heartbeat without `full`.
+
+use crate::decide::reason::Reason;
+use crate::names::{ContainerId, Generation, HostName, InstanceId, Labels, Revision};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Largest report that a coordinator reads, in bytes.
+pub const REPORT_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// What an agent says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`super::WIRE_VERSION`] of the writer.
+    pub version: u32,
+    /// Who says it.
+    pub host: HostName,
+    /// The agent's own version, for people.
+    pub agent_version: String,
+    /// Counts this agent process's reports, from 1; an older one that arrives late is dropped.
+    pub sequence: u64,
+    /// Names this agent process, so that `sequence` may start again.
+    pub agent_run: String,
+    /// The newest host state that the agent accepted and wrote to its ledger; absent before the first.
+    #[serde(default)]
+    pub generation: Option<Generation>,
+    /// Everything else. Absent in a heartbeat: unchanged since the last full report.
+    #[serde(default)]
+    pub full: Option<FullReport>,
+}
+
+/// The whole of a host, as its agent sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FullReport {
+    /// From `agent.toml`.
+    #[serde(default)]
+    pub labels: Labels,
+    /// The machine.
+    pub facts: HostFacts,
+    /// Every instance that is desired here or still has a container.
+    #[serde(default)]
+    pub instances: Vec<InstanceReport>,
+}
+
+/// Facts of the machine.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostFacts {
+    /// For example `Debian GNU/Linux 12 (bookworm)`.
+    pub os: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// As Rust names it: `x86_64`, `aarch64`.
+    pub architecture: String,
+    /// Logical CPUs.
+    pub cpus: u32,
+    /// Memory, in bytes.
+    pub memory_total_bytes: u64,
+    /// Memory that is in use and cannot be had at once, in bytes.
+    pub memory_used_bytes: u64,
+    /// The file system of the state directory, in bytes.
+    pub disk_total_bytes: u64,
+    /// What is free there, in bytes.
+    pub disk_free_bytes: u64,
+    /// Load average over one minute.
+    pub load_one: f64,
+    /// When the machine booted.
+    pub booted_at: Option<Timestamp>,
+}
+
+/// One instance, as its agent sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceReport {
+    /// Which one.
+    pub instance: InstanceId,
+    /// What it does.
+    pub state: InstanceState,
+    /// The revision that runs, or ran last; absent if none ever did.
+    #[serde(default)]
+    pub revision: Option<Revision>,
+    /// Whether it does its work: running (and, once it has a health check, healthy).
+    pub ready: bool,
+    /// When it came into this state.
+    pub since: Timestamp,
+    /// How often it was started again after it ended by itself, in this revision.
+    #[serde(default)]
+    pub restarts: u32,
+    /// How it ended last.
+    #[serde(default)]
+    pub last_exit: Option<Exit>,
+    /// Its container, while there is one.
+    #[serde(default)]
+    pub container: Option<ContainerId>,
+    /// Its first process, while it runs.
+    #[serde(default)]
+    pub pid: Option<u32>,
+    /// Why it is not as desired; absent where it is.
+    #[serde(default)]
+    pub reason: Option<Reason>,
+}
+
+/// What an instance does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InstanceState {
+    /// No container yet.
+    Pending,
+    /// A container is being made.
+    Starting,
+    /// Its first process runs.
+    Running,
+    /// It was asked to end.
+    Stopping,
+    /// It ended by itself and is not (yet) started again.
+    Exited,
+    /// A state of a newer agent.
+    #[serde(other)]
+    Unknown,
+}
+
+impl std::fmt::Display for InstanceState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Pending => "pending",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Exited => "exited",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// How a container ended. All absent: it ended while nobody watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// The exit code, if it ended by exiting.
+    #[serde(default)]
+    pub code: Option<i32>,
+    /// The signal's number, if one ended it.
+    #[serde(default)]
+    pub signal: Option<i32>,
+    /// Whether the kernel killed it for want of memory.
+    #[serde(default)]
+    pub oom_killed: bool,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Exit {
+    /// Whether it ended as a job that did its work.
+    pub fn is_success(&self) -> bool {
+        self.code == Some(0)
+    }
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.oom_killed, self.code, self.signal) {
+            (true, _, _) => f.write_str("killed: out of memory"),
+            (false, Some(code), _) => write!(f, "exit code {code}"),
+            (false, None, Some(signal)) => write!(f, "killed by {}", crate::quantity::Signal(signal)),
+            (false, None, None) => f.write_str("ended, exit code unknown"),
+        }
+    }
+}
+
+/// The coordinator's answer to a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReportAnswer {
+    /// The coordinator does not hold this host's last full report (it restarted, or one was lost): send one.
+    #[serde(default)]
+    pub send_full: bool,
+}

@@ -1,0 +1,107 @@
+//! The host state: what one host should run, compiled for it by the coordinator. TOML, so that `curl` shows it readably.
+
+use crate::names::{Digest, Generation, HostName, InstanceId, Revision, WorkloadName};
+use serde::{Deserialize, Serialize};
+
+/// Largest host state that an agent reads, in bytes: hundreds of workloads with documents of a usual size.
+pub const HOST_STATE_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Everything that one host should run now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostState {
+    /// [`super::WIRE_VERSION`] of the writer.
+    pub version: u32,
+    /// Whom it is for; an agent refuses another's.
+    pub host: HostName,
+    /// Grows with every change of `instances`. An equal generation means equal instances.
+    pub generation: Generation,
+    /// What should run.
+    #[serde(default, rename = "instance", skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<DesiredInstance>,
+    /// Sessions that wait for this agent to dial in; not part of the desired state and in no generation.
+    #[serde(default, rename = "session", skip_serializing_if = "Vec::is_empty")]
+    pub sessions: Vec<Session>,
+}
+
+/// One instance that the host should run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredInstance {
+    /// The workload.
+    pub workload: WorkloadName,
+    /// The instance's number within it.
+    pub index: u32,
+    /// Which revision of the document.
+    pub revision: Revision,
+    /// What the document's image stood for when that revision was published.
+    pub digest: Digest,
+    /// The operator's own text: the agent checks the original itself.
+    pub document: String,
+}
+
+impl DesiredInstance {
+    /// The instance that this describes.
+    pub fn id(&self) -> InstanceId {
+        InstanceId { workload: self.workload.clone(), index: self.index }
+    }
+}
+
+/// A request of an admin that the agent answers by dialling in with `POST /v1/hosts/{host}/sessions/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Names the session at the coordinator; unguessable.
+    pub id: String,
+    /// What is asked. A kind that an older agent does not know reads as `None`, and is answered with an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs: Option<LogsRequest>,
+}
+
+/// Asks for an instance's log lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogsRequest {
+    /// Whose log.
+    pub instance: InstanceId,
+    /// How many of the newest lines to begin with.
+    pub tail: u32,
+    /// Whether to go on with new lines as they come.
+    #[serde(default)]
+    pub follow: bool,
+}
+
+/// Why a text is not a host state that this agent may accept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// Not TOML, or not of the shape of a host state.
+    #[error("host state is unreadable: {0}")]
+    Unreadable(String),
+    /// Written by a newer coordinator.
+    #[error("host state has version {0}, and this agent reads up to {max}; upgrade coord-agent", max = super::WIRE_VERSION)]
+    TooNew(u32),
+    /// Two entries for one instance.
+    #[error("host state names instance {0} twice")]
+    Duplicate(InstanceId),
+}
+
+impl HostState {
+    /// A host state without instances, before anything was published.
+    pub fn empty(host: HostName) -> Self {
+        Self { version: super::WIRE_VERSION, host, generation: Generation(0), instances: Vec::new(), sessions: Vec::new() }
+    }
+
+    /// As it travels.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a host state holds only strings, integers and tables, which TOML can always write")
+    }
+
+    /// Reads what [`Self::to_toml`] wrote, by this or another version.
+    pub fn from_toml(text: &str) -> Result<Self, StateError> {
+        let state: Self = toml::from_str(text).map_err(|e| StateError::Unreadable(e.message().to_owned()))?;
+        if state.version > super::WIRE_VERSION {
+            return Err(StateError::TooNew(state.version));
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        match state.instances.iter().map(DesiredInstance::id).find(|id| !seen.insert(id.clone())) {
+            Some(twice) => Err(StateError::Duplicate(twice)),
+            None => Ok(state),
+        }
+    }
+}
