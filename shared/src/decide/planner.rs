@@ -161,7 +161,7 @@ pub enum Image {
 }
 
 /// What happened to an instance before, in one make of its container.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct History {
     /// The make; ends of another one do not count.
     pub fingerprint: Digest,
@@ -178,7 +178,8 @@ pub struct History {
 }
 
 /// How a container came to its end.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum End {
     /// It ended by itself.
     Exited {
