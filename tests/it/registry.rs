@@ -19,17 +19,11 @@ fn a_pushed_image_can_be_read_back() -> Result<()> {
 
     let base = format!("http://{}/v2/demo/web", registry.authority());
     let manifest = get_manifest(&format!("{base}/manifests/1"))?;
-    assert_eq!(
-        manifest.headers.get("docker-content-digest"),
-        Some(image.manifest.digest.as_str())
-    );
+    assert_eq!(manifest.headers.get("docker-content-digest"), Some(image.manifest.digest.as_str()));
     assert_eq!(manifest.body, image.manifest.bytes);
     for blob in image.blobs() {
         let answer = http::get(&format!("{base}/blobs/{}", blob.digest))?;
-        assert_eq!(
-            (answer.status, sha256(&answer.body)),
-            (200, blob.digest.clone())
-        );
+        assert_eq!((answer.status, sha256(&answer.body)), (200, blob.digest.clone()));
     }
     Ok(())
 }
@@ -50,10 +44,7 @@ fn a_faulty_registry_does_as_it_is_told() -> Result<()> {
     registry.push(&image, "demo/web", "1")?;
     let faulty = FaultyRegistry::start(registry.authority())?;
     let base = format!("http://{}/v2/demo/web", faulty.authority());
-    let (manifest, blob) = (
-        format!("{base}/manifests/1"),
-        format!("{base}/blobs/{}", image.config.digest),
-    );
+    let (manifest, blob) = (format!("{base}/manifests/1"), format!("{base}/blobs/{}", image.config.digest));
 
     assert_eq!(get_manifest(&manifest)?.body, image.manifest.bytes);
 

@@ -23,15 +23,9 @@ fn hosts_have_names_processes_and_cables_of_their_own() -> Result<()> {
 
     assert_eq!(ok(&one, &["hostname"])?, "h0");
     assert_eq!(ok(&two, &["hostname"])?, "h1");
-    assert_eq!(
-        ok(&one, &["readlink", "/proc/1/exe"])?,
-        ok(&one, &["readlink", "-f", "/usr/bin/tini"])?
-    );
+    assert_eq!(ok(&one, &["readlink", "/proc/1/exe"])?, ok(&one, &["readlink", "-f", "/usr/bin/tini"])?);
     let own = ok(&one, &["cat", "/proc/self/cgroup"])?;
-    assert!(
-        own.lines().all(|line| line.ends_with(":/")),
-        "the host sees its group as the root:\n{own}"
-    );
+    assert!(own.lines().all(|line| line.ends_with(":/")), "the host sees its group as the root:\n{own}");
 
     let two_address = lab.host(1).address();
     let ping = ["busybox", "ping", "-c", "1", "-W", "2", two_address];
@@ -40,9 +34,7 @@ fn hosts_have_names_processes_and_cables_of_their_own() -> Result<()> {
     lab.cable(1, false)?;
     assert!(!one.run(&ping)?.status.success());
     lab.cable(1, true)?;
-    wait_until(Duration::from_secs(10), "the cable carries again", || {
-        one.run(&ping).is_ok_and(|output| output.status.success())
-    })
+    wait_until(Duration::from_secs(10), "the cable carries again", || one.run(&ping).is_ok_and(|output| output.status.success()))
 }
 
 #[test]
@@ -61,10 +53,7 @@ fn a_power_cut_ends_everything_and_keeps_the_disk() -> Result<()> {
     assert!(!runs(pid));
     assert!(host.place().is_err());
     host.boot()?;
-    assert_eq!(
-        ok(&host.place()?, &["cat", &file.to_string_lossy()])?,
-        "kept"
-    );
+    assert_eq!(ok(&host.place()?, &["cat", &file.to_string_lossy()])?, "kept");
     Ok(())
 }
 
@@ -83,10 +72,6 @@ fn a_lab_leaves_nothing() -> Result<()> {
     assert!(!disk.exists());
     let own = format!("ct-{}-", std::process::id());
     let left = std::fs::read_dir("/run/netns")?.flatten();
-    assert!(
-        !left
-            .into_iter()
-            .any(|entry| entry.file_name().to_string_lossy().starts_with(&own))
-    );
+    assert!(!left.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(&own)));
     Ok(())
 }

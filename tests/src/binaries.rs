@@ -27,11 +27,7 @@ pub fn helpers() -> PathBuf {
 /// # Errors
 /// When it is not built, with the command that builds it.
 pub fn path(name: &str) -> Result<String> {
-    let dir = if matches!(name, "coord-shim" | "coord-monitor") {
-        helpers()
-    } else {
-        dir()
-    };
+    let dir = if matches!(name, "coord-shim" | "coord-monitor") { helpers() } else { dir() };
     let path = dir.join(name);
     if !path.is_file() {
         bail!("{} is not built\nhint: {BUILD_HINT}", path.display());

@@ -50,11 +50,7 @@ impl Group {
 
     /// Every process inside, of any hierarchy.
     pub fn pids(&self) -> Vec<Pid> {
-        let mut pids = self
-            .dirs
-            .iter()
-            .flat_map(|dir| pids_below(dir))
-            .collect::<Vec<_>>();
+        let mut pids = self.dirs.iter().flat_map(|dir| pids_below(dir)).collect::<Vec<_>>();
         pids.sort();
         pids.dedup();
         pids
@@ -94,10 +90,7 @@ pub fn sweep() -> Result<()> {
 /// This process's directory in every hierarchy that is mounted.
 fn own_dirs() -> Result<Vec<PathBuf>> {
     let text = fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")?;
-    Ok(text
-        .lines()
-        .filter_map(|line| own_dir(Path::new(ROOT), line))
-        .collect())
+    Ok(text.lines().filter_map(|line| own_dir(Path::new(ROOT), line)).collect())
 }
 
 /// `4:memory:/a/b` is `/sys/fs/cgroup/memory/a/b`; `0::/a/b` is version 2, alone or as `unified`.
@@ -143,12 +136,7 @@ fn end_all(dirs: &[PathBuf]) -> Result<()> {
 
 fn pids_below(dir: &Path) -> Vec<Pid> {
     let own = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    let mut pids: Vec<Pid> = own
-        .lines()
-        .filter_map(|pid| pid.parse().ok())
-        .filter(|pid| *pid > 1)
-        .map(Pid::from_raw)
-        .collect();
+    let mut pids: Vec<Pid> = own.lines().filter_map(|pid| pid.parse().ok()).filter(|pid| *pid > 1).map(Pid::from_raw).collect();
     pids.extend(subdirs(dir).iter().flat_map(|dir| pids_below(dir)));
     pids
 }
@@ -157,9 +145,7 @@ fn remove_tree(dir: &Path) {
     subdirs(dir).iter().for_each(|dir| remove_tree(dir));
     // What was killed a moment ago still counts until its parent has heard of it.
     let what = format!("{} can be removed", dir.display());
-    let removed = wait::wait_until(EMPTY_LIMIT, &what, || {
-        fs::remove_dir(dir).is_ok() || !dir.exists()
-    });
+    let removed = wait::wait_until(EMPTY_LIMIT, &what, || fs::remove_dir(dir).is_ok() || !dir.exists());
     if let Err(error) = removed {
         crate::say(&format!("{error:#}"));
     }
@@ -167,8 +153,5 @@ fn remove_tree(dir: &Path) {
 
 fn subdirs(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect()
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }

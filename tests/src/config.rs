@@ -6,11 +6,9 @@ use std::path::Path;
 /// What a `coordinator.toml` of the tests says.
 pub struct Coordinator<'a> {
     pub listen: &'a str,
-    pub state_dir: &'a Path,
+    pub data_dir: &'a Path,
     pub documents: &'a Path,
     pub registries: &'a [String],
-    pub admin_token: &'a str,
-    pub agent_token: &'a str,
     /// Certificate chain and key, both PEM; needed wherever `listen` is not loopback.
     pub tls: Option<(&'a Path, &'a Path)>,
 }
@@ -32,13 +30,11 @@ impl Coordinator<'_> {
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         line(&mut text, "listen", self.listen);
-        path(&mut text, "state_dir", self.state_dir);
+        path(&mut text, "data_dir", self.data_dir);
         path(&mut text, "documents", self.documents);
-        line(&mut text, "admin_token", self.admin_token);
-        line(&mut text, "agent_token", self.agent_token);
         if let Some((certificate, key)) = self.tls {
             text.push_str("\n[tls]\n");
-            path(&mut text, "certificate", certificate);
+            path(&mut text, "cert", certificate);
             path(&mut text, "key", key);
         }
         registries(&mut text, self.registries);
@@ -50,7 +46,7 @@ impl Agent<'_> {
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         line(&mut text, "host", self.host);
-        let _ = writeln!(text, "coordinators = [{:?}]", self.coordinator);
+        let _ = writeln!(text, "coordinator = [{:?}]", self.coordinator);
         line(&mut text, "token", self.token);
         if let Some(ca) = self.ca {
             path(&mut text, "ca", ca);
@@ -60,9 +56,7 @@ impl Agent<'_> {
         path(&mut text, "helpers", self.helpers);
         if !self.labels.is_empty() {
             text.push_str("\n[labels]\n");
-            self.labels
-                .iter()
-                .for_each(|(key, value)| line(&mut text, key, value));
+            self.labels.iter().for_each(|(key, value)| line(&mut text, key, value));
         }
         registries(&mut text, self.registries);
         text

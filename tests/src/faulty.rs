@@ -84,11 +84,7 @@ impl FaultyRegistry {
                 std::thread::spawn(move || drop(serve(client, &upstream, &state)));
             }
         });
-        Ok(FaultyRegistry {
-            authority,
-            shared,
-            thread: Some(thread),
-        })
+        Ok(FaultyRegistry { authority, shared, thread: Some(thread) })
     }
 
     /// `127.0.0.1:PORT`.
@@ -153,10 +149,7 @@ fn serve(client: TcpStream, upstream: &str, shared: &Shared) -> Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
     let line = http::read_line(&mut reader)?;
     let mut words = line.split(' ');
-    let (method, path) = (
-        words.next().unwrap_or_default(),
-        words.next().unwrap_or_default(),
-    );
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let headers = http::read_headers(&mut reader)?;
     lock(&shared.requests).push(format!("{method} {path}"));
     let fault = shared.fault_for(path);
@@ -173,16 +166,11 @@ fn serve(client: TcpStream, upstream: &str, shared: &Shared) -> Result<()> {
 
 /// Headers that belong to one connection, or that would make the answer another than the one asked of us.
 fn replaced(name: &str) -> bool {
-    ["host", "connection", "content-length", "accept-encoding"]
-        .iter()
-        .any(|own| name.eq_ignore_ascii_case(own))
+    ["host", "connection", "content-length", "accept-encoding"].iter().any(|own| name.eq_ignore_ascii_case(own))
 }
 
 fn send(mut client: TcpStream, answer: &Answer, method: &str, fault: Option<Fault>) -> Result<()> {
-    let mut head = format!(
-        "HTTP/1.1 {} Proxied\r\nConnection: close\r\n",
-        answer.status
-    );
+    let mut head = format!("HTTP/1.1 {} Proxied\r\nConnection: close\r\n", answer.status);
     let mut length = answer.body.len().to_string();
     for (name, value) in answer.headers.iter() {
         if name.eq_ignore_ascii_case("content-length") {

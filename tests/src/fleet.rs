@@ -25,8 +25,8 @@ use crate::{binaries, config, http, wait};
 /// Generous, because the machine may be building something at the same time; no test waits longer than it must.
 pub const FLEET_LIMIT: Duration = Duration::from_secs(60);
 
-const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
-const AGENT_TOKEN: &str = "agent-token-of-the-tests";
+/// How the tokens of agents begin.
+const AGENT_TOKEN: &str = "coord-agent-";
 /// Inside a lab every address is free.
 const LAB_PORT: u16 = 7400;
 
@@ -40,29 +40,18 @@ pub struct Plan {
 impl Plan {
     /// `count` agents called `h0`, `h1`, ... as plain processes.
     pub fn processes(count: usize) -> Plan {
-        let hosts = (0..count)
-            .map(|number| (format!("h{number}"), Vec::new()))
-            .collect();
-        Plan {
-            hosts,
-            namespaces: false,
-            registries: Vec::new(),
-        }
+        let hosts = (0..count).map(|number| (format!("h{number}"), Vec::new())).collect();
+        Plan { hosts, namespaces: false, registries: Vec::new() }
     }
 
     /// `count` agents, each on a host of its own.
     pub fn hosts(count: usize) -> Plan {
-        Plan {
-            namespaces: true,
-            ..Plan::processes(count)
-        }
+        Plan { namespaces: true, ..Plan::processes(count) }
     }
 
     /// Gives a host a label.
     pub fn label(mut self, number: usize, key: &str, value: &str) -> Plan {
-        self.hosts[number]
-            .1
-            .push((key.to_owned(), value.to_owned()));
+        self.hosts[number].1.push((key.to_owned(), value.to_owned()));
         self
     }
 
@@ -97,6 +86,7 @@ pub struct Agent {
     pub labels: Vec<(String, String)>,
     pub state_dir: PathBuf,
     pub run_dir: PathBuf,
+    token: String,
     process: Option<Process>,
     /// Of an agent that is a plain process; a host of a lab has one itself.
     group: Option<Group>,
@@ -105,9 +95,7 @@ pub struct Agent {
 impl Agent {
     /// The running agent.
     pub fn process(&self) -> Result<&Process> {
-        self.process
-            .as_ref()
-            .with_context(|| format!("the agent of {} does not run", self.name))
+        self.process.as_ref().with_context(|| format!("the agent of {} does not run", self.name))
     }
 }
 
@@ -119,11 +107,7 @@ impl Fleet {
         crate::need_root();
         cgroup::sweep()?;
         let dir = Dir(tempfile::Builder::new().prefix("coord-fleet-").tempdir()?);
-        let lab = if plan.namespaces {
-            Some(NetLab::start(plan.hosts.len())?)
-        } else {
-            None
-        };
+        let lab = if plan.namespaces { Some(NetLab::start(plan.hosts.len())?) } else { None };
         let tls = match lab {
             Some(_) => Some(Tls::create(&dir.path().join("tls"), SWITCH_ADDRESS)?),
             None => None,
@@ -138,16 +122,7 @@ impl Fleet {
         };
         let mut registries = vec![registry.authority().to_owned()];
         registries.extend(plan.registries);
-        let mut fleet = Fleet {
-            agents: Vec::new(),
-            coordinator: None,
-            lab,
-            registry,
-            registries,
-            url,
-            tls,
-            dir,
-        };
+        let mut fleet = Fleet { agents: Vec::new(), coordinator: None, lab, registry, registries, url, tls, dir };
         fs::create_dir(fleet.documents())?;
         fleet.start_coordinator()?;
         for (name, labels) in plan.hosts {
@@ -159,6 +134,10 @@ impl Fleet {
     /// The folder that the coordinator watches.
     pub fn documents(&self) -> PathBuf {
         self.dir.path().join("desired")
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("coordinator")
     }
 
     /// Writes a document as an editor does: complete, then renamed to its place.
@@ -178,23 +157,14 @@ impl Fleet {
     pub fn start_coordinator(&mut self) -> Result<()> {
         let text = config::Coordinator {
             listen: self.url.rsplit('/').next().unwrap_or_default(),
-            state_dir: &self.dir.path().join("coordinator"),
+            data_dir: &self.data_dir(),
             documents: &self.documents(),
             registries: &self.registries,
-            admin_token: ADMIN_TOKEN,
-            agent_token: AGENT_TOKEN,
-            tls: self
-                .tls
-                .as_ref()
-                .map(|tls| (tls.certificate.as_path(), tls.key.as_path())),
+            tls: self.tls.as_ref().map(|tls| (tls.certificate.as_path(), tls.key.as_path())),
         };
         let file = self.dir.path().join("coordinator.toml");
         fs::write(&file, text.to_toml())?;
-        let argv = [
-            &binaries::path("coordinator")?,
-            "--config",
-            &file.to_string_lossy(),
-        ];
+        let argv = [&binaries::path("coordinator")?, "--config", &file.to_string_lossy()];
         let log = self.dir.path().join("coordinator.log");
         let process = Process::start("coordinator", &argv, &self.place(), &log)?;
         let answers = wait::wait_until(FLEET_LIMIT, "the coordinator answers", || self.is_up());
@@ -205,49 +175,44 @@ impl Fleet {
 
     /// `kill -9`.
     pub fn kill_coordinator(&mut self) -> Result<()> {
-        self.coordinator
-            .take()
-            .context("the coordinator does not run")?
-            .kill()
+        self.coordinator.take().context("the coordinator does not run")?.kill()
     }
 
     pub fn coordinator(&self) -> Result<&Process> {
-        self.coordinator
-            .as_ref()
-            .context("the coordinator does not run")
+        self.coordinator.as_ref().context("the coordinator does not run")
     }
 
     fn is_up(&self) -> bool {
         if self.lab.is_some() {
-            return self
-                .coordctl(&["status"])
-                .is_ok_and(|output| output.status.success());
+            return self.coordctl(&["status"]).is_ok_and(|output| output.status.success());
         }
         http::get(&format!("{}/healthz", self.url)).is_ok_and(|answer| answer.status == 200)
     }
 
-    /// One more agent.
+    /// Makes a host known to the coordinator, and gives the token of its agent.
+    pub fn add_host(&self, name: &str) -> Result<String> {
+        let output = self.coordctl(&["hosts", "add", name])?;
+        if !output.status.success() {
+            bail!("coordctl hosts add {name}: {}", describe(&output));
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        let start = text.find(AGENT_TOKEN).context("coordctl hosts add shows no token")?;
+        let of_token = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        Ok(text[start..].chars().take_while(|c| of_token(*c)).collect())
+    }
+
+    /// One more agent, on a host that is made known first.
     pub fn add_agent(&mut self, name: String, labels: Vec<(String, String)>) -> Result<()> {
         let number = self.agents.len();
         let home = match &self.lab {
             Some(lab) => lab.host(number).disk().to_owned(),
             None => self.dir.path().join(&name),
         };
-        let group = if self.lab.is_some() {
-            None
-        } else {
-            Some(Group::create()?)
-        };
+        let group = if self.lab.is_some() { None } else { Some(Group::create()?) };
         let (state_dir, run_dir) = (home.join("state"), home.join("run"));
         fs::create_dir_all(&home)?;
-        self.agents.push(Agent {
-            name,
-            labels,
-            state_dir,
-            run_dir,
-            process: None,
-            group,
-        });
+        let token = self.add_host(&name)?;
+        self.agents.push(Agent { name, labels, state_dir, run_dir, token, process: None, group });
         self.start_agent(number)
     }
 
@@ -258,7 +223,7 @@ impl Fleet {
             host: &agent.name,
             labels: &agent.labels,
             coordinator: &self.url,
-            token: AGENT_TOKEN,
+            token: &agent.token,
             ca: self.tls.as_ref().map(|tls| tls.ca.as_path()),
             state_dir: &agent.state_dir,
             run_dir: &agent.run_dir,
@@ -269,18 +234,10 @@ impl Fleet {
         fs::write(&file, text.to_toml())?;
         let place = match (&self.lab, &agent.group) {
             (Some(lab), _) => lab.host(number).place()?,
-            (None, Some(group)) => Place {
-                cgroups: group.dirs().to_vec(),
-                ..Place::default()
-            },
+            (None, Some(group)) => Place { cgroups: group.dirs().to_vec(), ..Place::default() },
             (None, None) => Place::default(),
         };
-        let argv = [
-            &binaries::path("coord-agent")?,
-            "daemon",
-            "--config",
-            &file.to_string_lossy(),
-        ];
+        let argv = [&binaries::path("coord-agent")?, "daemon", "--config", &file.to_string_lossy()];
         let log = agent.state_dir.with_file_name("agent.log");
         let name = format!("agent of {}", agent.name);
         self.agents[number].process = Some(Process::start(&name, &argv, &place, &log)?);
@@ -302,31 +259,23 @@ impl Fleet {
     }
 
     pub fn lab(&mut self) -> Result<&mut NetLab> {
-        self.lab
-            .as_mut()
-            .context("this fleet has no hosts of its own")
+        self.lab.as_mut().context("this fleet has no hosts of its own")
     }
 
     /// Where coordinator, registry and `coordctl` run.
     pub fn place(&self) -> Place {
-        self.lab
-            .as_ref()
-            .map_or_else(Place::default, NetLab::switch)
+        self.lab.as_ref().map_or_else(Place::default, NetLab::switch)
     }
 
     /// Runs `coordctl` as the fleet's admin.
     pub fn coordctl(&self, args: &[&str]) -> Result<Output> {
         let program = binaries::path("coordctl")?;
         let mut command = self.place().command(&[&[program.as_str()], args].concat());
-        command
-            .env("COORD_URL", &self.url)
-            .env("COORD_TOKEN", ADMIN_TOKEN);
+        command.env("COORD_URL", &self.url).env("COORD_TOKEN_FILE", self.data_dir().join("admin-token"));
         if let Some(tls) = &self.tls {
-            command.env("COORD_CA", &tls.ca);
+            command.arg("--ca").arg(&tls.ca);
         }
-        command
-            .output()
-            .with_context(|| format!("run coordctl {args:?}"))
+        command.output().with_context(|| format!("run coordctl {args:?}"))
     }
 
     /// `coordctl status -o json`.
@@ -354,10 +303,7 @@ impl Drop for Dir {
 /// Unmounts whatever a killed fleet has left mounted below `dir`, innermost first.
 fn unmount_below(dir: &Path) {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points = mounts
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(Path::new);
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
     let mut below: Vec<&Path> = points.filter(|point| point.starts_with(dir)).collect();
     below.reverse();
     for point in below {

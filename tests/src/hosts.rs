@@ -71,11 +71,7 @@ impl NetLab {
         switch.ip(&["link", "add", "br0", "type", "bridge", "forward_delay", "0"])?;
         switch.ip(&["addr", "add", &format!("{SWITCH_ADDRESS}/16"), "dev", "br0"])?;
         switch.ip(&["link", "set", "br0", "up"])?;
-        let mut lab = NetLab {
-            hosts: Vec::new(),
-            switch,
-            dir,
-        };
+        let mut lab = NetLab { hosts: Vec::new(), switch, dir };
         for number in 0..count {
             let host = Host::plug_in(&prefix, number, &lab.switch, lab.dir.path())?;
             lab.hosts.push(host);
@@ -106,8 +102,7 @@ impl NetLab {
     /// Pulls the host's cable, or plugs it in again.
     pub fn cable(&self, number: usize, plugged: bool) -> Result<()> {
         let port = format!("v{number}");
-        self.switch
-            .ip(&["link", "set", &port, if plugged { "up" } else { "down" }])
+        self.switch.ip(&["link", "set", &port, if plugged { "up" } else { "down" }])
     }
 }
 
@@ -125,14 +120,7 @@ impl Host {
         let name = format!("h{number}");
         let dir = dir.join(&name);
         fs::create_dir(&dir).with_context(|| format!("make {}", dir.display()))?;
-        Ok(Host {
-            name,
-            address,
-            dir,
-            init: None,
-            group: Group::create()?,
-            namespace,
-        })
+        Ok(Host { name, address, dir, init: None, group: Group::create()?, namespace })
     }
 
     pub fn name(&self) -> &str {
@@ -158,19 +146,10 @@ impl Host {
     /// # Errors
     /// When it has no power.
     pub fn place(&self) -> Result<Place> {
-        let init = self
-            .init
-            .as_ref()
-            .with_context(|| format!("{} has no power", self.name))?;
+        let init = self.init.as_ref().with_context(|| format!("{} has no power", self.name))?;
         let target = init.pid().to_string();
-        let enter = [
-            "nsenter", "--target", &target, "-m", "-u", "-i", "-n", "-p", "-C", "--",
-        ];
-        Ok(Place {
-            cgroups: self.group.dirs().to_vec(),
-            enter: enter.map(str::to_owned).to_vec(),
-            forks: true,
-        })
+        let enter = ["nsenter", "--target", &target, "-m", "-u", "-i", "-n", "-p", "-C", "--"];
+        Ok(Place { cgroups: self.group.dirs().to_vec(), enter: enter.map(str::to_owned).to_vec(), forks: true })
     }
 
     /// Power on.
@@ -178,35 +157,13 @@ impl Host {
         let ready = self.dir.join("booted");
         let _ = fs::remove_file(&ready);
         let netns = format!("--net=/run/netns/{}", self.namespace.0);
-        let unshare = [
-            "unshare",
-            "--fork",
-            "--pid",
-            "--kill-child",
-            "--mount",
-            "--uts",
-            "--ipc",
-            "--cgroup",
-        ];
+        let unshare = ["unshare", "--fork", "--pid", "--kill-child", "--mount", "--uts", "--ipc", "--cgroup"];
         let enter = [["nsenter", &netns, "--"].as_slice(), unshare.as_slice()].concat();
-        let place = Place {
-            cgroups: self.group.dirs().to_vec(),
-            enter: enter.into_iter().map(str::to_owned).collect(),
-            forks: true,
-        };
-        let argv = [
-            "sh",
-            "-euc",
-            BOOT,
-            "boot",
-            &self.name,
-            &ready.to_string_lossy(),
-        ];
+        let place =
+            Place { cgroups: self.group.dirs().to_vec(), enter: enter.into_iter().map(str::to_owned).collect(), forks: true };
+        let argv = ["sh", "-euc", BOOT, "boot", &self.name, &ready.to_string_lossy()];
         let init = Process::start(&self.name, &argv, &place, &self.dir.join("boot.log"))?;
-        wait::wait_until(BOOT_LIMIT, &format!("{} boots", self.name), || {
-            ready.exists()
-        })
-        .with_context(|| init.log())?;
+        wait::wait_until(BOOT_LIMIT, &format!("{} boots", self.name), || ready.exists()).with_context(|| init.log())?;
         self.init = Some(init);
         Ok(())
     }
@@ -256,11 +213,7 @@ impl Namespace {
     fn place(&self) -> Place {
         let net = format!("--net=/run/netns/{}", self.0);
         let enter = ["nsenter", &net, "--"].map(str::to_owned).to_vec();
-        Place {
-            cgroups: Vec::new(),
-            enter,
-            forks: false,
-        }
+        Place { cgroups: Vec::new(), enter, forks: false }
     }
 
     fn ip(&self, args: &[&str]) -> Result<()> {
@@ -281,9 +234,7 @@ fn sweep() -> Result<()> {
     crate::cgroup::sweep()?;
     for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name
-            .strip_prefix(PREFIX)
-            .and_then(|rest| rest.split('-').next());
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
         let owner = owner.and_then(|pid| pid.parse::<u32>().ok());
         if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
             drop(Namespace(name));

@@ -37,16 +37,11 @@ pub struct Headers(Vec<(String, String)>);
 impl Headers {
     /// The first header of that name, whatever its case.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.0.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 
@@ -59,17 +54,12 @@ pub struct Url {
 
 impl Url {
     pub fn parse(url: &str) -> Result<Url> {
-        let rest = url
-            .strip_prefix("http://")
-            .with_context(|| format!("{url}: not http://"))?;
+        let rest = url.strip_prefix("http://").with_context(|| format!("{url}: not http://"))?;
         let (authority, path) = match rest.find('/') {
             Some(slash) => rest.split_at(slash),
             None => (rest, "/"),
         };
-        Ok(Url {
-            authority: authority.to_owned(),
-            path: path.to_owned(),
-        })
+        Ok(Url { authority: authority.to_owned(), path: path.to_owned() })
     }
 }
 
@@ -86,15 +76,8 @@ pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -
 fn exchange(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
     let url = Url::parse(url)?;
     let mut stream = connect(&url.authority)?;
-    let mut head = format!(
-        "{method} {} HTTP/1.1\r\nHost: {}\r\n",
-        url.path, url.authority
-    );
-    write!(
-        head,
-        "Connection: close\r\nContent-Length: {}\r\n",
-        body.len()
-    )?;
+    let mut head = format!("{method} {} HTTP/1.1\r\nHost: {}\r\n", url.path, url.authority);
+    write!(head, "Connection: close\r\nContent-Length: {}\r\n", body.len())?;
     for (name, value) in headers {
         write!(head, "{name}: {value}\r\n")?;
     }
@@ -106,10 +89,7 @@ fn exchange(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> R
 
 /// Connects with the time limits of this module.
 pub fn connect(authority: &str) -> Result<TcpStream> {
-    let address = authority
-        .to_socket_addrs()?
-        .next()
-        .context("the name has no address")?;
+    let address = authority.to_socket_addrs()?.next().context("the name has no address")?;
     let stream = TcpStream::connect_timeout(&address, SOCKET_TIMEOUT)?;
     stream.set_read_timeout(Some(SOCKET_TIMEOUT))?;
     stream.set_write_timeout(Some(SOCKET_TIMEOUT))?;
@@ -124,30 +104,17 @@ pub fn read_answer(stream: &mut impl BufRead, method: &str) -> Result<Answer> {
     let headers = read_headers(stream)?;
     let mut body = Vec::new();
     if method == "HEAD" || status == 204 || status == 304 {
-        return Ok(Answer {
-            status,
-            headers,
-            body,
-        });
+        return Ok(Answer { status, headers, body });
     }
-    if headers
-        .get("transfer-encoding")
-        .is_some_and(|v| v.eq_ignore_ascii_case("chunked"))
-    {
+    if headers.get("transfer-encoding").is_some_and(|v| v.eq_ignore_ascii_case("chunked")) {
         read_chunks(stream, &mut body)?;
     } else if let Some(length) = headers.get("content-length") {
         body.resize(length.parse().context("content-length")?, 0);
-        stream
-            .read_exact(&mut body)
-            .context("the body ends early")?;
+        stream.read_exact(&mut body).context("the body ends early")?;
     } else {
         stream.read_to_end(&mut body)?;
     }
-    Ok(Answer {
-        status,
-        headers,
-        body,
-    })
+    Ok(Answer { status, headers, body })
 }
 
 /// The header lines up to the empty one.
@@ -158,9 +125,7 @@ pub fn read_headers(stream: &mut impl BufRead) -> Result<Headers> {
         if line.is_empty() {
             return Ok(headers);
         }
-        let (name, value) = line
-            .split_once(':')
-            .with_context(|| format!("not a header: {line:?}"))?;
+        let (name, value) = line.split_once(':').with_context(|| format!("not a header: {line:?}"))?;
         headers.0.push((name.to_owned(), value.trim().to_owned()));
     }
 }

@@ -26,10 +26,7 @@ pub struct Blob {
 
 impl Blob {
     pub fn new(bytes: Vec<u8>) -> Blob {
-        Blob {
-            digest: sha256(&bytes),
-            bytes,
-        }
+        Blob { digest: sha256(&bytes), bytes }
     }
 
     fn descriptor(&self, media_type: &str) -> Value {
@@ -40,9 +37,7 @@ impl Blob {
 /// `sha256:` and 64 hex digits.
 pub fn sha256(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
-    hash.iter().fold("sha256:".to_owned(), |name, byte| {
-        format!("{name}{byte:02x}")
-    })
+    hash.iter().fold("sha256:".to_owned(), |name, byte| format!("{name}{byte:02x}"))
 }
 
 /// An image, ready to be pushed.
@@ -124,11 +119,7 @@ impl ImageBuilder {
             "config": config.descriptor(CONFIG_TYPE),
             "layers": layers.iter().map(|layer| layer.descriptor(LAYER_TYPE)).collect::<Vec<_>>(),
         });
-        Ok(Image {
-            manifest: Blob::new(serde_json::to_vec(&manifest)?),
-            config,
-            layers,
-        })
+        Ok(Image { manifest: Blob::new(serde_json::to_vec(&manifest)?), config, layers })
     }
 }
 
@@ -139,9 +130,7 @@ pub struct Layer {
 
 impl Default for Layer {
     fn default() -> Layer {
-        Layer {
-            tar: tar::Builder::new(Vec::new()),
-        }
+        Layer { tar: tar::Builder::new(Vec::new()) }
     }
 }
 
@@ -166,14 +155,7 @@ impl Layer {
         self.file(&path.with_file_name(name).to_string_lossy(), 0o644, &[])
     }
 
-    fn entry(
-        mut self,
-        path: &str,
-        kind: EntryType,
-        mode: u32,
-        link: Option<&str>,
-        content: &[u8],
-    ) -> Result<Layer> {
+    fn entry(mut self, path: &str, kind: EntryType, mode: u32, link: Option<&str>, content: &[u8]) -> Result<Layer> {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(mode);
@@ -218,43 +200,26 @@ pub fn busybox() -> Result<Layer> {
     const PATH: &str = "/bin/busybox";
     /// The applets that images of ours call.
     const APPLETS: &[&str] = &[
-        "cat", "date", "echo", "env", "false", "grep", "head", "hostname", "httpd", "id", "kill",
-        "ls", "mount", "mkdir", "nslookup", "ping", "printf", "ps", "rm", "sed", "seq", "sh",
-        "sleep", "stat", "sync", "tail", "test", "touch", "tr", "true", "uname", "usleep", "wc",
-        "wget", "yes",
+        "cat", "date", "echo", "env", "false", "grep", "head", "hostname", "httpd", "id", "kill", "ls", "mount", "mkdir",
+        "nslookup", "ping", "printf", "ps", "rm", "sed", "seq", "sh", "sleep", "stat", "sync", "tail", "test", "touch", "tr",
+        "true", "uname", "usleep", "wc", "wget", "yes",
     ];
-    let program =
-        std::fs::read(PATH).with_context(|| format!("read {PATH} (package busybox-static)"))?;
-    if program
-        .windows(12)
-        .take(64 * 1024)
-        .any(|bytes| bytes == b"/lib64/ld-li")
-    {
+    let program = std::fs::read(PATH).with_context(|| format!("read {PATH} (package busybox-static)"))?;
+    if program.windows(12).take(64 * 1024).any(|bytes| bytes == b"/lib64/ld-li") {
         bail!("{PATH} needs shared libraries: install the package busybox-static in its place");
     }
     let mut layer = Layer::default();
-    for (dir, mode) in [
-        ("bin", 0o755),
-        ("etc", 0o755),
-        ("tmp", 0o1777),
-        ("var", 0o755),
-        ("proc", 0o555),
-    ] {
+    for (dir, mode) in [("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777), ("var", 0o755), ("proc", 0o555)] {
         layer = layer.dir(dir, mode)?;
     }
-    layer = layer
-        .dir("sys", 0o555)?
-        .dir("dev", 0o755)?
-        .dir("root", 0o700)?;
+    layer = layer.dir("sys", 0o555)?.dir("dev", 0o755)?.dir("root", 0o700)?;
     layer = layer.file("bin/busybox", 0o755, &program)?;
     for applet in APPLETS {
         layer = layer.symlink(&format!("bin/{applet}"), "busybox")?;
     }
-    layer
-        .file(
-            "etc/passwd",
-            0o644,
-            b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:app:/tmp:/bin/sh\n",
-        )?
-        .file("etc/group", 0o644, b"root:x:0:\napp:x:1000:\n")
+    layer.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:app:/tmp:/bin/sh\n")?.file(
+        "etc/group",
+        0o644,
+        b"root:x:0:\napp:x:1000:\n",
+    )
 }

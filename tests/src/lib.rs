@@ -24,10 +24,7 @@ pub mod tls;
 pub mod wait;
 
 /// Says something in a test's output; the test runner shows it when the test fails.
-#[allow(
-    clippy::print_stderr,
-    reason = "the harness has no other way to the reader of a failed test"
-)]
+#[allow(clippy::print_stderr, reason = "the harness has no other way to the reader of a failed test")]
 pub fn say(message: &str) {
     eprintln!("{message}");
 }
@@ -37,8 +34,5 @@ pub fn say(message: &str) {
 /// # Panics
 /// When the effective user is not root.
 pub fn need_root() {
-    assert!(
-        nix::unistd::geteuid().is_root(),
-        "this test makes namespaces and mounts: run it as root"
-    );
+    assert!(nix::unistd::geteuid().is_root(), "this test makes namespaces and mounts: run it as root");
 }

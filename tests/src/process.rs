@@ -39,20 +39,14 @@ impl Place {
 shift; exec "$@""#;
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", "sh", "-c", JOIN, "join"]);
-        command
-            .args(&self.cgroups)
-            .arg("--")
-            .args(&self.enter)
-            .args(argv);
+        command.args(&self.cgroups).arg("--").args(&self.enter).args(argv);
         command.stdin(Stdio::null());
         command
     }
 
     /// Runs a command here to its end.
     pub fn run(&self, argv: &[&str]) -> Result<Output> {
-        self.command(argv)
-            .output()
-            .with_context(|| format!("run {argv:?}"))
+        self.command(argv).output().with_context(|| format!("run {argv:?}"))
     }
 }
 
@@ -72,16 +66,9 @@ impl Process {
         let out = out.with_context(|| format!("open {}", log.display()))?;
         let mut command = place.command(argv);
         command.stdout(out.try_clone()?).stderr(out);
-        let child = command
-            .spawn()
-            .with_context(|| format!("start {name}: {argv:?}"))?;
+        let child = command.spawn().with_context(|| format!("start {name}: {argv:?}"))?;
         let pid = Pid::from_raw(i32::try_from(child.id())?);
-        let mut process = Process {
-            name: name.to_owned(),
-            child,
-            pid,
-            log: log.to_owned(),
-        };
+        let mut process = Process { name: name.to_owned(), child, pid, log: log.to_owned() };
         if place.forks {
             process.pid = process.await_child_of(pid)?;
         }
@@ -113,9 +100,7 @@ impl Process {
     /// `kill -9`, and waits until it is gone.
     pub fn kill(mut self) -> Result<()> {
         self.signal(Signal::SIGKILL)?;
-        self.child
-            .wait()
-            .with_context(|| format!("wait for {}", self.name))?;
+        self.child.wait().with_context(|| format!("wait for {}", self.name))?;
         Ok(())
     }
 
@@ -155,14 +140,9 @@ impl Process {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         let lines = &lines[lines.len().saturating_sub(LINES_MAX)..];
-        let cut = lines
-            .iter()
-            .map(|line| line.chars().take(LINE_CHARS_MAX).collect::<String>());
+        let cut = lines.iter().map(|line| line.chars().take(LINE_CHARS_MAX).collect::<String>());
         let tail = cut.collect::<Vec<_>>().join("\n");
-        crate::say(&format!(
-            "--- {} (last lines of its log)\n{tail}",
-            self.name
-        ));
+        crate::say(&format!("--- {} (last lines of its log)\n{tail}", self.name));
     }
 }
 
@@ -170,18 +150,13 @@ impl Process {
 pub fn children(pid: Pid) -> Vec<Pid> {
     let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     let list = list.unwrap_or_default();
-    list.split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .map(Pid::from_raw)
-        .collect()
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
 }
 
 /// Whether a process exists and is not a zombie.
 pub fn runs(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit_once(") ")
-        .and_then(|(_, rest)| rest.chars().next());
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     state.is_some_and(|state| state != 'Z' && state != 'X')
 }
 
@@ -190,9 +165,7 @@ pub fn proportional_memory(pid: Pid) -> Result<u64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-    let kib = line
-        .and_then(|line| line.split_whitespace().next())
-        .and_then(|n| n.parse().ok());
+    let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|n| n.parse().ok());
     let kib: u64 = kib.with_context(|| format!("{path} has no Pss"))?;
     Ok(kib * 1024)
 }

@@ -30,28 +30,15 @@ impl TestRegistry {
 
     /// At an address inside some place, such as the switch of a lab; port 0 picks a free one.
     pub fn start_at(address: &str, place: &Place) -> Result<TestRegistry> {
-        let dir = tempfile::Builder::new()
-            .prefix("coord-registry-")
-            .tempdir()?;
+        let dir = tempfile::Builder::new().prefix("coord-registry-").tempdir()?;
         let config = write_config(&dir, address)?;
         let log = dir.path().join("log");
         let config = config.to_string_lossy();
-        let process = Process::start(
-            "registry",
-            &["docker-registry", "serve", &config],
-            place,
-            &log,
-        )?;
-        let authority = wait::wait_for(START_LIMIT, "docker-registry listens", || {
-            process.log().lines().find_map(listening_address)
-        });
+        let process = Process::start("registry", &["docker-registry", "serve", &config], place, &log)?;
         let authority =
-            authority.with_context(|| format!("docker-registry says:\n{}", process.log()))?;
-        Ok(TestRegistry {
-            authority,
-            process,
-            _dir: dir,
-        })
+            wait::wait_for(START_LIMIT, "docker-registry listens", || process.log().lines().find_map(listening_address));
+        let authority = authority.with_context(|| format!("docker-registry says:\n{}", process.log()))?;
+        Ok(TestRegistry { authority, process, _dir: dir })
     }
 
     /// `127.0.0.1:PORT`, as it stands in an image reference.
@@ -119,10 +106,7 @@ fn push_blob(base: &str, blob: &Blob) -> Result<()> {
     }
     let opened = http::request("POST", &format!("{base}/blobs/uploads/"), &[], &[])?;
     expect_status(&opened, 202)?;
-    let location = opened
-        .headers
-        .get("location")
-        .context("an upload without a location")?;
+    let location = opened.headers.get("location").context("an upload without a location")?;
     let sign = if location.contains('?') { '&' } else { '?' };
     let url = format!("{location}{sign}digest={}", blob.digest);
     let headers = [("Content-Type", "application/octet-stream")];
@@ -132,11 +116,7 @@ fn push_blob(base: &str, blob: &Blob) -> Result<()> {
 
 fn expect_status(answer: &http::Answer, status: u16) -> Result<()> {
     if answer.status != status {
-        bail!(
-            "status {} instead of {status}: {}",
-            answer.status,
-            answer.text()
-        );
+        bail!("status {} instead of {status}: {}", answer.status, answer.text());
     }
     Ok(())
 }

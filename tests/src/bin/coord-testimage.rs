@@ -14,8 +14,7 @@ fn main() -> Result<()> {
     };
     for version in versions {
         let image = image::web::image(version)?;
-        registry::push(authority, &image, repository, version)
-            .with_context(|| format!("push version {version}"))?;
+        registry::push(authority, &image, repository, version).with_context(|| format!("push version {version}"))?;
         writeln!(std::io::stdout(), "{authority}/{repository}:{version}")?;
     }
     Ok(())
