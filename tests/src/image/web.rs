@@ -11,8 +11,8 @@ use super::{Image, ImageBuilder, Layer, busybox};
 /// has no handler for.
 const SERVE: &str = r#"#!/bin/sh
 trap 'echo "web stops"; exit 0' TERM INT
-echo "web $VERSION: on port $PORT"
-httpd -f -v -p "$PORT" -h /www &
+echo "web $VERSION: on $LISTEN"
+httpd -f -v -p "$LISTEN" -h /www &
 wait $!
 code=$?
 echo "web: httpd ended with $code" >&2
@@ -28,7 +28,7 @@ echo "$GREETING from web $VERSION on $(hostname)"
 /// The image of one version; versions share the busybox layer, so going from one to the next pulls very little.
 ///
 /// `GET /` gives one line, `GREETING from web VERSION on HOSTNAME`; `GET /healthz` gives `ok`. The defaults of the
-/// environment are `GREETING=Hello` and `PORT=8080`.
+/// environment are `GREETING=Hello` and `LISTEN=8080`, `[address:]port`.
 pub fn image(version: &str) -> Result<Image> {
     let site = Layer::default()
         .file("bin/serve", 0o755, SERVE.as_bytes())?
@@ -44,6 +44,6 @@ pub fn image(version: &str) -> Result<Image> {
         .env("PATH", "/bin")
         .env("VERSION", version)
         .env("GREETING", "Hello")
-        .env("PORT", "8080")
+        .env("LISTEN", "8080")
         .build()
 }
