@@ -1,11 +1,54 @@
 //! The document: one TOML file, the desired state of one workload.
 //!
-//! The way of a text: TOML -> raw shape with spans -> every mistake collected -> a [`Document`] that cannot be invalid. Whoever
-//! writes the file sees all mistakes at once, each with its place and cure; whoever holds a `Document` checks nothing again.
+//! The way of a text: TOML with places (`syntax`) -> values as their keys want them (`raw`) -> every mistake collected (`lower`) ->
+//! a [`Document`] that cannot be invalid. Whoever writes the file sees all mistakes at once, each with its place and cure; whoever
+//! holds a `Document` checks nothing again. Which keys there are stands in `keys`, and nowhere else.
 
+mod diagnostic;
+mod diff;
+mod file_name;
+mod keys;
+mod lower;
 mod model;
+mod raw;
+mod reference;
+mod render;
+mod syntax;
+#[cfg(test)]
+mod tests;
+mod words;
 
+pub use diagnostic::{Diagnostic, Diagnostics, MISTAKES_MAX, Rule};
+pub use diff::diff;
+pub use file_name::workload_name;
 pub use model::{Container, Document, Network, Parallelism, Resources, RestartPolicy, Rollout, RolloutOrder};
+pub use reference::reference;
+
+use raw::Mistakes;
 
 /// Longest document, in bytes: a thousand times what a careful one needs, and small enough to keep whole in every host state.
 pub const DOCUMENT_MAX_BYTES: usize = 64 * 1024;
+
+/// Reads and checks a document's text.
+///
+/// The errors are all mistakes of the text, at most [`MISTAKES_MAX`]; behind an unclosed quote or bracket nothing can be told, so
+/// what follows one waits for the next run. Bounded in time and memory whatever the text is: [`DOCUMENT_MAX_BYTES`] are looked at.
+pub fn parse(text: &str) -> Result<Document, Diagnostics> {
+    if text.len() > DOCUMENT_MAX_BYTES {
+        let message = format!("the document has {} bytes, {DOCUMENT_MAX_BYTES} are allowed", text.len());
+        let too_large = Diagnostic::new(Rule::TooLarge, 0..0, message);
+        return Err(Diagnostics::one(too_large.hint("keep large data in the image; a document says only what to run")));
+    }
+    let syntax = syntax::read(text);
+    let mut mistakes = Mistakes::new();
+    let document = lower::lower(syntax.table.get_ref(), &mut mistakes);
+    mistakes.retain(|found| syntax.trusts(found));
+    mistakes.extend(syntax.mistakes);
+    match (Diagnostics::new(mistakes), document) {
+        (Some(diagnostics), _) => Err(diagnostics),
+        (None, Some(document)) => Ok(document),
+        (None, None) => {
+            unreachable!("a text without a document has a mistake: one of its values, or the one of its syntax that hides it")
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `environment` and `labels`: pairs of names and texts, as a table or, as in Compose, as an array of `"NAME=VALUE"`.
+
+use crate::document::diagnostic::{Diagnostic, Rule};
+use crate::document::raw::{Field, Mistakes, field, nul, scalar_text};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use toml::de::{DeTable, DeValue};
+
+/// Which pairs are read, where they differ.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Pairs {
+    Environment,
+    Labels,
+}
+
+impl Pairs {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Environment => "environment",
+            Self::Labels => "labels",
+        }
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::Environment => "variable",
+            Self::Labels => "label",
+        }
+    }
+
+    fn rule(self) -> Rule {
+        match self {
+            Self::Environment => Rule::BadVariable,
+            Self::Labels => Rule::BadLabel,
+        }
+    }
+
+    /// Why `name` is none.
+    fn problem(self, name: &str) -> Option<&'static str> {
+        if name.is_empty() {
+            Some("this one is empty")
+        } else if self == Self::Environment && name.contains('=') {
+            Some("this one contains '='")
+        } else {
+            None
+        }
+    }
+}
+
+pub(super) fn pairs(root: &DeTable<'_>, pairs: Pairs, mistakes: &mut Mistakes) -> BTreeMap<String, String> {
+    let Some(field) = field(root, "", pairs.key()) else { return BTreeMap::new() };
+    match field.value.get_ref() {
+        DeValue::Table(table) => from_table(&field, table, pairs, mistakes),
+        DeValue::Array(_) => from_array(&field, pairs, mistakes),
+        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+            mistakes.push(field.wrong_type("a table").hint(format!("write it as {} = {{ NAME = \"value\" }}", pairs.key())));
+            None
+        }
+    }
+    .unwrap_or_default()
+}
+
+fn from_table(field: &Field<'_>, table: &DeTable<'_>, pairs: Pairs, mistakes: &mut Mistakes) -> Option<BTreeMap<String, String>> {
+    field.few_enough(table.len(), mistakes)?;
+    let mut read = BTreeMap::new();
+    for (key, value) in table {
+        let name = key.get_ref().as_ref();
+        let entry = Field { path: format!("{}.{}", pairs.key(), name.escape_debug()), value };
+        let named = check_name(name, key.span(), pairs, mistakes);
+        let text = scalar_text(value.get_ref());
+        let text = match text {
+            Some(text) => Some(text),
+            None if value.get_ref().is_integer() => {
+                mistakes.push(entry.is_wrong(Rule::OutOfRange, "is too large a number").hint("write it in quotes"));
+                None
+            }
+            None => entry.text_of("a string, number or boolean", mistakes).map(str::to_owned),
+        };
+        if let (Some(()), Some(text)) = (named, text) {
+            read.insert(name.to_owned(), text);
+        }
+    }
+    Some(read)
+}
+
+fn from_array(field: &Field<'_>, pairs: Pairs, mistakes: &mut Mistakes) -> Option<BTreeMap<String, String>> {
+    let mut read = BTreeMap::new();
+    let mut first_places = BTreeMap::new();
+    for entry in field.entries("an array of strings", mistakes)? {
+        let Some(text) = entry.text(mistakes) else { continue };
+        let (name, value) = match (text.split_once('='), pairs) {
+            (Some(pair), _) => pair,
+            (None, Pairs::Labels) => (text, ""),
+            (None, Pairs::Environment) => {
+                let bare = entry.wrong(Rule::BadVariable, format!("the variable {text:?} has no value"));
+                mistakes.push(bare.hint("write it as \"NAME=VALUE\"; nothing is taken from anybody's own environment"));
+                continue;
+            }
+        };
+        if check_name(name, entry.span(), pairs, mistakes).is_none() {
+            continue;
+        }
+        if let Some(first) = first_places.insert(name, entry.span()) {
+            let twice = entry.wrong(Rule::Duplicate, format!("the {} {name:?} is there already", pairs.what()));
+            mistakes.push(twice.related(first, "first here").hint("remove one of them"));
+        }
+        read.insert(name.to_owned(), value.to_owned());
+    }
+    Some(read)
+}
+
+fn check_name(name: &str, span: Range<usize>, pairs: Pairs, mistakes: &mut Mistakes) -> Option<()> {
+    if name.contains('\0') {
+        mistakes.push(nul(name, span));
+        return None;
+    }
+    let Some(problem) = pairs.problem(name) else { return Some(()) };
+    mistakes.push(Diagnostic::new(pairs.rule(), span, format!("a {} needs a name, and {problem}", pairs.what())));
+    None
+}

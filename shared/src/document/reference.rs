@@ -1,0 +1,74 @@
+//! The key reference as a page of Markdown, written from the tables that the parser decides by, so that it cannot say anything else.
+
+use super::Rule;
+use super::keys::{ELSEWHERE, KEYS, NOT_YET, SECTIONS};
+
+const INTRODUCTION: &str = r#"# The document
+
+<!-- Generated from the source by its tests: change the tables in shared/src/document/keys.rs, then run
+     UPDATE_EXPECT=1 cargo test -p coord-shared reference -->
+
+A document is one TOML file, the desired state of one workload. The file's stem is the workload's name: `web.toml` declares `web`
+(letters `a-z`, digits and inner `-`, at most 63). Files that are hidden or do not end in `.toml` are no documents.
+
+Keys carry Compose's names and meanings where Compose has the key. A key that is not known, or not supported yet, is an error: what
+is written here is what happens. `coordctl check FILE` reports all mistakes of a file in one go.
+"#;
+
+const NOTATIONS: &str = r#"
+## Notations
+
+| type | written as |
+| --- | --- |
+| size | `"256MiB"`, `"1.5GiB"`, `"512m"`; `k`, `m`, `g` are powers of 1024, as in Compose |
+| duration | `"500ms"`, `"5s"`, `"1m30s"`, `"2h"`, `"7d"`; at most a year |
+| shell words | `"nginx -g 'daemon off;'"`: split at spaces, with quotes and backslashes; what only a shell could do is an error |
+
+A list or table has at most 1000 entries, a document at most 64 KiB.
+"#;
+
+/// All keys with types, defaults, meanings and examples, the notations of values, the keys that are refused, and the rules. Kept as
+/// `docs/document.md`.
+pub fn reference() -> String {
+    let mut page = INTRODUCTION.to_owned();
+    page += &format!("\n```toml\n# desired/web.toml\n{}```\n", example());
+    for section in &SECTIONS {
+        let heading = if section.name.is_empty() { "Top".to_owned() } else { format!("[{}]", section.name) };
+        page += &format!(
+            "\n## {heading}\n\n{}\n\n| key | type | default | meaning | example |\n| --- | --- | --- | --- | --- |\n",
+            section.about
+        );
+        for key in KEYS.iter().filter(|key| key.section == section.name) {
+            let cells = [&format!("`{}`", key.name), key.shape, key.default, key.meaning, &format!("`{}`", key.example)];
+            page += &format!("| {} |\n", cells.map(cell).join(" | "));
+        }
+    }
+    page += NOTATIONS;
+    page += "\n## Not supported yet\n\nThese keys will come. Until they do something, they are errors.\n\n| key | meanwhile |\n| --- | --- |\n";
+    NOT_YET.iter().for_each(|(path, hint)| page += &format!("| `{path}` | {} |\n", cell(hint)));
+    page += "| `network = \"bridge\"` | use \"host\", or \"none\" where no network is needed |\n";
+    page += "\n## Coming from Compose\n\n| key | here |\n| --- | --- |\n";
+    ELSEWHERE.iter().for_each(|(path, hint)| page += &format!("| `{path}` | {} |\n", cell(hint)));
+    page += "\n## Rules\n\nEach mistake names the rule that it breaks.\n\n| code | rule |\n| --- | --- |\n";
+    Rule::ALL.iter().for_each(|rule| page += &format!("| `{}` | {} |\n", rule.code(), cell(rule.meaning())));
+    page
+}
+
+/// All examples as one document.
+pub(super) fn example() -> String {
+    let mut text = String::new();
+    for section in &SECTIONS {
+        if !section.name.is_empty() {
+            text += &format!("\n[{}]\n", section.name);
+        }
+        // Host names have no meaning on the host's network; the example shows the rarer key.
+        let keys = KEYS.iter().filter(|key| key.section == section.name && key.name != "hostname");
+        keys.for_each(|key| text += &format!("{}\n", key.example));
+    }
+    text
+}
+
+/// Text within a table's cell.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}

@@ -1,0 +1,29 @@
+//! Documents good and bad.
+//!
+//! Every rule has at least one bad document in `tests/bad`, named by its code (`unknown-key.toml`, `unknown-key-2.toml`), with
+//! what a person is shown in the `.txt` beside it. `UPDATE_EXPECT=1` rewrites those, to be read before they are committed.
+
+mod bad;
+mod differences;
+mod good;
+mod reference;
+mod robust;
+
+use std::path::Path;
+
+/// The smallest document.
+const LEAST: &str = "image = \"web\"\nhosts = [\"web-1\"]\n";
+
+/// Fails unless the file at `path` holds `actual`; rewrites it where UPDATE_EXPECT is set.
+fn expect_file(path: &Path, actual: &str) {
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(path, actual).expect("write what is expected");
+        return;
+    }
+    let expected = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        expected == actual,
+        "{} differs (UPDATE_EXPECT=1 rewrites it)\n--- expected\n{expected}\n--- actual\n{actual}",
+        path.display()
+    );
+}

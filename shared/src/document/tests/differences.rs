@@ -1,0 +1,128 @@
+//! What counts as a change, and how it is said.
+
+use super::LEAST;
+use crate::document::{Document, diff, parse};
+
+fn read(more: &str) -> Document {
+    parse(&format!("{LEAST}{more}")).expect("a good document")
+}
+
+/// Changes as lines: `key: old -> new`, with `!` behind those that replace containers.
+fn lines(old: Option<&Document>, new: Option<&Document>) -> Vec<String> {
+    let side = |value: Option<String>| value.unwrap_or_else(|| "absent".to_owned());
+    let line = |change: crate::wire::ChangeView| {
+        format!("{}: {} -> {}{}", change.key, side(change.old), side(change.new), if change.replaces { " !" } else { "" })
+    };
+    diff(old, new).into_iter().map(line).collect()
+}
+
+fn check(old: &str, new: &str, expect: &[&str]) {
+    assert_eq!(lines(Some(&read(old)), Some(&read(new))), expect, "{old} -> {new}");
+}
+
+#[test]
+fn meanings_are_compared() {
+    check("", "", &[]);
+    check("", "restart = \"always\" # as it was\nnetwork = \"none\"\n[rollout]\nmonitor = \"5000ms\"\n", &[]);
+    check("environment = { A = 1 }", "environment = [\"A=1\"]", &[]);
+    check("command = \"a b\"", "command = [\"a\", \"b\"]", &[]);
+}
+
+#[test]
+fn every_key_can_change() {
+    check(
+        "",
+        r#"entrypoint = ["e"]
+        command = "c 'd e'"
+        working_dir = "/w"
+        user = "u"
+        hostname = "h"
+        environment = { A = "1\n2", "b c" = 2 }
+        labels = { l = "m" }
+        network = "none"
+        read_only = true
+        restart = "on-failure:3"
+        stop_signal = "QUIT"
+        stop_grace_period = "1m"
+        resources = { memory = "1g", cpus = 1.5, pids = 9 }
+        rollout = { parallelism = "10%", order = "start-first", monitor = "0" }"#,
+        &[
+            "entrypoint: absent -> [\"e\"] !",
+            "command: absent -> [\"c\", \"d e\"] !",
+            "working_dir: absent -> \"/w\" !",
+            "user: absent -> \"u\" !",
+            "hostname: absent -> \"h\" !",
+            "environment.\"b c\": absent -> \"2\" !",
+            "environment.A: absent -> \"1\\n2\" !",
+            "labels.l: absent -> \"m\" !",
+            "read_only: false -> true !",
+            "restart: \"always\" -> \"on-failure:3\"",
+            "stop_signal: absent -> \"SIGQUIT\" !",
+            "stop_grace_period: \"10s\" -> \"1m\"",
+            "resources.memory: absent -> \"1GiB\" !",
+            "resources.cpus: absent -> 1.5 !",
+            "resources.pids: absent -> 9 !",
+            "rollout.parallelism: 1 -> \"10%\"",
+            "rollout.order: \"stop-first\" -> \"start-first\"",
+            "rollout.monitor: \"5s\" -> \"0s\"",
+        ],
+    );
+    check("network = \"host\"", "", &["network: \"host\" -> \"none\" !"]);
+    check(
+        "environment = { A = 1, B = 2 }",
+        "environment = { A = 3 }",
+        &["environment.A: \"1\" -> \"3\" !", "environment.B: \"2\" -> absent !"],
+    );
+}
+
+#[test]
+fn image_and_hosts() {
+    let old = parse("image = \"web:1\"\nhosts = [\"a\", \"b\"]").expect("a good document");
+    let new = parse("image = \"web:2\"\nhosts = [\"a\"]").expect("a good document");
+    assert_eq!(
+        lines(Some(&old), Some(&new)),
+        ["image: \"docker.io/library/web:1\" -> \"docker.io/library/web:2\" !", "hosts: [\"a\", \"b\"] -> [\"a\"]"],
+    );
+}
+
+#[test]
+fn a_new_and_a_deleted_workload() {
+    let document = read("restart = \"no\"\nnetwork = \"none\"\nuser = \"u\"");
+    assert_eq!(
+        lines(None, Some(&document)),
+        [
+            "image: absent -> \"docker.io/library/web:latest\"",
+            "hosts: absent -> [\"web-1\"]",
+            "user: absent -> \"u\"",
+            "restart: absent -> \"no\""
+        ],
+    );
+    assert_eq!(
+        lines(Some(&document), None),
+        [
+            "image: \"docker.io/library/web:latest\" -> absent",
+            "hosts: [\"web-1\"] -> absent",
+            "user: \"u\" -> absent",
+            "restart: \"no\" -> absent"
+        ],
+    );
+    assert_eq!(lines(None, None), [""; 0]);
+}
+
+#[test]
+fn replaces_agrees_with_the_fingerprint() {
+    let digest = crate::names::Digest::of(b"image");
+    let least = read("");
+    for key in crate::document::keys::KEYS {
+        let more = if key.section.is_empty() { key.example.to_owned() } else { format!("[{}]\n{}", key.section, key.example) };
+        if matches!(key.name, "image" | "hosts") {
+            continue;
+        }
+        let changed = read(&more);
+        let changes = diff(Some(&least), Some(&changed));
+        // Also shows that no key of the reference is without effect.
+        assert!(!changes.is_empty(), "{}", key.example);
+        let replaces = changes.iter().any(|change| change.replaces);
+        assert_eq!(replaces, least.fingerprint(&digest) != changed.fingerprint(&digest), "{}", key.example);
+    }
+}
