@@ -307,8 +307,8 @@ fn a_goal_is_reached_only_when_nothing_is_missing() {
     // Broken documents: of anybody for all, of the workload itself for one.
     let mut broken = good();
     broken.problems = vec![ProblemView { source: "folder:api.toml".to_owned(), summary: "1:1: bad".to_owned(), detail: None }];
-    check(Goal::All, &broken, &["folder:api.toml: 1:1: bad"]);
+    check(Goal::All, &broken, &["api.toml:1:1: bad"]);
     check(Goal::Converged(vec![(name(), None)]), &broken, &[]);
     broken.problems[0].source = "folder:web.toml".to_owned();
-    check(Goal::Converged(vec![(name(), None)]), &broken, &["folder:web.toml: 1:1: bad"]);
+    check(Goal::Converged(vec![(name(), None)]), &broken, &["web.toml:1:1: bad"]);
 }

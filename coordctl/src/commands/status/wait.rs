@@ -4,6 +4,7 @@
 
 use super::concerns;
 use super::converge::shortfalls;
+use super::render::problem_line;
 use crate::client::{Client, ClientError};
 use crate::clock;
 use crate::failure::Failure;
@@ -79,10 +80,9 @@ pub(in crate::commands) async fn wait(
 impl Goal {
     /// What keeps the goal from being reached, a line each; empty when it is reached.
     pub(super) fn missing(&self, status: &StatusView) -> Vec<String> {
-        let problem = |problem: &coord_shared::wire::ProblemView| format!("{}: {}", problem.source, problem.summary);
         match self {
             Self::All => {
-                let mut missing: Vec<String> = status.problems.iter().map(problem).collect();
+                let mut missing: Vec<String> = status.problems.iter().map(problem_line).collect();
                 let names = status.workloads.iter().map(|workload| (&workload.name, None));
                 missing.extend(names.flat_map(|(name, revision)| of_workload(status, name, revision)));
                 missing
@@ -90,7 +90,7 @@ impl Goal {
             Self::Converged(names) => {
                 let mut missing = Vec::new();
                 for (name, revision) in names {
-                    missing.extend(status.problems.iter().filter(|problem| concerns(problem, name)).map(problem));
+                    missing.extend(status.problems.iter().filter(|problem| concerns(problem, name)).map(problem_line));
                     missing.extend(of_workload(status, name, *revision));
                 }
                 missing
