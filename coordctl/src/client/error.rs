@@ -66,6 +66,12 @@ impl ClientError {
             Self::Unreachable { .. } => "is the coordinator running (`systemctl status coordinator`), and is the address right \
                                          (--url, COORD_URL, url in ~/.config/coord/config.toml)?"
                 .to_owned(),
+            // rustls has no public type for it; without the word the general hint is right, too.
+            Self::Tls { source, .. } if Failure::of(source).message.contains("CaUsedAsEndEntity") => {
+                "the coordinator's certificate is its own authority, which is not accepted; make an authority, sign a certificate \
+                 with it (docs/operations.md shows how), and name the authority with --ca"
+                    .to_owned()
+            }
             Self::Tls { .. } => {
                 "give the authority that signed the coordinator's certificate with --ca, and use a name that is in the \
                  certificate; a coordinator without TLS is reached by http, and only on its own machine"
