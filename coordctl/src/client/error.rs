@@ -90,17 +90,20 @@ impl ClientError {
     }
 }
 
-/// The coordinator's own hint, except where the cure is a flag of ours.
+/// The coordinator's own hint, or ours where it gives none.
 fn refusal_hint(body: &ErrorBody, request_id: Option<&str>, status: StatusCode) -> Option<String> {
-    match body.code.as_str() {
-        "conflict" => return Some("pass --take-over if it should come from here from now on".to_owned()),
-        "unauthorized" if body.hint.is_none() => return Some("check the token: --token-file, COORD_TOKEN_FILE".to_owned()),
-        _ => {}
+    let hint = body.hint.clone();
+    if body.code == "unauthorized" {
+        return hint.or_else(|| Some("check the token: --token-file, COORD_TOKEN_FILE".to_owned()));
     }
-    let request = request_id
-        .filter(|_| status.is_server_error())
-        .map(|id| format!("the coordinator's log says more under request id {id}"));
-    body.hint.clone().or(request)
+    if !status.is_server_error() {
+        return hint;
+    }
+    let log = request_id.map(|id| format!("the coordinator's log says more under request id {id}"));
+    match (hint, log) {
+        (Some(hint), Some(log)) => Some(format!("{hint}; {log}")),
+        (hint, log) => hint.or(log),
+    }
 }
 
 impl From<ClientError> for Failure {

@@ -2,9 +2,9 @@
 //!
 //! A coordinator that cannot be reached for a moment is waited for too: it may be starting, or being upgraded.
 
-use super::concerns;
 use super::converge::shortfalls;
 use super::render::problem_line;
+use super::{concerns, is_of_a_document};
 use crate::client::{Client, ClientError};
 use crate::clock;
 use crate::failure::Failure;
@@ -82,7 +82,8 @@ impl Goal {
     pub(super) fn missing(&self, status: &StatusView) -> Vec<String> {
         match self {
             Self::All => {
-                let mut missing: Vec<String> = status.problems.iter().map(problem_line).collect();
+                let mut missing: Vec<String> =
+                    status.problems.iter().filter(|problem| is_of_a_document(problem)).map(problem_line).collect();
                 let names = status.workloads.iter().map(|workload| (&workload.name, None));
                 missing.extend(names.flat_map(|(name, revision)| of_workload(status, name, revision)));
                 missing
