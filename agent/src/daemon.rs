@@ -113,8 +113,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         return Err(DaemonError::Nobody { config: config_path.to_owned() });
     }
     let opened = open(&config)?;
-    let registry =
-        Registry::new(config.registries.clone(), config.docker_config.clone()).map_err(part("the registry client"))?;
+    let registry = Registry::new(config.registries.clone(), config.docker_config.clone()).map_err(part("the registry client"))?;
     let ledger = Ledger::open(&config.state_dir).map_err(part("the ledger"))?;
     let (history_file, histories) = HistoryFile::open(&config.state_dir);
     let accepted = ledger.state().cloned().unwrap_or_else(|| HostState::empty(config.host.clone()));

@@ -9,7 +9,8 @@ pub fn collect(state_dir: &Path) -> HostFacts {
     let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let system = System::new_with_specifics(memory).ok();
     let disk = rustix::fs::statvfs(state_dir).ok();
-    let disk_bytes = |blocks: fn(&rustix::fs::StatVfs) -> u64| disk.as_ref().map_or(0, |disk| blocks(disk).saturating_mul(disk.f_frsize));
+    let disk_bytes =
+        |blocks: fn(&rustix::fs::StatVfs) -> u64| disk.as_ref().map_or(0, |disk| blocks(disk).saturating_mul(disk.f_frsize));
     HostFacts {
         os: System::long_os_version().unwrap_or_default(),
         kernel: System::kernel_version().unwrap_or_default(),

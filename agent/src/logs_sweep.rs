@@ -9,7 +9,7 @@ use std::time::Duration;
 const LOG_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Looks through the log folder once. A file that cannot be judged or removed is left for the next time.
-pub fn sweep(dir: &Path, agent: &Agent) {
+pub(crate) fn sweep(dir: &Path, agent: &Agent) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();

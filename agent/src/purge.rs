@@ -24,7 +24,8 @@ pub struct Purged {
 pub async fn run(config: &Config) -> Result<Purged, DaemonError> {
     let mut purged = Purged::default();
     let opened = daemon::open(config)?;
-    let found = opened.runtime.recover().map_err(|e| DaemonError::Part { part: "from what runs already", source: Box::new(e) })?;
+    let found =
+        opened.runtime.recover().map_err(|e| DaemonError::Part { part: "from what runs already", source: Box::new(e) })?;
     stop_all(&opened, &found).await;
     for container in found {
         match opened.runtime.remove(&container.id).await {

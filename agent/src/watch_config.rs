@@ -11,9 +11,11 @@ use tokio::sync::mpsc;
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// Watches until the receiver is gone.
-pub async fn run(path: PathBuf, events: mpsc::Sender<Event>) {
+pub(crate) async fn run(path: PathBuf, events: mpsc::Sender<Event>) {
     let (changed, mut changes) = mpsc::channel::<()>(1);
-    let notified = move |_: notify::Result<notify::Event>| drop(changed.try_send(()));
+    let notified = move |_: notify::Result<notify::Event>| {
+        let _ = changed.try_send(());
+    };
     // The folder, not the file: editors replace files.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let watching = notify::recommended_watcher(notified).and_then(|mut watcher| {

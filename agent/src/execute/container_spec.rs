@@ -94,11 +94,8 @@ mod tests {
 
     fn check(entrypoint: Option<&[&str]>, command: Option<&[&str]>, expect: &[&str]) {
         let owned = |words: Option<&[&str]>| words.map(|words| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
-        let image = ConfigBuilder::default()
-            .entrypoint(["/init".to_owned()])
-            .cmd(["serve".to_owned()])
-            .build()
-            .expect("an image config");
+        let image =
+            ConfigBuilder::default().entrypoint(["/init".to_owned()]).cmd(["serve".to_owned()]).build().expect("an image config");
         let got = arguments(owned(entrypoint).as_deref(), owned(command).as_deref(), &image);
         assert_eq!(got, expect);
     }
@@ -114,8 +111,7 @@ mod tests {
 
     #[test]
     fn the_documents_environment_is_the_strongest() {
-        let image =
-            ConfigBuilder::default().env(["A=image".to_owned(), "B=image".to_owned()]).build().expect("an image config");
+        let image = ConfigBuilder::default().env(["A=image".to_owned(), "B=image".to_owned()]).build().expect("an image config");
         let id: ContainerId = "web.0-r1-1".parse().expect("a container");
         let host: HostName = "h".parse().expect("a host");
         let merged = environment(&BTreeMap::from([("B".to_owned(), "document".to_owned())]), &image, &id, &host);

@@ -2,8 +2,8 @@
 
 use super::{Agent, ContainerMeta};
 use crate::image::{Image, Progress};
-use coord_shared::decide::planner::{self, Action, Container, History, Phase, Spec};
 use coord_shared::decide::Now;
+use coord_shared::decide::planner::{self, Action, Container, History, Phase, Spec};
 use coord_shared::names::{ContainerId, PinnedImage};
 use coord_shared::quantity::Signal;
 use coord_shared::wire::Exit;

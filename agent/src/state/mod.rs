@@ -96,7 +96,8 @@ impl Agent {
     /// Takes in what the runtime found at the agent's start.
     pub fn recover(&mut self, found: Vec<Recovered>, now: Now) {
         for one in found {
-            let (Ok(id), Ok(meta)) = (one.id.parse::<ContainerId>(), serde_json::from_value::<ContainerMeta>(one.meta.clone())) else {
+            let (Ok(id), Ok(meta)) = (one.id.parse::<ContainerId>(), serde_json::from_value::<ContainerMeta>(one.meta.clone()))
+            else {
                 tracing::warn!(container = %one.id, "a container that is not ours lies in our folder; left alone");
                 continue;
             };

@@ -95,7 +95,8 @@ pub struct Call {
 impl Coordinators {
     /// From the configuration. Errors if the authority's file cannot be used.
     pub fn new(config: &Config) -> Result<Self, CallError> {
-        let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).http1_only().no_proxy().pool_max_idle_per_host(1);
+        let mut builder =
+            reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).http1_only().no_proxy().pool_max_idle_per_host(1);
         if let Some(ca) = &config.ca {
             let setup = |problem: String| CallError::Setup { problem: format!("ca = {}: {problem}", ca.display()) };
             let pem = std::fs::read(ca).map_err(|e| setup(e.to_string()))?;

@@ -42,7 +42,8 @@ pub fn predecessors(
         let noted = observed.histories.get(id).map(|history| &history.fingerprint);
         let seen = || observed.containers.iter().rfind(|(container, _)| container.instance == *id).map(|(_, c)| &c.fingerprint);
         let make = noted.or_else(seen)?;
-        let is_it = |instance: &&DesiredInstance| instance.id() == *id && spec(instance).is_ok_and(|spec| spec.fingerprint == *make);
+        let is_it =
+            |instance: &&DesiredInstance| instance.id() == *id && spec(instance).is_ok_and(|spec| spec.fingerprint == *make);
         known.iter().copied().find(is_it)
     };
     let remembered = |id: &InstanceId| before.iter().find(|instance| instance.id() == *id);

@@ -103,7 +103,9 @@ impl Ledger {
         let Some(accepted) = self.state() else { return Ok(true) };
         match offered.generation.cmp(&accepted.generation) {
             std::cmp::Ordering::Less => Err(Refusal::Older { offered: offered.generation, accepted: accepted.generation }),
-            std::cmp::Ordering::Equal if offered.instances != accepted.instances => Err(Refusal::NotIdentical(offered.generation)),
+            std::cmp::Ordering::Equal if offered.instances != accepted.instances => {
+                Err(Refusal::NotIdentical(offered.generation))
+            }
             std::cmp::Ordering::Equal => Ok(false),
             std::cmp::Ordering::Greater => Ok(true),
         }

@@ -12,3 +12,6 @@ pub mod ledger;
 pub mod poll;
 pub mod report;
 pub mod standalone;
+
+#[cfg(test)]
+mod tests;

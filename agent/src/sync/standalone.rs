@@ -39,8 +39,11 @@ pub struct Source {
 pub async fn run(mut source: Source, events: mpsc::Sender<Event>) {
     let (changed, mut changes) = mpsc::channel::<()>(1);
     // A full channel already says what one more notification would.
-    let notified = move |_: notify::Result<notify::Event>| drop(changed.try_send(()));
-    let folder = if source.path.is_dir() { source.path.clone() } else { source.path.parent().unwrap_or(Path::new(".")).to_owned() };
+    let notified = move |_: notify::Result<notify::Event>| {
+        let _ = changed.try_send(());
+    };
+    let folder =
+        if source.path.is_dir() { source.path.clone() } else { source.path.parent().unwrap_or(Path::new(".")).to_owned() };
     let watcher = notify::recommended_watcher(notified).and_then(|mut watcher| {
         watcher.watch(&folder, RecursiveMode::NonRecursive)?;
         Ok(watcher)
@@ -95,7 +98,8 @@ impl Source {
 
     fn documents_of_folder(&self) -> Result<Vec<PathBuf>, String> {
         let entries = std::fs::read_dir(&self.path).map_err(|e| format!("cannot list {}: {e}", self.path.display()))?;
-        let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| name_of(path).is_some()).collect();
+        let mut files: Vec<PathBuf> =
+            entries.flatten().map(|entry| entry.path()).filter(|path| name_of(path).is_some()).collect();
         files.sort();
         Ok(files)
     }
@@ -140,8 +144,14 @@ impl Source {
         if !parsed.hosts.iter().any(|selector| selector.matches(&self.host, &self.labels)) {
             return Ok(None);
         }
-        let resolved = self.registry.resolve(&parsed.image).await;
-        let digest = resolved.map_err(|e| format!("{}: {}", file.display(), crate::chain(&e)))?;
+        let digest = match parsed.image.digest() {
+            // The pull will tell whether there is such an image; nothing has to be asked for before.
+            Some(digest) => digest.clone(),
+            None => {
+                let resolved = self.registry.resolve(&parsed.image).await;
+                resolved.map_err(|e| format!("{}: {}", file.display(), crate::chain(&e)))?
+            }
+        };
         let revision = Revision(before.map_or(0, |before| before.revision.0).max(self.accepted.generation.0) + 1);
         Ok(Some(DesiredInstance { workload, index: 0, revision, digest, document: text }))
     }
