@@ -1,1 +1,4 @@
-//! (being written)
+//! The agent: hands. Keeps one host's containers as its documents say.
+
+pub mod logs;
+pub mod runtime;

@@ -25,7 +25,11 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
-use request::{Failure, FailureKind, Outcome, REQUEST_MAX_BYTES, Request};
+use request::{Failure, FailureKind, Outcome, Request};
+
+/// A request that is larger than this is refused by the shim. The largest part is the environment, which the kernel
+/// itself limits to 2 MiB together with the arguments.
+const REQUEST_MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 fn main() -> ExitCode {
     // The only thread of this process: nobody else can use the descriptor.
@@ -39,11 +43,10 @@ fn main() -> ExitCode {
     // A subscriber is set once, here.
     let _ = tracing::subscriber::set_global_default(trace::ErrorsToStderr);
     match start::start(&request) {
-        Ok(init) => {
-            answer(agent, &Outcome::Running { init });
-            let error = start::become_monitor(&request, init);
-            // The agent finds the container without a monitor and starts another one.
-            let _ = writeln!(io::stderr(), "cannot execute {}: {error}", request.monitor.program.display());
+        Ok(started) => {
+            answer(agent, &Outcome::Running { init: started.init, started_at_ms: started.started_at_ms });
+            // When that fails, the agent finds the container without a monitor and starts another one.
+            let _ = start::become_monitor(&request, &started);
             ExitCode::from(3)
         }
         Err(failure) => {
@@ -68,4 +71,21 @@ fn answer(mut agent: UnixStream, outcome: &Outcome) {
 /// A failure of something that every host should grant.
 fn host_failure(what: &str, error: impl Into<io::Error>) -> Failure {
     Failure::new(FailureKind::Host, what, &error.into())
+}
+
+impl Failure {
+    /// A failure whose detail is an error together with its causes.
+    pub(crate) fn new(kind: FailureKind, object: impl Into<String>, error: &dyn std::error::Error) -> Failure {
+        let mut detail = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Some libraries print their cause already.
+            if !detail.contains(&text) {
+                detail = format!("{detail}: {text}");
+            }
+            cause = error.source();
+        }
+        Failure { kind, object: object.into(), detail }
+    }
 }

@@ -10,10 +10,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// A request that is larger than this is refused by the shim. The largest part is the environment, which the kernel
-/// itself limits to 2 MiB together with the arguments.
-pub(crate) const REQUEST_MAX_BYTES: u64 = 4 * 1024 * 1024;
-
 /// Everything the shim needs to start one container. All paths are absolute and made by the agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Request {
@@ -113,6 +109,8 @@ pub(crate) enum Outcome {
     Running {
         /// The container's first process.
         init: ProcessId,
+        /// When, in milliseconds since 1970.
+        started_at_ms: i64,
     },
     /// Nothing runs.
     Failed(Failure),
@@ -127,23 +125,6 @@ pub(crate) struct Failure {
     pub(crate) object: String,
     /// The system's words for it; may be empty.
     pub(crate) detail: String,
-}
-
-impl Failure {
-    /// A failure whose detail is an error together with its causes.
-    pub(crate) fn new(kind: FailureKind, object: impl Into<String>, error: &dyn std::error::Error) -> Failure {
-        let mut detail = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            // Some libraries print their cause already.
-            if !detail.contains(&text) {
-                detail = format!("{detail}: {text}");
-            }
-            cause = error.source();
-        }
-        Failure { kind, object: object.into(), detail }
-    }
 }
 
 /// The sorts of [`Failure`].

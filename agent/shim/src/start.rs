@@ -8,7 +8,9 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::error::LibcontainerError;
 use libcontainer::oci_spec::runtime::{LinuxNamespaceType, Spec};
 use libcontainer::syscall::syscall::SyscallType;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -34,8 +36,17 @@ const SECCOMP_MAX_BYTES: u64 = 2 * (4 + 4096 * sys::INSTRUCTION_BYTES as u64);
 /// The monitor must outlive what it watches, when the host runs out of memory. 1000 would be first, -1000 never.
 const MONITOR_OOM_SCORE_ADJUSTMENT: &str = "-900";
 
+/// A container whose command has been executed.
+pub(crate) struct Started {
+    pub(crate) init: ProcessId,
+    pub(crate) started_at_ms: i64,
+    /// Its FIFOs, kept open until the monitor has opened them: what a container that ended at once has written is lost
+    /// with the last one who has them open.
+    outputs: [OwnedFd; 2],
+}
+
 /// Starts the container. When it returns `Ok`, the command runs and `state.json` says so.
-pub(crate) fn start(request: &Request) -> Result<ProcessId, Failure> {
+pub(crate) fn start(request: &Request) -> Result<Started, Failure> {
     // Own session: a Ctrl-C in the agent's terminal is not for containers. Fails when this is a session leader already.
     let _ = rustix::process::setsid();
     // libcontainer leaves the groups of its caller when the container's user has none.
@@ -54,23 +65,23 @@ pub(crate) fn start(request: &Request) -> Result<ProcessId, Failure> {
     }
     root.prepare_bind_targets(&spec)?;
     save_spec(request, &spec)?;
-    hide_v1_cgroups(request)?;
 
-    let init = run(request, &spec, &user)?;
+    let outputs = [open_fifo(request, "out.fifo", &user)?, open_fifo(request, "err.fifo", &user)?];
+    let init = run(request, &spec, &outputs)?;
     host.reenter()?;
     // Best effort: needs CAP_SYS_RESOURCE, and only matters when the whole host is out of memory.
     let _ = fs::write("/proc/self/oom_score_adj", MONITOR_OOM_SCORE_ADJUSTMENT);
-    write_state(request, init).map_err(|error| host_failure("writing state.json", error))?;
-    Ok(init)
+    let started_at_ms = write_state(request, init).map_err(|error| host_failure("writing state.json", error))?;
+    Ok(Started { init, started_at_ms, outputs })
 }
 
-/// Replaces this process by the monitor of `init`. Returns only when that failed.
-pub(crate) fn become_monitor(request: &Request, init: ProcessId) -> io::Error {
+/// Replaces this process by the container's monitor. Returns only when that failed.
+pub(crate) fn become_monitor(request: &Request, started: &Started) -> io::Error {
     let text = |text: OsString| CString::new(text.into_vec()).unwrap_or_default();
     let program = text(request.monitor.program.clone().into_os_string());
     let mut arguments = vec![c"coord-monitor".to_owned()];
-    arguments.extend(request.monitor.arguments(&request.run, init).into_iter().map(text));
-    if let Err(error) = use_null_for_stdio().and_then(|()| sys::close_all_on_exec()) {
+    arguments.extend(request.monitor.arguments(&request.run, started.init).into_iter().map(text));
+    if let Err(error) = keep_open(&started.outputs).and_then(|()| sys::close_all_on_exec()) {
         return error;
     }
     sys::execute(&program, &arguments, &[])
@@ -148,13 +159,14 @@ fn hide_v1_cgroups(request: &Request) -> Result<(), Failure> {
 }
 
 /// Has libcontainer create and start the container, and waits until its command has been executed.
-fn run(request: &Request, spec: &Spec, user: &User) -> Result<ProcessId, Failure> {
+fn run(request: &Request, spec: &Spec, outputs: &[OwnedFd; 2]) -> Result<ProcessId, Failure> {
     let (failures, failure_pipe) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| host_failure("making a pipe", error))?;
     let executor = ContainerExecutor::new(prepare(request, spec, failure_pipe.as_raw_fd())?);
-    let outputs = [open_fifo(request, "out.fifo", user)?, open_fifo(request, "err.fifo", user)?];
     let null = File::open("/dev/null").map_err(|error| host_failure("/dev/null", error))?;
     let work = request.run.join("libcontainer");
 
+    // Not earlier: the v1 groups have been opened by now.
+    hide_v1_cgroups(request)?;
     let created = create(request, executor, null, outputs, &work).and_then(|mut container| {
         let pid = container.pid().map(|pid| pid.as_raw());
         container.start().map(|()| pid)
@@ -179,16 +191,16 @@ fn create(
     request: &Request,
     executor: ContainerExecutor,
     null: File,
-    [out, err]: [OwnedFd; 2],
+    [out, err]: &[OwnedFd; 2],
     work: &Path,
-) -> Result<libcontainer::container::Container, libcontainer::error::LibcontainerError> {
-    fs::create_dir_all(work).map_err(libcontainer::error::LibcontainerError::OtherIO)?;
+) -> Result<Container, LibcontainerError> {
+    fs::create_dir_all(work).map_err(LibcontainerError::OtherIO)?;
     ContainerBuilder::new(request.id.clone(), SyscallType::default())
         .with_executor(executor)
         .with_root_path(work)?
         .with_stdin(null)
-        .with_stdout(out)
-        .with_stderr(err)
+        .with_stdout(out.try_clone().map_err(LibcontainerError::OtherIO)?)
+        .with_stderr(err.try_clone().map_err(LibcontainerError::OtherIO)?)
         .as_init(&request.bundle)
         .with_systemd(false)
         .build()
@@ -269,24 +281,28 @@ fn read_failure(pipe: File) -> Option<Failure> {
 
 /// Adds what is known now to the agent's `state.json`: whatever happens to the agent from here on, it will find the
 /// container.
-fn write_state(request: &Request, init: ProcessId) -> io::Result<()> {
+fn write_state(request: &Request, init: ProcessId) -> io::Result<i64> {
     let (path, temporary) = (request.run.join("state.json"), request.run.join("state.json.shim"));
     let mut state = serde_json::from_slice::<serde_json::Value>(&fs::read(&path)?)?;
     let started_at = SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
+    let started_at_ms = i64::try_from(started_at.as_millis()).map_err(io::Error::other)?;
+    state["generation"] = (state["generation"].as_u64().unwrap_or(0) + 1).into();
     state["phase"] = "running".into();
     state["init"] = serde_json::to_value(init)?;
     state["monitor"] = serde_json::to_value(ProcessId::of(std::process::id().cast_signed()))?;
-    state["started_at_ms"] = u64::try_from(started_at.as_millis()).map_err(io::Error::other)?.into();
+    state["started_at_ms"] = started_at_ms.into();
     let mut file = File::create(&temporary)?;
     file.write_all(&serde_json::to_vec(&state)?)?;
     file.sync_all()?;
-    fs::rename(&temporary, &path)
+    fs::rename(&temporary, &path)?;
+    Ok(started_at_ms)
 }
 
-fn use_null_for_stdio() -> io::Result<()> {
-    let null = File::options().read(true).write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    rustix::stdio::dup2_stderr(&null)?;
+/// The monitor inherits the FIFOs in the place of standard output and error, and leaves them alone: it must not wait when
+/// it reads, and the container, which shares these very descriptions, must.
+fn keep_open([out, err]: &[OwnedFd; 2]) -> io::Result<()> {
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    rustix::stdio::dup2_stdout(out)?;
+    rustix::stdio::dup2_stderr(err)?;
     Ok(())
 }
