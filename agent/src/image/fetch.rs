@@ -72,7 +72,13 @@ pub(super) struct Source<'a> {
 
 impl Source<'_> {
     /// Sends the blob, exactly `size` bytes, then the end. A receiver that goes away ends it quietly: it has an error of its own.
-    pub(super) async fn stream(&self, digest: &Digest, size: u64, sink: &mpsc::Sender<Feed>, progress: &Progress) -> Result<(), RegistryError> {
+    pub(super) async fn stream(
+        &self,
+        digest: &Digest,
+        size: u64,
+        sink: &mpsc::Sender<Feed>,
+        progress: &Progress,
+    ) -> Result<(), RegistryError> {
         let (mut received, mut failed) = (0, 0);
         while received < size {
             let before = received;
@@ -101,7 +107,10 @@ impl Source<'_> {
         progress: &Progress,
     ) -> Result<bool, RegistryError> {
         let object = || format!("blob {digest} of {}/{}", self.image.registry(), self.image.repository());
-        let wrong_size = |actual: u64| RegistryError::BadAnswer { object: object(), problem: format!("it has {actual} bytes instead of the manifest's {size}") };
+        let wrong_size = |actual: u64| RegistryError::BadAnswer {
+            object: object(),
+            problem: format!("it has {actual} bytes instead of the manifest's {size}"),
+        };
         let mut blob = self.registry.blob(self.image, digest, *received).await?;
         if let Some(total) = blob.total_bytes().filter(|total| *total != size) {
             return Err(wrong_size(total));
@@ -126,7 +135,10 @@ impl Source<'_> {
 
     /// A small blob as a whole, verified.
     pub(super) async fn small(&self, digest: &Digest, size: u64, limit_bytes: u64) -> Result<Bytes, RegistryError> {
-        let bad = |problem: String| RegistryError::BadAnswer { object: format!("blob {digest} of {}/{}", self.image.registry(), self.image.repository()), problem };
+        let bad = |problem: String| RegistryError::BadAnswer {
+            object: format!("blob {digest} of {}/{}", self.image.registry(), self.image.repository()),
+            problem,
+        };
         if size > limit_bytes {
             return Err(bad(format!("it has {size} bytes, more than the limit of {limit_bytes}")));
         }
@@ -144,6 +156,10 @@ impl Source<'_> {
         let (streamed, whole) = futures_util::future::join(stream, collect).await;
         streamed?;
         let actual = Digest::of(&whole);
-        if actual == *digest { Ok(whole.into()) } else { Err(bad(format!("its content has the digest {actual}; the registry or something before it is broken"))) }
+        if actual == *digest {
+            Ok(whole.into())
+        } else {
+            Err(bad(format!("its content has the digest {actual}; the registry or something before it is broken")))
+        }
     }
 }

@@ -104,7 +104,10 @@ impl Tree {
             Found::Nothing => {}
             Found::Whiteout => self.remove(parent, path, name)?,
             Found::Directory | Found::Other => {
-                return Err(LayerError::entry(entry, format!("lies below {:?}, which is no folder in this layer", path.escape_ascii().to_string())));
+                return Err(LayerError::entry(
+                    entry,
+                    format!("lies below {:?}, which is no folder in this layer", path.escape_ascii().to_string()),
+                ));
             }
         }
         let failed = |e: Errno| LayerError::io("make the folder of", entry, e);
@@ -125,8 +128,13 @@ impl Tree {
     /// Removes what lies under a name, with everything below it.
     pub(super) fn remove(&mut self, parent: &OwnedFd, path: &[u8], name: &[u8]) -> Result<(), LayerError> {
         self.cached = None;
-        let below: Vec<Vec<u8>> =
-            self.implicit.range(path.to_vec()..).take_while(|other| other.starts_with(path)).filter(|other| is_at_or_below(other, path)).cloned().collect();
+        let below: Vec<Vec<u8>> = self
+            .implicit
+            .range(path.to_vec()..)
+            .take_while(|other| other.starts_with(path))
+            .filter(|other| is_at_or_below(other, path))
+            .cloned()
+            .collect();
         for gone in below {
             self.implicit.remove(&gone);
         }
