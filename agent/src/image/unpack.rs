@@ -125,7 +125,7 @@ impl Unpacker<'_> {
             return Err(LayerError::entry(&entry.path, "stands for the image's root and is no directory"));
         }
         self.times.insert(Vec::new(), entry.mtime);
-        describe(&*self.tree.root(), entry)
+        describe(&self.tree.root(), entry)
     }
 
     fn whiteout(&mut self, place: &Place<'_>) -> Result<(), LayerError> {
