@@ -5,7 +5,7 @@
 
 pub mod backoff;
 pub mod liveness;
-
+pub mod planner;
 pub mod reason;
 pub mod restart;
 pub mod rollout;

@@ -119,6 +119,9 @@ pub struct HostView {
     pub running: u32,
     /// Instances that it should run.
     pub desired: u32,
+    /// As it reported them.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 /// `GET /v1/hosts`.

@@ -40,6 +40,9 @@ pub struct FullReport {
     /// Every instance that is desired here or still has a container.
     #[serde(default)]
     pub instances: Vec<InstanceReport>,
+    /// What is wrong with the host as a whole, a sentence each with its cure: a host state that was refused, a disk that is full.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 /// Facts of the machine.

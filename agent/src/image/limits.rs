@@ -1,0 +1,22 @@
+//! How much of anything a layer may have. A hostile image must not fill a disk, an inode table or memory.
+
+/// Limits of one layer, far above what real images have and far below what would hurt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Uncompressed bytes. The largest public images (machine learning) have layers of about 20 GB.
+    pub layer_max_bytes: u64,
+    /// Entries of the archive. A layer of 500,000 files exists (texlive); inodes are what runs out.
+    pub layer_max_entries: u64,
+    /// Uncompressed bytes per compressed byte, beyond the first `ratio_free_bytes`. Executables reach 5, logs 30; deflate of zeros 1,030.
+    pub ratio_max: u64,
+    /// A small layer may well be all zeros.
+    pub ratio_free_bytes: u64,
+    /// Folders within folders.
+    pub depth_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { layer_max_bytes: 128 << 30, layer_max_entries: 4_000_000, ratio_max: 250, ratio_free_bytes: 1 << 30, depth_max: 256 }
+    }
+}

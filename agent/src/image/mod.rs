@@ -1,0 +1,57 @@
+//! Images on this host: pulled by digest, verified, unpacked, kept until nobody needs them.
+//!
+//! ```text
+//!   pull     manifest -> platform -> config -> layers, three at a time
+//!   fetch    one blob's bytes, with retries and resume          (async)
+//!   layer    bytes -> digest, inflate, diff id, files           (threads)
+//!   tar, unpack                                                 (what an archive says; what may become of it)
+//!   implicit directories that layers need but do not describe
+//!   store    folders, records, locks, removal
+//! ```
+//!
+//! Nothing half-written is ever visible: a layer is unpacked under `tmp/`, synced and renamed into place; an image's record is
+//! written last. A pull that fails leaves the store as it was, except that layers which did arrive whole are kept for the next try.
+//!
+//! Callers see `Image::rootfs` and nothing of the format, so that another one can take its place. Deliberately absent: mounting
+//! (the runtime's), deciding when to pull or to prune (the agent's), pushing, building.
+
+mod error;
+mod fetch;
+mod implicit;
+mod layer;
+mod limits;
+mod pull;
+mod record;
+mod store;
+mod tar;
+#[cfg(test)]
+mod tests;
+mod unpack;
+
+pub use error::{LayerError, PullError, StoreError};
+pub use fetch::Retry;
+pub use limits::Limits;
+pub use pull::Progress;
+pub use store::{ImageStore, ImageSummary, Options, Pruned};
+
+use coord_shared::names::Digest;
+use oci_spec::image::ImageConfiguration;
+use std::path::PathBuf;
+
+/// A complete, verified image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// As asked for: of the index or of the manifest.
+    pub digest: Digest,
+    /// What the image says of itself: command, environment, user, working directory.
+    pub config: ImageConfiguration,
+    /// Its files.
+    pub rootfs: RootfsLayers,
+}
+
+/// A root file system in read-only parts, for overlayfs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootfsLayers {
+    /// Absolute folders, topmost first; at least one, none twice. They stay while the store is told to keep the image.
+    pub lowers: Vec<PathBuf>,
+}

@@ -1,0 +1,7 @@
+//! The crate's only clock: it says when a token expires and whether a body stalls. Tokio's, so that tests can hold it.
+
+pub(crate) use tokio::time::Instant;
+
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}

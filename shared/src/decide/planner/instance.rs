@@ -1,0 +1,201 @@
+//! The plan for one instance.
+
+use super::{Action, Container, Image, Observed, Phase, Plan, Spec, StartDecision, Target, Wanted, start_decision, stops_first};
+use crate::decide::reason::Reason;
+use crate::decide::{Now, backoff};
+use crate::names::{ContainerId, InstanceId, PinnedImage};
+use std::sync::Arc;
+
+/// Plans one instance; what it decides goes into `plan`.
+pub(super) struct Planner<'a> {
+    pub(super) id: &'a InstanceId,
+    /// This instance's containers.
+    pub(super) containers: &'a [(&'a ContainerId, &'a Container)],
+    pub(super) observed: &'a Observed,
+    pub(super) now: Now,
+    pub(super) plan: &'a mut Plan,
+}
+
+impl Planner<'_> {
+    /// The instance is desired.
+    pub(super) fn keep(mut self, wanted: &Wanted) {
+        let (active, not_yet) = self.choose(wanted);
+        self.remove_exited();
+        match active {
+            Some(spec) => self.run(&spec),
+            // Nothing that could be started: what runs is left alone, but one that was told to end is still seen to its end.
+            None => self.see_stops_through(),
+        }
+        if let Some(reason) = not_yet {
+            self.plan.reasons.insert(self.id.clone(), reason);
+        }
+    }
+
+    /// The instance is not desired here any more: everything of it goes.
+    pub(super) fn wind_down(mut self) {
+        self.remove_exited();
+        if let Some(kill_at) = self.stop_all(|_| true) {
+            self.plan.reasons.insert(self.id.clone(), Reason::Stopping { kill_at: self.now.wall_at(kill_at) });
+        }
+    }
+
+    /// The make that should run now, and why it is not the one that was asked for.
+    fn choose(&mut self, wanted: &Wanted) -> (Option<Arc<Spec>>, Option<Reason>) {
+        let previous =
+            wanted.previous.as_ref().filter(|spec| matches!(self.observed.images.get(&spec.image.digest), Some(Image::Present)));
+        let spec = match &wanted.target {
+            Target::Run(spec) => spec,
+            Target::Rejected { error } => return (previous.cloned(), Some(Reason::DocumentRejected { error: error.clone() })),
+        };
+        // A container of this very make needs no image to go on.
+        let already_runs = self.containers.iter().any(|(_, c)| c.fingerprint == spec.fingerprint && c.phase.is_alive());
+        match self.image_or_reason(&spec.image) {
+            None => (Some(spec.clone()), None),
+            Some(_) if already_runs => (Some(spec.clone()), None),
+            Some(reason) => (previous.cloned(), Some(reason)),
+        }
+    }
+
+    /// `None` once the image is complete and verified; until then what it waits for, with a pull asked for when one is due.
+    fn image_or_reason(&mut self, image: &PinnedImage) -> Option<Reason> {
+        match self.observed.images.get(&image.digest) {
+            Some(Image::Present) => None,
+            Some(Image::Pulling { done_bytes, total_bytes }) => {
+                Some(Reason::Pulling { done_bytes: *done_bytes, total_bytes: *total_bytes })
+            }
+            Some(Image::Failed { error, attempts, at }) => {
+                let due = at.after(backoff::PULL.delay(*attempts));
+                if self.now.mono >= due {
+                    self.plan.actions.push(Action::Pull(image.clone()));
+                } else {
+                    self.plan.wake(due);
+                }
+                Some(Reason::PullFailed { error: error.clone(), attempts: *attempts, retry_at: self.now.wall_at(due) })
+            }
+            None => {
+                self.plan.actions.push(Action::Pull(image.clone()));
+                Some(Reason::Pulling { done_bytes: 0, total_bytes: 0 })
+            }
+        }
+    }
+
+    /// Brings the instance to exactly one live container of this make.
+    fn run(&mut self, spec: &Arc<Spec>) {
+        let current = self.containers.iter().find(|(_, c)| c.fingerprint == spec.fingerprint && c.phase.is_alive());
+        let Some((current, container)) = current else {
+            return self.start(spec);
+        };
+        let current = *current;
+        match container.phase {
+            Phase::Running { .. } => {
+                self.stop_all(|id| id != current);
+            }
+            Phase::Starting { .. } => {
+                if stops_first(spec) {
+                    self.stop_all(|id| id != current);
+                } else {
+                    self.see_stops_through();
+                }
+                self.plan.reasons.insert(self.id.clone(), Reason::Starting);
+            }
+            Phase::Stopping { kill_at, .. } => {
+                // Asked to end, and now wanted again: it is seen to its end, and a new one follows.
+                self.see_stops_through();
+                self.plan.reasons.insert(self.id.clone(), Reason::StoppingPrevious { kill_at: self.now.wall_at(kill_at) });
+            }
+            Phase::Exited { .. } | Phase::Removing { .. } | Phase::RemoveFailed { .. } => {}
+        }
+    }
+
+    /// No container of this make lives: starts one, or says why not now.
+    fn start(&mut self, spec: &Arc<Spec>) {
+        match start_decision(spec, self.observed.histories.get(self.id), self.now) {
+            StartDecision::Now => {
+                let others_alive = self.containers.iter().any(|(_, c)| c.phase.is_alive());
+                if others_alive && stops_first(spec) {
+                    if let Some(kill_at) = self.stop_all(|_| true) {
+                        let kill_at = self.now.wall_at(kill_at);
+                        self.plan.reasons.insert(self.id.clone(), Reason::StoppingPrevious { kill_at });
+                    }
+                    return;
+                }
+                self.see_stops_through();
+                let container = self.next_container(spec);
+                self.plan.actions.push(Action::Start { container, spec: spec.clone() });
+                self.plan.reasons.insert(self.id.clone(), Reason::Starting);
+            }
+            StartDecision::At(due, reason) => {
+                self.plan.wake(due);
+                self.plan.reasons.insert(self.id.clone(), reason);
+                self.see_stops_through();
+            }
+            StartDecision::Never(reason) => {
+                self.plan.reasons.insert(self.id.clone(), reason);
+                self.stop_all(|_| true);
+            }
+        }
+    }
+
+    /// A name for the next container that none before it had.
+    fn next_container(&self, spec: &Spec) -> ContainerId {
+        let seen = self.containers.iter().filter(|(id, _)| id.revision == spec.revision).map(|(id, _)| id.start);
+        let noted = self.observed.histories.get(self.id).filter(|h| h.revision == spec.revision).map(|h| h.last_start);
+        let last = seen.chain(noted).max().unwrap_or(0);
+        ContainerId { instance: self.id.clone(), revision: spec.revision, start: last.saturating_add(1) }
+    }
+
+    fn remove_exited(&mut self) {
+        for (id, container) in self.containers {
+            match container.phase {
+                Phase::Exited { .. } => self.plan.actions.push(Action::Remove { container: (*id).clone() }),
+                Phase::RemoveFailed { at, attempts } => {
+                    let due = at.after(backoff::PULL.delay(attempts));
+                    if self.now.mono >= due {
+                        self.plan.actions.push(Action::Remove { container: (*id).clone() });
+                    } else {
+                        self.plan.wake(due);
+                    }
+                }
+                Phase::Starting { .. } | Phase::Running { .. } | Phase::Stopping { .. } | Phase::Removing { .. } => {}
+            }
+        }
+    }
+
+    /// Kills what was asked to end and has used up its time.
+    fn see_stops_through(&mut self) {
+        self.stop_all(|_| false);
+    }
+
+    /// Asks the chosen running containers to end, and sees every stop to its end. Returns when the last of the chosen ones will be
+    /// killed, or `None` if none of them is alive. One that is still being made is stopped once it runs.
+    fn stop_all(&mut self, chosen: impl Fn(&ContainerId) -> bool) -> Option<crate::decide::Mono> {
+        let mut last = None;
+        for (id, container) in self.containers {
+            let kill_at = match container.phase {
+                Phase::Running { .. } if chosen(id) => {
+                    let kill_at = self.now.mono.after(container.grace.0);
+                    self.plan.actions.push(Action::Stop { container: (*id).clone(), kill_at });
+                    kill_at
+                }
+                Phase::Stopping { kill_at, killed, .. } => {
+                    if !killed && self.now.mono >= kill_at {
+                        self.plan.actions.push(Action::Kill { container: (*id).clone() });
+                    } else if !killed {
+                        self.plan.wake(kill_at);
+                    }
+                    kill_at
+                }
+                Phase::Starting { .. } if chosen(id) => self.now.mono.after(container.grace.0),
+                Phase::Running { .. }
+                | Phase::Starting { .. }
+                | Phase::Exited { .. }
+                | Phase::Removing { .. }
+                | Phase::RemoveFailed { .. } => continue,
+            };
+            if chosen(id) {
+                last = last.max(Some(kill_at));
+            }
+        }
+        last
+    }
+}

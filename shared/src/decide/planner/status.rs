@@ -1,0 +1,81 @@
+//! What a host says of its instances: derived from what was planned and seen, never kept beside it.
+
+use super::{Container, Desired, End, Observed, Phase, Plan, Target};
+use crate::decide::{Mono, Now};
+use crate::names::{ContainerId, InstanceId};
+use crate::wire::{InstanceReport, InstanceState};
+use std::collections::BTreeSet;
+
+/// One report for every instance that is desired or still has a container. `arrived` is when the agent first knew of an instance
+/// that has no container to tell its age.
+pub fn instance_reports(
+    desired: &Desired,
+    observed: &Observed,
+    plan: &Plan,
+    arrived: impl Fn(&InstanceId) -> Mono,
+    now: Now,
+) -> Vec<InstanceReport> {
+    let with_container = observed.containers.keys().map(|id| &id.instance);
+    let all: BTreeSet<&InstanceId> = desired.keys().chain(with_container).collect();
+    all.into_iter().map(|id| instance_report(id, desired, observed, plan, arrived(id), now)).collect()
+}
+
+fn instance_report(
+    id: &InstanceId,
+    desired: &Desired,
+    observed: &Observed,
+    plan: &Plan,
+    arrived: Mono,
+    now: Now,
+) -> InstanceReport {
+    let history = observed.histories.get(id);
+    let shown = newest(id, observed);
+    let (state, since) = match shown.map(|(_, container)| container.phase) {
+        Some(Phase::Starting { since }) => (InstanceState::Starting, since),
+        Some(Phase::Running { since }) => (InstanceState::Running, since),
+        Some(Phase::Stopping { since, .. }) => (InstanceState::Stopping, since),
+        Some(Phase::Exited { at } | Phase::Removing { since: at } | Phase::RemoveFailed { at, .. }) => {
+            (InstanceState::Exited, at)
+        }
+        None => match history.and_then(|history| history.last_end.as_ref()) {
+            Some(End::Exited { at, .. }) => (InstanceState::Exited, *at),
+            Some(End::StartFailed { at, .. }) => (InstanceState::Pending, *at),
+            None => (InstanceState::Pending, arrived),
+        },
+    };
+    // A running container of the desired make is the desired revision, whatever revision it was started for.
+    let target = match desired.get(id).map(|wanted| &wanted.target) {
+        Some(Target::Run(spec)) => Some(spec),
+        Some(Target::Rejected { .. }) | None => None,
+    };
+    let adopted = target.filter(|spec| shown.is_some_and(|(_, c)| c.fingerprint == spec.fingerprint)).map(|spec| spec.revision);
+    let own = shown.map(|(id, _)| id.revision).or(history.map(|history| history.revision));
+    let last_exit = history.and_then(|history| history.last_end.as_ref()).and_then(|end| match end {
+        End::Exited { exit, .. } => Some(*exit),
+        End::StartFailed { .. } => None,
+    });
+    InstanceReport {
+        instance: id.clone(),
+        state,
+        revision: adopted.or(own),
+        ready: state == InstanceState::Running,
+        since: now.wall_at(since),
+        restarts: history.map_or(0, |history| history.restarts),
+        last_exit,
+        container: shown.map(|(id, _)| id.clone()),
+        pid: shown.and_then(|(_, container)| container.pid),
+        reason: plan.reasons.get(id).cloned(),
+    }
+}
+
+/// The container that stands for the instance: the one furthest alive, the newest among equals.
+fn newest<'a>(id: &InstanceId, observed: &'a Observed) -> Option<(&'a ContainerId, &'a Container)> {
+    let rank = |phase: Phase| match phase {
+        Phase::Running { .. } => 3,
+        Phase::Starting { .. } => 2,
+        Phase::Stopping { .. } => 1,
+        Phase::Exited { .. } | Phase::Removing { .. } | Phase::RemoveFailed { .. } => 0,
+    };
+    let own = observed.containers.iter().filter(|(container, _)| container.instance == *id);
+    own.max_by_key(|(container, c)| (rank(c.phase), container.revision, container.start))
+}

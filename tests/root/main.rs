@@ -1,0 +1,3 @@
+//! Tests with real namespaces, mounts and cgroups. They need root, and fail without it.
+
+mod hosts;
