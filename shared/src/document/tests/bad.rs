@@ -191,3 +191,29 @@ fn places_count_characters_and_lines_of_any_ending() {
     );
     assert!(diagnostics.render("web.toml", text, false).contains("web.toml:2:16"));
 }
+
+#[test]
+fn just_beyond_the_limits() {
+    fn one(more: &str, expect: Rule) {
+        check(&format!("{LEAST}{more}\n"), &[expect]);
+    }
+    one(&format!("working_dir = \"/{}\"", "x".repeat(4095)), Rule::BadWorkingDir);
+    one("working_dir = \"\"", Rule::BadWorkingDir);
+    one(&format!("hostname = \"{}.b\"", "a".repeat(63)), Rule::BadHostname);
+    one(&format!("user = \"{}\"", "a".repeat(256)), Rule::BadUser);
+    for user in ["", ":g", "a:b:c", "-a", "a/b", "a\\tb", "0:4294967295"] {
+        one(&format!("user = \"{user}\""), Rule::BadUser);
+    }
+    one("resources.memory = \"4095KiB\"", Rule::MemoryTooSmall);
+    one("resources.cpus = 0.009", Rule::BadCpus);
+    one("resources.cpus = -1", Rule::BadCpus);
+    one("resources.pids = 4194305", Rule::OutOfRange);
+    one("resources.pids = -1", Rule::OutOfRange);
+    one("rollout.parallelism = 1000001", Rule::OutOfRange);
+    for percent in ["101%", "256%", "+5%", "5 %", "%", "2.5%", ""] {
+        one(&format!("rollout.parallelism = \"{percent}\""), Rule::BadParallelism);
+    }
+    for restart in ["on-failure:", "on-failure:+1", "on-failure:4294967296", "Always", ""] {
+        one(&format!("restart = \"{restart}\""), Rule::BadRestart);
+    }
+}
