@@ -1,0 +1,115 @@
+//! Why a request came to nothing, and what to do about it.
+
+use crate::failure::Failure;
+use coord_shared::quantity::Span;
+use coord_shared::wire::ErrorBody;
+use reqwest::StatusCode;
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why a request came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    #[error("cannot read the certificates in {}", path.display())]
+    ReadCa { path: PathBuf, source: std::io::Error },
+    #[error("{} holds no usable certificates", path.display())]
+    BadCa { path: PathBuf },
+    #[error("cannot set up the HTTP client")]
+    Setup { source: reqwest::Error },
+    #[error("cannot {what}: no connection to the coordinator at {url}")]
+    Unreachable { what: String, url: String, source: reqwest::Error },
+    #[error("cannot {what}: no secure connection to the coordinator at {url}")]
+    Tls { what: String, url: String, source: reqwest::Error },
+    #[error("cannot {what}: no whole answer from the coordinator at {url} within {}", Span(*after))]
+    Timeout { what: String, url: String, after: Duration },
+    #[error("cannot {what}: the connection to {url} broke off")]
+    Cut { what: String, url: String, source: reqwest::Error },
+    #[error("cannot {what}: the connection to {url} broke off in the middle of a line")]
+    CutLine { what: String, url: String },
+    #[error("cannot {what}: {url} does not answer as a coordinator does ({problem})")]
+    Garbage { what: String, url: String, problem: String },
+    #[error("cannot {what}: {message} [{code}]", message = body.message, code = body.code)]
+    Refused { what: String, status: StatusCode, body: Box<ErrorBody>, request_id: Option<String> },
+}
+
+impl ClientError {
+    /// Sorts an error of the transport: each kind has a cure of its own.
+    pub(crate) fn of_transport(what: &str, url: &str, timeout: Duration, source: reqwest::Error) -> Self {
+        let (what, url) = (what.to_owned(), url.to_owned());
+        if is_tls(&source) {
+            Self::Tls { what, url, source }
+        } else if source.is_connect() {
+            Self::Unreachable { what, url, source }
+        } else if source.is_timeout() {
+            Self::Timeout { what, url, after: timeout }
+        } else {
+            Self::Cut { what, url, source }
+        }
+    }
+
+    /// Whether it may go well a moment later: the coordinator starts, is upgraded, or the network is.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Cut { .. } | Self::CutLine { .. } => true,
+            Self::Refused { status, .. } => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
+            Self::ReadCa { .. } | Self::BadCa { .. } | Self::Setup { .. } | Self::Tls { .. } | Self::Garbage { .. } => false,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::ReadCa { .. } | Self::BadCa { .. } => {
+                "--ca (COORD_CA, or ca in the configuration file) names a file with PEM certificates".to_owned()
+            }
+            Self::Setup { .. } => "are the system's CA certificates installed (Debian: package ca-certificates)?".to_owned(),
+            Self::Unreachable { .. } => "is the coordinator running (`systemctl status coordinator`), and is the address right \
+                                         (--url, COORD_URL, url in ~/.config/coord/config.toml)?"
+                .to_owned(),
+            Self::Tls { .. } => {
+                "give the authority that signed the coordinator's certificate with --ca, and use a name that is in the certificate"
+                    .to_owned()
+            }
+            Self::Timeout { .. } => "is the coordinator overloaded or the network slow? --request-timeout gives it longer".to_owned(),
+            Self::Cut { .. } | Self::CutLine { .. } => "did the coordinator stop or restart? Try again".to_owned(),
+            Self::Garbage { .. } => {
+                "does something else listen there, or a proxy? Check --url; if it is a coordinator, is it as new as coordctl?"
+                    .to_owned()
+            }
+            Self::Refused { body, request_id, status, .. } => return refusal_hint(body, request_id.as_deref(), *status),
+        })
+    }
+}
+
+/// The coordinator's own hint, except where the cure is a flag of ours.
+fn refusal_hint(body: &ErrorBody, request_id: Option<&str>, status: StatusCode) -> Option<String> {
+    match body.code.as_str() {
+        "conflict" => return Some("pass --take-over if it should come from here from now on".to_owned()),
+        "unauthorized" if body.hint.is_none() => return Some("check the token: --token-file, COORD_TOKEN_FILE".to_owned()),
+        _ => {}
+    }
+    let request = request_id
+        .filter(|_| status.is_server_error())
+        .map(|id| format!("the coordinator's log says more under request id {id}"));
+    body.hint.clone().or(request)
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let failure = Self::of(&error).maybe_hint(error.hint());
+        if let ClientError::Refused { body, .. } = error { failure.detail(body.detail) } else { failure }
+    }
+}
+
+/// rustls reports through an `io::Error`, whose `source` skips the error that it wraps.
+fn is_tls(error: &reqwest::Error) -> bool {
+    let mut next: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
