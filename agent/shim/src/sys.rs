@@ -27,18 +27,26 @@ pub(crate) fn load_seccomp(program: &[Instruction]) -> io::Result<()> {
 /// Gives every signal its default meaning and unblocks all: programs expect to be born like that, and an ignored
 /// SIGPIPE or a blocked SIGTERM would be inherited across `execve`.
 pub(crate) fn reset_signals() {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL is a valid disposition for every signal; for SIGKILL, SIGSTOP and the C library's own
-        // signals the call fails, which changes nothing.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    /// The kernel's `struct sigaction`, as large as on any architecture: all zero is SIG_DFL without flags.
+    const DEFAULT: [u64; 4] = [0; 4];
+    let none = 0_u64;
+    for signal in 1..=SIGNALS {
+        // SAFETY: `DEFAULT` is as large as what is read, the old action is not asked for. For SIGKILL and SIGSTOP the call
+        // fails, which changes nothing. The C library's function would spare the two signals that it uses itself.
+        unsafe {
+            let old = ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), old, size_of::<u64>());
+        }
     }
-    // SAFETY: `set` is initialised by sigemptyset before it is read; the old mask is not asked for.
+    // SAFETY: a mask of the size that is given is read, the old mask is not asked for.
     unsafe {
-        let mut set = mem::zeroed::<libc::sigset_t>();
-        libc::sigemptyset(&raw mut set);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut());
+        let old = ptr::null_mut::<u64>();
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, old, size_of::<u64>());
     }
 }
+
+/// The kernel's number of signals.
+const SIGNALS: libc::c_int = 64;
 
 /// Replaces this process. Returns only when that failed.
 pub(crate) fn execute(path: &CString, arguments: &[CString], environment: &[CString]) -> io::Error {

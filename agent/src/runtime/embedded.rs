@@ -68,6 +68,11 @@ impl EmbeddedRuntime {
     /// `state_dir` is on disk, `run_dir` in memory (it need not survive a boot), `helpers_dir` holds `coord-shim` and
     /// `coord-monitor`. Must not be used by two agents at once; the caller sees to that.
     pub fn open(state_dir: &Path, run_dir: &Path, helpers_dir: &Path) -> Result<EmbeddedRuntime, RuntimeError> {
+        let absolute = |path: &Path| {
+            std::path::absolute(path).map_err(|source| RuntimeError::File { operation: "find", path: path.to_owned(), source })
+        };
+        // Helpers work from another folder than we do.
+        let (state_dir, run_dir) = (absolute(state_dir)?, absolute(run_dir)?);
         let folders = Folders { state: state_dir.join("c"), run: run_dir.join("c") };
         for folder in [&folders.state, &folders.run] {
             make_private_folder(folder).map_err(|source| RuntimeError::File {
@@ -78,10 +83,10 @@ impl EmbeddedRuntime {
         }
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         Ok(EmbeddedRuntime(Arc::new(Inner {
-            helpers: Helpers::open(helpers_dir)?,
+            helpers: Helpers::open(&absolute(helpers_dir)?)?,
             cgroups: Cgroups::detect(&folders.state)?,
             systemd: systemd::is_running(),
-            seccomp: seccomp::write_profile(run_dir)?,
+            seccomp: seccomp::write_profile(&run_dir)?,
             starts: Semaphore::new(STARTS_MAX),
             events,
             receiver: Mutex::new(Some(receiver)),

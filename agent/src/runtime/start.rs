@@ -132,8 +132,7 @@ impl Attempt {
             let path = self.bundle.join(name);
             fs::create_dir(&path).map_err(file("make", &path))?;
         }
-        let upper = self.bundle.join("upper");
-        self.make_upper(&upper).map_err(file("make", &upper))?;
+        self.make_upper(&self.bundle.join("upper"))?;
         for (name, text) in spec::etc_files(&self.spec, |name| fs::read_to_string(Path::new("/etc").join(name)).ok()) {
             let path = self.bundle.join("etc").join(name);
             fs::write(&path, text).map_err(file("write", &path))?;
@@ -150,12 +149,16 @@ impl Attempt {
     }
 
     /// The root folder of an overlay looks like its upper layer: it must look like the image's.
-    fn make_upper(&self, upper: &Path) -> io::Result<()> {
-        fs::create_dir(upper)?;
+    fn make_upper(&self, upper: &Path) -> Result<(), RuntimeError> {
+        let make = |path: &Path, metadata: &fs::Metadata| -> io::Result<()> {
+            fs::create_dir(path)?;
+            std::os::unix::fs::chown(path, Some(metadata.uid()), Some(metadata.gid()))?;
+            fs::set_permissions(path, metadata.permissions())
+        };
         let Some(image) = self.spec.lowers.first() else { return Ok(()) };
-        let metadata = fs::metadata(image)?;
-        std::os::unix::fs::chown(upper, Some(metadata.uid()), Some(metadata.gid()))?;
-        fs::set_permissions(upper, metadata.permissions())
+        let metadata =
+            fs::metadata(image).map_err(|source| RuntimeError::File { operation: "read", path: image.clone(), source })?;
+        make(upper, &metadata).map_err(|source| RuntimeError::File { operation: "make", path: upper.to_owned(), source })
     }
 
     fn spawn_shim(&self) -> Result<Shim, RuntimeError> {

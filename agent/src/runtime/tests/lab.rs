@@ -129,7 +129,7 @@ fn helpers() -> PathBuf {
 
 /// The smallest image in which a shell works.
 fn make_busybox_root(root: &Path) {
-    for folder in ["bin", "etc", "home/app", "tmp"] {
+    for folder in ["bin", "dev", "etc", "home/app", "proc", "sys", "tmp"] {
         fs::create_dir_all(root.join(folder)).expect("a folder of the image");
     }
     fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("/tmp to be open for all");
