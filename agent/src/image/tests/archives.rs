@@ -104,10 +104,22 @@ fn extended_headers_win_over_the_header() {
     );
     let meta = folder.path().join("diff/f").metadata().unwrap();
     assert_eq!((meta.mtime(), meta.mtime_nsec()), (1_600_000_000, 250_000_000));
-    accepts(Tarball::new().entry(b"pax_global_header", b'g', 0o644, b"", b"16 comment=abcd\n").file("f", "1"), &["f 644 f \"1\""]);
-    refuses(Tarball::new().entry(b"x", b'x', 0o644, b"", b"99 path=a\n").file("f", ""), "its archive has a malformed extended header; build the image again");
-    refuses(Tarball::new().pax(&[("size", b"-1")]).file("f", ""), "its archive has a bad number in an extended header; build the image again");
-    refuses(Tarball::new().pax(&[("uid", b"4294967295")]).file("f", ""), "its archive has an entry of owner or group 4294967295, which no system has; build the image again");
+    accepts(
+        Tarball::new().entry(b"pax_global_header", b'g', 0o644, b"", b"16 comment=abcd\n").file("f", "1"),
+        &["f 644 f \"1\""],
+    );
+    refuses(
+        Tarball::new().entry(b"x", b'x', 0o644, b"", b"99 path=a\n").file("f", ""),
+        "its archive has a malformed extended header; build the image again",
+    );
+    refuses(
+        Tarball::new().pax(&[("size", b"-1")]).file("f", ""),
+        "its archive has a bad number in an extended header; build the image again",
+    );
+    refuses(
+        Tarball::new().pax(&[("uid", b"4294967295")]).file("f", ""),
+        "its archive has an entry of owner or group 4294967295, which no system has; build the image again",
+    );
     let huge = header(b"x", b'x', 0o644, b"", 2 << 20);
     refuses(Tarball::new().raw(&huge), "its archive has an extended header of more than 1 MiB; build the image again");
 }
@@ -120,7 +132,8 @@ fn later_entries_win() {
     accepts(Tarball::new().file("f", "one").dir("f/", 0o700), &["d 700 f"]);
     accepts(Tarball::new().dir("d/", 0o755).file("d/a/b", "1").dir("d/", 0o700), &["d 700 d", "d 755 d/a", "f 644 d/a/b \"1\""]);
     // A folder that gives way to a file goes with all that was in it, and with what was remembered of it.
-    let (_folder, summary) = accepts(Tarball::new().file("d/a/b", "1").file("d/c", "2").file("d", "now a file"), &["f 644 d \"now a file\""]);
+    let (_folder, summary) =
+        accepts(Tarball::new().file("d/a/b", "1").file("d/c", "2").file("d", "now a file"), &["f 644 d \"now a file\""]);
     assert_eq!(summary.implicit.into_iter().collect::<Vec<_>>(), [b"".to_vec()]);
     let relinked = Tarball::new().file("a", "1").hard_link("b", "a").file("b", "2");
     accepts(relinked, &["f 644 a \"1\"", "f 644 b \"2\""]);
@@ -128,28 +141,64 @@ fn later_entries_win() {
 
 #[test]
 fn nothing_reaches_outside() {
-    refuses(Tarball::new().file("../outside/witness", "x"), "its entry \"../outside/witness\" has \"..\" in its path; build the image without it");
-    refuses(Tarball::new().file("a/../../outside/witness", "x"), "its entry \"a/../../outside/witness\" has \"..\" in its path; build the image without it");
-    refuses(Tarball::new().hard_link("h", "../outside/witness"), "its entry \"h\" has \"..\" in its path; build the image without it");
+    refuses(
+        Tarball::new().file("../outside/witness", "x"),
+        "its entry \"../outside/witness\" has \"..\" in its path; build the image without it",
+    );
+    refuses(
+        Tarball::new().file("a/../../outside/witness", "x"),
+        "its entry \"a/../../outside/witness\" has \"..\" in its path; build the image without it",
+    );
+    refuses(
+        Tarball::new().hard_link("h", "../outside/witness"),
+        "its entry \"h\" has \"..\" in its path; build the image without it",
+    );
     accepts(Tarball::new().file("/etc/passwd", "x"), &["d 755 etc", "f 644 etc/passwd \"x\""]);
     accepts(Tarball::new().file("a", "1").hard_link("h", "/a"), &["f 644 a \"1\"", "f 644 h \"1\""]);
-    let below = |name: &str| format!("its entry \"{name}\" lies below \"{}\", which is no folder in this layer; build the image without it", name.split('/').next().unwrap());
+    let below = |name: &str| {
+        format!(
+            "its entry \"{name}\" lies below \"{}\", which is no folder in this layer; build the image without it",
+            name.split('/').next().unwrap()
+        )
+    };
     refuses(Tarball::new().symlink("l", "../outside").file("l/witness", "x"), &below("l/witness"));
     refuses(Tarball::new().symlink("l", "/nowhere").file("l/witness", "x"), &below("l/witness"));
     refuses(Tarball::new().file("f", "").file("f/g", "x"), &below("f/g"));
-    refuses(Tarball::new().symlink("l", "l").file("l/g", "x"), "its entry \"l/g\" lies below symbolic links that lead in circles; build the image without it");
-    refuses(Tarball::new().symlink("l", "../outside").hard_link("h", "l/witness"), "its entry \"h\" is a hard link to \"l/witness\", which is no file in this layer; build the image without it");
-    refuses(Tarball::new().hard_link("h", "missing"), "its entry \"h\" is a hard link to \"missing\", which is no file in this layer; build the image without it");
-    refuses(Tarball::new().dir("d", 0o755).hard_link("h", "d"), "its entry \"h\" is a hard link to \"d\", which is no file in this layer; build the image without it");
-    refuses(Tarball::new().file("h", "").hard_link("h", "h"), "its entry \"h\" is a hard link to itself; build the image without it");
-    refuses(Tarball::new().pax(&[("path", b"a\0b")]).file("f", ""), "its entry \"a\\\\x00b\" has a NUL in its name; build the image without it");
-    refuses(Tarball::new().symlink(".", "x"), "its entry \".\" stands for the image's root and is no directory; build the image without it");
+    refuses(
+        Tarball::new().symlink("l", "l").file("l/g", "x"),
+        "its entry \"l/g\" lies below symbolic links that lead in circles; build the image without it",
+    );
+    refuses(
+        Tarball::new().symlink("l", "../outside").hard_link("h", "l/witness"),
+        "its entry \"h\" is a hard link to \"l/witness\", which is no file in this layer; build the image without it",
+    );
+    refuses(
+        Tarball::new().hard_link("h", "missing"),
+        "its entry \"h\" is a hard link to \"missing\", which is no file in this layer; build the image without it",
+    );
+    refuses(
+        Tarball::new().dir("d", 0o755).hard_link("h", "d"),
+        "its entry \"h\" is a hard link to \"d\", which is no file in this layer; build the image without it",
+    );
+    refuses(
+        Tarball::new().file("h", "").hard_link("h", "h"),
+        "its entry \"h\" is a hard link to itself; build the image without it",
+    );
+    refuses(
+        Tarball::new().pax(&[("path", b"a\0b")]).file("f", ""),
+        "its entry \"a\\\\x00b\" has a NUL in its name; build the image without it",
+    );
+    refuses(
+        Tarball::new().symlink(".", "x"),
+        "its entry \".\" stands for the image's root and is no directory; build the image without it",
+    );
 }
 
 #[test]
 fn links_among_parents_are_followed_as_a_container_would() {
     let usr_merged = Tarball::new().dir("usr/lib", 0o755).symlink("lib", "usr/lib").file("lib/so", "1").dir("lib/sub", 0o700);
-    let (_folder, summary) = accepts(usr_merged, &["l lib -> usr/lib", "d 755 usr", "d 755 usr/lib", "f 644 usr/lib/so \"1\"", "d 700 usr/lib/sub"]);
+    let (_folder, summary) =
+        accepts(usr_merged, &["l lib -> usr/lib", "d 755 usr", "d 755 usr/lib", "f 644 usr/lib/so \"1\"", "d 700 usr/lib/sub"]);
     assert_eq!(summary.implicit.into_iter().collect::<Vec<_>>(), [b"".to_vec(), b"usr".to_vec()]);
     let absolute = Tarball::new().dir("outside", 0o755).symlink("l", "/outside").file("l/witness", "mine");
     accepts(absolute, &["l l -> /outside", "d 755 outside", "f 644 outside/witness \"mine\""]);
@@ -207,11 +256,15 @@ fn limits_hold() {
         many = many.file(&format!("f{number}"), "");
     }
     refuses(many, "has more than 50 entries; is it a bomb? if not, make the image smaller");
-    refuses(Tarball::new().file("a/b/c/d/e/f/g/h/i/j/k/l/m", ""), "has more than 12 folders within folders; is it a bomb? if not, make the image smaller");
+    refuses(
+        Tarball::new().file("a/b/c/d/e/f/g/h/i/j/k/l/m", ""),
+        "has more than 12 folders within folders; is it a bomb? if not, make the image smaller",
+    );
     let path = vec![b"p".repeat(200); 11].join(&b'/');
     let long = [path.clone(), path].concat();
     assert!(long.len() > 4095);
-    let (_folder, result) = unpack_bytes(&Tarball::new().pax(&[("path", &long)]).file("f", "").finish(), &Limits { depth_max: 100, ..SMALL });
+    let (_folder, result) =
+        unpack_bytes(&Tarball::new().pax(&[("path", &long)]).file("f", "").finish(), &Limits { depth_max: 100, ..SMALL });
     assert!(chain(&result.expect_err("too long")).contains("has a path of more than 4095 bytes"));
     // Folders that nobody described count too.
     let mut deep = Tarball::new();
@@ -237,9 +290,18 @@ fn broken_archives_are_refused() {
     wrong_sum[0] = b'b';
     refuses_bytes(&wrong_sum, "its archive has a header with a wrong checksum; build the image again");
     refuses_bytes(&[b'x'; 512], "its archive has a header with a bad checksum; build the image again");
-    refuses(Tarball::new().entry(b"s", b'S', 0o644, b"", b""), "its archive has a sparse file, which is not supported (build the image without tar's --sparse); build the image again");
-    refuses(Tarball::new().pax(&[("GNU.sparse.major", b"1")]).file("s", ""), "its archive has a sparse file, which is not supported (build the image without tar's --sparse); build the image again");
-    refuses(Tarball::new().entry(b"odd", b'Q', 0o644, b"", b""), "its archive has an entry \"odd\" of unknown type 'Q'; build the image again");
+    refuses(
+        Tarball::new().entry(b"s", b'S', 0o644, b"", b""),
+        "its archive has a sparse file, which is not supported (build the image without tar's --sparse); build the image again",
+    );
+    refuses(
+        Tarball::new().pax(&[("GNU.sparse.major", b"1")]).file("s", ""),
+        "its archive has a sparse file, which is not supported (build the image without tar's --sparse); build the image again",
+    );
+    refuses(
+        Tarball::new().entry(b"odd", b'Q', 0o644, b"", b""),
+        "its archive has an entry \"odd\" of unknown type 'Q'; build the image again",
+    );
 }
 
 #[test]
@@ -252,7 +314,13 @@ fn numbers_beyond_octal() {
     };
     let small = with_size(b"\x80\0\0\0\0\0\0\0\0\0\0\x01").raw(&[b'x'; 1]).raw(&[0; 511]);
     accepts(small, &["f 644 big \"x\""]);
-    refuses(with_size(b"\x80\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff"), "its archive has a file of an impossible size; build the image again");
-    refuses(with_size(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), "its archive has a header with a bad size; build the image again");
+    refuses(
+        with_size(b"\x80\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff"),
+        "its archive has a file of an impossible size; build the image again",
+    );
+    refuses(
+        with_size(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
+        "its archive has a header with a bad size; build the image again",
+    );
     refuses(with_size(b"12345678999\0"), "its archive has a header with a bad size; build the image again");
 }

@@ -13,7 +13,14 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 /// Feeds a layer in pieces of this size, as a network would; without the end when it is to be cut.
-fn unpack_pieces(blob: &Bytes, digest: &Digest, diff_id: &Digest, piece_bytes: usize, ends: bool, limits: &Limits) -> (TempDir, Result<Summary, LayerError>) {
+fn unpack_pieces(
+    blob: &Bytes,
+    digest: &Digest,
+    diff_id: &Digest,
+    piece_bytes: usize,
+    ends: bool,
+    limits: &Limits,
+) -> (TempDir, Result<Summary, LayerError>) {
     let folder = TempDir::new().unwrap();
     let root = File::open(folder.path()).unwrap().into();
     let (sink, feed) = mpsc::channel(blob.len() / piece_bytes + 2);

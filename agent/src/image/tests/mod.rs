@@ -40,7 +40,11 @@ fn walk(root: &Path, folder: &Path, lines: &mut Vec<(String, String)>) {
             format!("p {mode:o} {name}")
         } else {
             let content = std::fs::read(entry.path()).unwrap();
-            let shown = if content.len() > 20 { format!("{} bytes", content.len()) } else { format!("{:?}", content.escape_ascii().to_string()) };
+            let shown = if content.len() > 20 {
+                format!("{} bytes", content.len())
+            } else {
+                format!("{:?}", content.escape_ascii().to_string())
+            };
             format!("f {mode:o} {name} {shown}")
         };
         lines.push((name, line));

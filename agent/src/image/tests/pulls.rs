@@ -62,7 +62,9 @@ pub(super) fn names(folder: &Path) -> Vec<String> {
     let folders = ["images", "layers", "tmp"].iter();
     let mut names: Vec<String> = folders
         .flat_map(|name| {
-            std::fs::read_dir(folder.join(name)).unwrap().map(move |entry| format!("{name}/{}", entry.unwrap().file_name().display()))
+            std::fs::read_dir(folder.join(name))
+                .unwrap()
+                .map(move |entry| format!("{name}/{}", entry.unwrap().file_name().display()))
         })
         .collect();
     names.sort();
@@ -114,9 +116,12 @@ async fn an_image_is_pulled_once_and_then_here() {
 async fn an_index_leads_to_this_hosts_image() {
     let bench = Bench::new().await;
     let entry = |digest: &Digest, architecture: &str| {
-        format!(r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":1,"platform":{{"os":"linux","architecture":"{architecture}"}}}}"#)
+        format!(
+            r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":1,"platform":{{"os":"linux","architecture":"{architecture}"}}}}"#
+        )
     };
-    let index = |entries: &[String]| format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{}]}}"#, entries.join(","));
+    let index =
+        |entries: &[String]| format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{}]}}"#, entries.join(","));
     let ours = bench.fake.put_image("shop/web", "ours", "amd64", &two_layers());
     let theirs = bench.fake.put_image("shop/web", "theirs", "arm64", &two_layers());
     let both = bench.fake.put_manifest("shop/web", "1", OCI_INDEX, index(&[entry(&theirs, "arm64"), entry(&ours, "amd64")]));
@@ -157,8 +162,13 @@ async fn a_cut_blob_goes_on_where_it_ended() {
     bench.fake.fault(&path, Fault::IgnoreRange, 1);
     let image = bench.pull(&digest).await.unwrap();
     assert_eq!(listing(&image.rootfs.lowers[0]), ["f 644 n 400000 bytes"]);
-    let ranges: Vec<_> =
-        bench.fake.requests().into_iter().filter(|request| request.path.contains(&path)).map(|request| request.headers.get("range").cloned()).collect();
+    let ranges: Vec<_> = bench
+        .fake
+        .requests()
+        .into_iter()
+        .filter(|request| request.path.contains(&path))
+        .map(|request| request.headers.get("range").cloned())
+        .collect();
     let expect = [None, Some("70000"), Some("140000"), Some("210000"), Some("280000"), Some("350000")];
     assert_eq!(ranges, expect.map(|start| start.map(|start| format!("bytes={start}-"))));
 }
@@ -173,11 +183,20 @@ async fn trouble_that_stays_is_one_clear_error() {
     let check = async |fault: Fault, times: u32, expect: &str| {
         bench.fake.fault(&path, fault.clone(), times);
         let error = bench.pull(&digest).await.expect_err("the pull fails");
-        let text = chain(&error).replace(&bench.fake.host(), "HOST").replace(digest.as_ref(), "DIGEST").replace(blob.as_ref(), "BLOB");
+        let text =
+            chain(&error).replace(&bench.fake.host(), "HOST").replace(digest.as_ref(), "DIGEST").replace(blob.as_ref(), "BLOB");
         assert!(text.starts_with("cannot pull HOST/shop/web:1@DIGEST: ") && text.contains(expect), "{fault:?}: {text}");
-        assert!(names(bench.folder.path()).iter().all(|name| !name.starts_with("images/") && !name.starts_with("tmp/")), "{fault:?}");
+        assert!(
+            names(bench.folder.path()).iter().all(|name| !name.starts_with("images/") && !name.starts_with("tmp/")),
+            "{fault:?}"
+        );
     };
-    check(Fault::Status(404, Vec::new()), 1, "blob BLOB of HOST/shop/web: the registry has no such thing; check the name, or push it").await;
+    check(
+        Fault::Status(404, Vec::new()),
+        1,
+        "blob BLOB of HOST/shop/web: the registry has no such thing; check the name, or push it",
+    )
+    .await;
     check(Fault::Status(403, Vec::new()), 1, "access denied by the registry; add username and password").await;
     check(Fault::Status(500, Vec::new()), 3, "the registry failed with status 500").await;
     check(Fault::Cut(0), 3, "the connection broke").await;
@@ -204,7 +223,8 @@ async fn manifests_and_configs_that_lie_are_refused() {
         );
         bench.fake.put_manifest("shop/web", tag, OCI_MANIFEST, text)
     };
-    let config = format!(r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#, layer.diff_id);
+    let config =
+        format!(r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#, layer.diff_id);
     let good = format!(r#"{{"mediaType":"a/b","digest":"{blob}","size":{size}}}"#);
     let foreign = format!(r#"{{"mediaType":"a/b","digest":"{blob}","size":{size},"urls":["http://elsewhere.example/"]}}"#);
     let check = async |digest: Digest, expect: &str| {
@@ -219,7 +239,11 @@ async fn manifests_and_configs_that_lie_are_refused() {
     check(manifest("e", &config, &wrong_size), &format!("it has {size} bytes instead of the manifest's 17")).await;
     let other = Digest::of(b"other");
     let wrong_diff_id = config.replace(layer.diff_id.as_ref(), other.as_ref());
-    check(manifest("f", &wrong_diff_id, &good), &format!("its archive has the diff id {} instead of {other}; push the image again", layer.diff_id)).await;
+    check(
+        manifest("f", &wrong_diff_id, &good),
+        &format!("its archive has the diff id {} instead of {other}; push the image again", layer.diff_id),
+    )
+    .await;
     let missing = bench.refused(&Digest::of(b"nothing")).await;
     assert!(missing.ends_with("of HOST/shop/web: the registry has no such thing; check the name, or push it"), "{missing}");
     bench.pull(&manifest("g", &config, &good)).await.unwrap();
@@ -278,7 +302,12 @@ async fn concurrent_pulls_fetch_a_shared_layer_once() {
 async fn a_waiting_pull_takes_over_when_the_first_one_fails() {
     let bench = Bench::new().await;
     let base = noise("base", 8);
-    let bad = bench.fake.put_image("shop/web", "1", "amd64", &[base.clone(), FakeLayer { blob: gzip(b"no archive"), diff_id: Digest::of(b"no archive") }]);
+    let bad = bench.fake.put_image(
+        "shop/web",
+        "1",
+        "amd64",
+        &[base.clone(), FakeLayer { blob: gzip(b"no archive"), diff_id: Digest::of(b"no archive") }],
+    );
     let good = bench.fake.put_image("shop/web", "2", "amd64", std::slice::from_ref(&base));
     let path = format!("/blobs/{}", Digest::of(&base.blob));
     bench.fake.fault(&path, Fault::Drip(4000, Duration::from_millis(20)), 1);

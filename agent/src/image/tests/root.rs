@@ -29,8 +29,10 @@ impl Overlay {
         }
         let lowers: Vec<String> = lowers.iter().map(|path| path.display().to_string()).collect();
         let at = folder.path().display();
-        let data = std::ffi::CString::new(format!("lowerdir={},upperdir={at}/upper,workdir={at}/work", lowers.join(":"))).unwrap();
-        mount("overlay", folder.path().join("root"), "overlay", MountFlags::NODEV, Some(data.as_c_str())).expect("these tests need root");
+        let data =
+            std::ffi::CString::new(format!("lowerdir={},upperdir={at}/upper,workdir={at}/work", lowers.join(":"))).unwrap();
+        mount("overlay", folder.path().join("root"), "overlay", MountFlags::NODEV, Some(data.as_c_str()))
+            .expect("these tests need root");
         Overlay { folder }
     }
 
@@ -92,8 +94,15 @@ async fn root_whiteouts_and_opaque_folders_hide_what_is_below() {
 
 #[tokio::test]
 async fn root_a_folder_and_its_whiteout_in_one_layer_make_a_new_folder() {
-    let expect =
-        ["d 700 etc", "f 644 etc/new \"n\"", "f 644 gone \"gone\"", "d 1777 tmp", "d 755 var", "d 755 var/cache", "f 644 var/cache/x \"x\""];
+    let expect = [
+        "d 700 etc",
+        "f 644 etc/new \"n\"",
+        "f 644 gone \"gone\"",
+        "d 1777 tmp",
+        "d 755 var",
+        "d 755 var/cache",
+        "f 644 var/cache/x \"x\"",
+    ];
     check(&[base(), Tarball::new().file(".wh.etc", "").dir("etc", 0o700).file("etc/new", "n")], &expect).await;
     check(&[base(), Tarball::new().dir("etc", 0o700).file("etc/new", "n").file(".wh.etc", "")], &expect).await;
     let mut plain = expect;
@@ -137,7 +146,8 @@ async fn root_owners_and_capabilities_are_kept() {
     let capability: &[u8] = b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     let records: &[(&str, &[u8])] = &[("uid", b"1000"), ("gid", b"70000"), ("SCHILY.xattr.security.capability", capability)];
     let bench = Bench::new().await;
-    let layer = Tarball::new().pax(records).entry(b"srv", b'0', 0o6755, b"", b"run").pax(&records[..2]).symlink("link", "srv").layer();
+    let layer =
+        Tarball::new().pax(records).entry(b"srv", b'0', 0o6755, b"", b"run").pax(&records[..2]).symlink("link", "srv").layer();
     let digest = bench.fake.put_image("shop/web", "1", "amd64", &[layer]);
     let image = bench.pull(&digest).await.unwrap();
     let srv = image.rootfs.lowers[0].join("srv");
@@ -261,7 +271,8 @@ fn write_layout(folder: &Path, layers: &[(FakeLayer, &str)]) {
         "architecture": "amd64", "os": "linux", "config": {"Cmd": ["true"], "Env": ["A=b"]},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
     });
-    let layers: Vec<_> = layers.iter().map(|(layer, kind)| put(&format!("application/vnd.oci.image.layer.v1.tar{kind}"), &layer.blob)).collect();
+    let layers: Vec<_> =
+        layers.iter().map(|(layer, kind)| put(&format!("application/vnd.oci.image.layer.v1.tar{kind}"), &layer.blob)).collect();
     let config = put("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());
     let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": layers});
     let mut manifest = put("application/vnd.oci.image.manifest.v1+json", manifest.to_string().as_bytes());
@@ -294,7 +305,8 @@ async fn root_images_come_from_a_real_registry() {
         let reference = format!("{}/shop/web:{tag}", real.host).parse().unwrap();
         let digest = registry.resolve(&reference).await.unwrap();
         let progress = Arc::new(Progress::default());
-        let image = store.pull(&registry, &reference, &digest, progress).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let image =
+            store.pull(&registry, &reference, &digest, progress).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
         let overlay = Overlay::of(&image.rootfs.lowers);
         assert_eq!(listing(&overlay.root()).len(), expect, "{:?}", listing(&overlay.root()));
         assert_eq!(image.config.config().as_ref().unwrap().env().as_deref(), Some(&["A=b".to_owned()][..]));

@@ -20,7 +20,10 @@ async fn one_process_owns_a_store() {
     let folder = TempDir::new().unwrap();
     let first = ImageStore::open(folder.path()).unwrap();
     let error = ImageStore::open(folder.path()).err().expect("in use");
-    let expect = format!("image store: {} is in use by another process; stop it, or give this agent a state_dir of its own", folder.path().display());
+    let expect = format!(
+        "image store: {} is in use by another process; stop it, or give this agent a state_dir of its own",
+        folder.path().display()
+    );
     assert_eq!(chain(&error), expect);
     drop(first);
     ImageStore::open(folder.path()).unwrap();
@@ -55,7 +58,12 @@ async fn damage_is_named_and_pulling_repairs_it() {
     let check = async |problem: &str| {
         let error = bench.store.get(&digest).expect_err("damaged");
         let shown = chain(&error);
-        assert!(matches!(error, StoreError::Damaged { .. }) && shown.contains(problem) && shown.ends_with("pulling the image again repairs it"), "{shown}");
+        assert!(
+            matches!(error, StoreError::Damaged { .. })
+                && shown.contains(problem)
+                && shown.ends_with("pulling the image again repairs it"),
+            "{shown}"
+        );
         assert_eq!(bench.pull(&digest).await.unwrap(), image, "{problem}");
         assert_eq!(bench.store.get(&digest).unwrap().unwrap(), image, "{problem}");
         assert!(names(bench.folder.path()).iter().all(|name| !name.starts_with("tmp/")));
@@ -89,7 +97,11 @@ async fn prune_takes_what_nobody_needs() {
     assert_eq!((pruned.images, pruned.layers, pruned.content_bytes), (vec![first.clone()], 1, 1));
     assert_eq!(bench.store.get(&first).unwrap(), None);
     assert_eq!(bench.store.get(&second).unwrap().unwrap(), kept);
-    let mut expect = vec![format!("images/{}.json", second.hex()), format!("layers/{}", base.diff_id.hex()), format!("layers/{}", b.diff_id.hex())];
+    let mut expect = vec![
+        format!("images/{}.json", second.hex()),
+        format!("layers/{}", base.diff_id.hex()),
+        format!("layers/{}", b.diff_id.hex()),
+    ];
     expect.sort();
     assert_eq!(names(bench.folder.path()), expect);
     bench.store.prune(&BTreeSet::new()).unwrap();
