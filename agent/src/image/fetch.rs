@@ -12,10 +12,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// What a request must bring to count as progress. Less, and a registry that drips and breaks could hold a pull for days.
+const PROGRESS_MIN_BYTES: u64 = 64 * 1024;
+
 /// How hard to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// Requests in a row that bring nothing, before the pull fails.
+    /// Requests in a row that bring next to nothing, before the pull fails.
     pub attempts: u32,
     /// Before the second of them; doubles from there.
     pub pause_min: Duration,
@@ -87,7 +90,7 @@ impl Source<'_> {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
                 Err(error) => {
-                    failed = if received > before { 1 } else { failed + 1 };
+                    failed = if received - before >= PROGRESS_MIN_BYTES { 1 } else { failed + 1 };
                     self.retry.wait(failed, error).await?;
                 }
             }

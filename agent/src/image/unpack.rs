@@ -69,7 +69,8 @@ struct Place<'p> {
 impl Unpacker<'_> {
     fn apply<R: BufRead>(&mut self, entry: &Entry, archive: &mut Archive<R>) -> Result<(), LayerError> {
         self.summary.entries += 1;
-        if self.summary.entries > self.limits.layer_max_entries {
+        // Folders that nobody described take room as well.
+        if self.summary.entries + self.tree.made > self.limits.layer_max_entries {
             return Err(LayerError::Limit { limit: format!("{} entries", self.limits.layer_max_entries) });
         }
         let path = self.clean(&entry.path, &entry.path)?;

@@ -285,7 +285,8 @@ impl State {
             return Answer { status: 200, headers, body: body.clone(), fault: None };
         }
         let Some(blob) = name.rsplit_once("/blobs/").and_then(|(_, digest)| self.blobs.get(digest)) else { return not_found };
-        let start: Option<usize> = request.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+        let start: Option<usize> =
+            request.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
         match start {
             Some(start) if start < blob.len() && !matches!(fault, Some(Fault::IgnoreRange)) => {
                 let headers = vec![format!("Content-Range: bytes {start}-{}/{}", blob.len() - 1, blob.len())];

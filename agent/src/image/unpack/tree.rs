@@ -24,6 +24,8 @@ pub(super) struct Tree {
     cached: Option<(Vec<u8>, Rc<OwnedFd>)>,
     /// Directories that were needed but not described.
     pub(super) implicit: BTreeSet<Vec<u8>>,
+    /// How many of those were made, later ones that were replaced or described included.
+    pub(super) made: u64,
 }
 
 /// What lies under a name.
@@ -37,7 +39,7 @@ pub(super) enum Found {
 
 impl Tree {
     pub(super) fn new(root: OwnedFd) -> Tree {
-        Tree { root: Rc::new(root), cached: None, implicit: BTreeSet::new() }
+        Tree { root: Rc::new(root), cached: None, implicit: BTreeSet::new(), made: 0 }
     }
 
     pub(super) fn root(&self) -> Rc<OwnedFd> {
@@ -118,6 +120,7 @@ impl Tree {
         if found == Found::Whiteout {
             mark_opaque(&fd).map_err(failed)?;
         }
+        self.made += 1;
         // Reached through a link, it is not at `path`; and what is below a link's target has no directory to take after.
         if self.open(path, ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH).is_ok() {
             self.implicit.insert(path.to_vec());
