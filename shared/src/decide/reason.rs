@@ -69,6 +69,15 @@ pub enum Reason {
         /// When it will be killed if it has not ended.
         kill_at: Timestamp,
     },
+    /// No longer wanted here, and ended; the last of it is being removed.
+    Removing,
+    /// No longer wanted here, and ended; the last of it could not be removed, and another try follows.
+    RemoveFailed {
+        /// Tries so far.
+        attempts: u32,
+        /// When the next one is due.
+        retry_at: Timestamp,
+    },
     /// The agent cannot honour the document (an older agent, as a rule).
     DocumentRejected {
         /// The first mistake, with its cure.
@@ -141,6 +150,8 @@ impl fmt::Display for Reason {
             Self::NotRestarted { exit, policy } => write!(f, "{exit}; not restarted (restart = {policy:?})"),
             Self::StoppingPrevious { .. } => f.write_str("stopping the previous container"),
             Self::Stopping { .. } => f.write_str("stopping"),
+            Self::Removing => f.write_str("removing what is left of it"),
+            Self::RemoveFailed { attempts, .. } => write!(f, "removal failed ({})", times(*attempts)),
             Self::DocumentRejected { error } => write!(f, "the agent rejects the document: {error}"),
             Self::WaitingForTurn { revision, after } => match after.as_slice() {
                 [] => write!(f, "waits for its turn for revision {revision}"),
@@ -168,6 +179,7 @@ impl Reason {
             Self::PullFailed { retry_at, .. }
             | Self::StartFailed { retry_at, .. }
             | Self::RestartBackoff { retry_at, .. }
+            | Self::RemoveFailed { retry_at, .. }
             | Self::ImageUnresolved { retry_at, .. } => Some(*retry_at),
             Self::StoppingPrevious { kill_at } | Self::Stopping { kill_at } => Some(*kill_at),
             Self::Monitoring { until } => Some(*until),
@@ -175,6 +187,7 @@ impl Reason {
             | Self::Starting
             | Self::Completed
             | Self::NotRestarted { .. }
+            | Self::Removing
             | Self::DocumentRejected { .. }
             | Self::WaitingForTurn { .. }
             | Self::WaitingForHost { .. }

@@ -34,9 +34,27 @@ impl Planner<'_> {
     /// The instance is not desired here any more: everything of it goes.
     pub(super) fn wind_down(mut self) {
         self.remove_exited();
-        if let Some(kill_at) = self.stop_all(|_| true) {
-            self.plan.reasons.insert(self.id.clone(), Reason::Stopping { kill_at: self.now.wall_at(kill_at) });
-        }
+        let reason = match self.stop_all(|_| true) {
+            Some(kill_at) => Reason::Stopping { kill_at: self.now.wall_at(kill_at) },
+            None => self.removing(),
+        };
+        self.plan.reasons.insert(self.id.clone(), reason);
+    }
+
+    /// How far the removal of the last of it is: the first failure, if there is one.
+    fn removing(&self) -> Reason {
+        let failed = self.containers.iter().find_map(|(_, container)| match container.phase {
+            Phase::RemoveFailed { at, attempts } => {
+                let retry_at = self.now.wall_at(at.after(backoff::PULL.delay(attempts)));
+                Some(Reason::RemoveFailed { attempts, retry_at })
+            }
+            Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping { .. }
+            | Phase::Exited { .. }
+            | Phase::Removing { .. } => None,
+        });
+        failed.unwrap_or(Reason::Removing)
     }
 
     /// The make that should run now, and why it is not the one that was asked for.
@@ -47,6 +65,9 @@ impl Planner<'_> {
             Target::Run(spec) => spec,
             Target::Rejected { error } => return (previous.cloned(), Some(Reason::DocumentRejected { error: error.clone() })),
         };
+        // Where this very make was started before, what came before it is history, even if the image was lost since.
+        let has_run = self.observed.histories.get(self.id).is_some_and(|history| history.fingerprint == spec.fingerprint);
+        let previous = previous.filter(|_| !has_run);
         // A container of this very make needs no image to go on.
         let already_runs = self.containers.iter().any(|(_, c)| c.fingerprint == spec.fingerprint && c.phase.is_alive());
         match self.image_or_reason(&spec.image) {
