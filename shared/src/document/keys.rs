@@ -260,7 +260,7 @@ fn nearest(section: &str, name: &str) -> Option<String> {
 /// The candidate nearest to `text`, if it is near enough to be a slip: a third of its characters, spelling of `a_b`, `aB` and
 /// `a-b` apart.
 pub(super) fn closest(text: &str, candidates: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    // No candidate is half as long; measuring a hostile name would take its length squared.
+    // No candidate is half as long; measuring a hostile name against all of them would only cost time.
     const TEXT_MAX_BYTES: usize = 64;
     if text.len() > TEXT_MAX_BYTES {
         return None;

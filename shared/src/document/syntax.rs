@@ -52,7 +52,7 @@ impl Syntax<'_> {
         let whole_text = found.span == (0..0);
         match self.trusted_until {
             Some(limit) => !whole_text && found.span.end < limit,
-            None => whole_text || !self.mistakes.iter().any(echoes),
+            None => !self.mistakes.iter().any(echoes),
         }
     }
 }

@@ -148,6 +148,7 @@ fn behind_an_open_bracket_or_quote_nothing_is_guessed() {
     check("read_only = 1\nimage = \"web\nhosts = []\n", &[Rule::WrongType, Rule::Syntax]);
     check("image = \"Web\"\nhosts = [\"web-1\"\nrestart = \"no\"\nuser = 5\n", &[Rule::BadImage, Rule::Syntax]);
     check("image : \"web\"\nhosts = [\"web-1\"]\n", &[Rule::Syntax]);
+    check("user = \"u\"\nimage = \"\"\"Web\n", &[Rule::Syntax]);
     check("\"\"\"\nimage = \"web\"\n", &[Rule::Syntax]);
 }
 
@@ -190,6 +191,10 @@ fn places_count_characters_and_lines_of_any_ending() {
         "2:10: `hosts[0]`: host selector \"日本\" contains '日'; use a-z, 0-9 and '-' (and 1 more)"
     );
     assert!(diagnostics.render("web.toml", text, false).contains("web.toml:2:16"));
+    let text = "\u{feff}image = 3\nhosts = [\"web-1\"]\n";
+    let diagnostics = mistakes(text);
+    assert!(diagnostics.summary(text).starts_with("1:9: "), "{}", diagnostics.summary(text));
+    assert!(diagnostics.render("web.toml", text, false).contains("web.toml:1:9"));
 }
 
 #[test]
