@@ -9,6 +9,8 @@ mod client;
 mod clock;
 mod commands;
 mod config;
+#[cfg(test)]
+mod expect;
 mod failure;
 mod output;
 

@@ -67,10 +67,13 @@ impl ClientError {
                                          (--url, COORD_URL, url in ~/.config/coord/config.toml)?"
                 .to_owned(),
             Self::Tls { .. } => {
-                "give the authority that signed the coordinator's certificate with --ca, and use a name that is in the certificate"
+                "give the authority that signed the coordinator's certificate with --ca, and use a name that is in the \
+                 certificate; a coordinator without TLS is reached by http, and only on its own machine"
                     .to_owned()
             }
-            Self::Timeout { .. } => "is the coordinator overloaded or the network slow? --request-timeout gives it longer".to_owned(),
+            Self::Timeout { .. } => {
+                "is the coordinator overloaded or the network slow? --request-timeout gives it longer".to_owned()
+            }
             Self::Cut { .. } | Self::CutLine { .. } => "did the coordinator stop or restart? Try again".to_owned(),
             Self::Garbage { .. } => {
                 "does something else listen there, or a proxy? Check --url; if it is a coordinator, is it as new as coordctl?"
@@ -101,15 +104,8 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// rustls reports through an `io::Error`, whose `source` skips the error that it wraps.
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut next: Option<&(dyn Error + 'static)> = error.source();
-    while let Some(error) = next {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+/// rustls reports through `io::Error`s, whose `source` skips the error that they wrap.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || wrapped.is_some_and(|wrapped| is_tls(wrapped)) || error.source().is_some_and(is_tls)
 }
