@@ -66,6 +66,12 @@ impl ClientError {
             Self::Unreachable { .. } => "is the coordinator running (`systemctl status coordinator`), and is the address right \
                                          (--url, COORD_URL, url in ~/.config/coord/config.toml)?"
                 .to_owned(),
+            // rustls has no public type for it; without the word the general hint is right, too.
+            Self::Tls { source, .. } if Failure::of(source).message.contains("CaUsedAsEndEntity") => {
+                "the coordinator's certificate is its own authority, which is not accepted; make an authority, sign a certificate \
+                 with it (docs/operations.md shows how), and name the authority with --ca"
+                    .to_owned()
+            }
             Self::Tls { .. } => {
                 "give the authority that signed the coordinator's certificate with --ca, and use a name that is in the \
                  certificate; a coordinator without TLS is reached by http, and only on its own machine"
@@ -84,17 +90,20 @@ impl ClientError {
     }
 }
 
-/// The coordinator's own hint, except where the cure is a flag of ours.
+/// The coordinator's own hint, or ours where it gives none.
 fn refusal_hint(body: &ErrorBody, request_id: Option<&str>, status: StatusCode) -> Option<String> {
-    match body.code.as_str() {
-        "conflict" => return Some("pass --take-over if it should come from here from now on".to_owned()),
-        "unauthorized" if body.hint.is_none() => return Some("check the token: --token-file, COORD_TOKEN_FILE".to_owned()),
-        _ => {}
+    let hint = body.hint.clone();
+    if body.code == "unauthorized" {
+        return hint.or_else(|| Some("check the token: --token-file, COORD_TOKEN_FILE".to_owned()));
     }
-    let request = request_id
-        .filter(|_| status.is_server_error())
-        .map(|id| format!("the coordinator's log says more under request id {id}"));
-    body.hint.clone().or(request)
+    if !status.is_server_error() {
+        return hint;
+    }
+    let log = request_id.map(|id| format!("the coordinator's log says more under request id {id}"));
+    match (hint, log) {
+        (Some(hint), Some(log)) => Some(format!("{hint}; {log}")),
+        (hint, log) => hint.or(log),
+    }
 }
 
 impl From<ClientError> for Failure {

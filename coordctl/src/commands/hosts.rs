@@ -94,6 +94,9 @@ fn render(view: &HostsView, width: Option<usize>, palette: Palette) -> String {
             Cell::new(host.agent_version.as_deref().unwrap_or("-")),
             Cell::new(labels.join(" ")),
         ]);
+        for problem in &host.problems {
+            table.note(Cell::default(), Cell::toned(problem, Tone::Bad), "");
+        }
         if let Some(accepted) = host.accepted.filter(|accepted| *accepted != host.generation) {
             let text = format!("has accepted host state {accepted}, and {} is published for it", host.generation);
             table.note(Cell::default(), Cell::toned(text, Tone::Faint), "");

@@ -136,8 +136,7 @@ fn apply_says_what_waits() {
 #[test]
 fn apply_goes_on_after_a_refusal_and_fails_at_the_end() {
     let folder = Folder::new(&[("api.toml", DOCUMENT), ("web.toml", DOCUMENT)]);
-    let conflict =
-        || Answer::error(409, &bodies::error("conflict", "web belongs to folder:web.toml", Some("add ?take_over=true")));
+    let conflict = || Answer::error(409, &bodies::error("conflict", "web belongs to folder:web.toml", Some("pass --take-over")));
     let fake = Fake::start(move |request, _| match request.line.contains("/api") {
         true => conflict(),
         false => Answer::json(&bodies::diff("web", None, Some(1), true)),

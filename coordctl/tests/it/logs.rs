@@ -105,6 +105,14 @@ fn following_does_not_try_on_for_what_will_not_change() {
 }
 
 #[test]
+fn an_instance_whose_log_cannot_be_had_does_not_hide_the_others() {
+    let error = "{\"host\":\"b\",\"instance\":\"web.0\",\"error\":\"host b is lost\"}\n".to_owned();
+    let fake = writer(&["a", "b"], Answer::Stream { chunks: vec![error, line("a", 1, "out", "good")], end: End::Proper });
+    let outcome = run(&fake, &["logs", "web"]).code(0).says(&["warning: no logs of web.0@b: host b is lost"]);
+    assert_eq!(outcome.stdout, "web.0@a | good\n");
+}
+
+#[test]
 fn garbage_is_said_and_bounded() {
     let chunks = vec!["<html>\n".to_owned(), line("a", 1, "out", "good")];
     let outcome = run(&writer(&["a"], Answer::Stream { chunks, end: End::Proper }), &["logs", "web"]).code(0);

@@ -118,6 +118,16 @@ fn the_secure_connection_fails() {
 }
 
 #[test]
+fn a_machine_without_authorities_can_still_speak_http() {
+    let fake = Fake::always(Answer::json(&bodies::status(&[])));
+    let bare = [TOKEN, ("SSL_CERT_FILE", "/does/not/exist"), ("SSL_CERT_DIR", "/does/not/exist")];
+    run_alone(&["status", "--url", &fake.url()], &bare).code(0);
+    run_alone(&["status", "--url", "https://127.0.0.1:1"], &bare)
+        .code(1)
+        .says(&["hint: are the system's CA certificates installed"]);
+}
+
+#[test]
 fn no_settings_no_request() {
     run_alone(&["status"], &[]).code(1).says(&["no admin token is configured", "hint: set --token-file"]);
     run_alone(&["status", "--url", "http://coordinator.lan"], &[TOKEN]).code(1).says(&["readably", "hint: use https"]);

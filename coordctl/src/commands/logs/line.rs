@@ -1,4 +1,4 @@
-//! One log line as it travels: a JSON object with a line's origin, time, stream and text.
+//! One line of the stream: what an instance wrote and when, or why its log cannot be had.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,13 +23,16 @@ impl fmt::Display for Origin {
 pub(super) struct Line {
     #[serde(flatten)]
     pub(super) origin: Origin,
-    #[serde(rename = "t")]
-    pub(super) time: Timestamp,
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub(super) time: Option<Timestamp>,
     /// `out` or `err`.
-    #[serde(rename = "s")]
-    pub(super) stream: String,
-    #[serde(rename = "m")]
-    pub(super) message: String,
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub(super) stream: Option<String>,
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub(super) message: Option<String>,
+    /// Instead of a message: why this instance's log cannot be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<String>,
     /// The line went on, and was cut because of its length.
     #[serde(rename = "p", default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) partial: bool,

@@ -10,7 +10,7 @@ use crate::cli::{Format, LogsArgs};
 use crate::client::{Client, ClientError, LogsQuery};
 use crate::clock;
 use crate::failure::{Exit, Failure};
-use crate::output::{Output, Palette, printable_log_line};
+use crate::output::{Output, Palette, printable, printable_log_line};
 use line::{Line, Origin};
 use resume::{Resume, Verdict};
 use std::time::Duration;
@@ -156,6 +156,10 @@ impl<'a> Printer<'a> {
         if self.json {
             return self.output.json_line(&line);
         }
+        if let Some(error) = &line.error {
+            self.output.warning(&format!("no logs of {}: {}", line.origin, printable(error)));
+            return Ok(());
+        }
         let number = self.number_of(&line.origin);
         let mut text = String::new();
         if self.origins.len() > 1 {
@@ -163,10 +167,11 @@ impl<'a> Printer<'a> {
             text = format!("{} ", self.palette.neighbour(number, &prefix));
         }
         if self.timestamps {
-            text.push_str(&format!("{} ", line.time));
+            text.push_str(&line.time.map_or_else(String::new, |time| format!("{time} ")));
         }
         // Into a file or a pipe goes what the container wrote; a terminal is protected from it.
-        text.push_str(&if self.output.is_terminal() { printable_log_line(&line.message) } else { line.message });
+        let message = line.message.unwrap_or_default();
+        text.push_str(&if self.output.is_terminal() { printable_log_line(&message) } else { message });
         text.push('\n');
         self.output.data(&text)
     }
@@ -176,7 +181,7 @@ impl<'a> Printer<'a> {
         self.bad_lines += 1;
         if self.bad_lines <= BAD_LINES_SAID_MAX {
             let start: String = String::from_utf8_lossy(raw).chars().take(80).collect();
-            self.output.warning(&format!("skipped a line that is not a log line: {}", crate::output::printable(&start)));
+            self.output.warning(&format!("skipped a line that is not a log line: {}", printable(&start)));
         }
         Ok(())
     }

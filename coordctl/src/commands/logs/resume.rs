@@ -53,16 +53,17 @@ impl Resume {
 
     /// Judges a line, and takes it as shown.
     pub(super) fn judge(&mut self, line: &Line) -> Verdict {
+        let Some(time) = line.time else { return Verdict::New };
         let Some(shown) = self.shown.get_mut(&line.origin) else {
-            self.shown.insert(line.origin.clone(), Shown { newest: line.time, at_newest: 1, catching_up: None });
+            self.shown.insert(line.origin.clone(), Shown { newest: time, at_newest: 1, catching_up: None });
             return Verdict::New;
         };
         let mut verdict = Verdict::New;
         if let Some(catching_up) = &mut shown.catching_up {
-            if line.time < shown.newest {
+            if time < shown.newest {
                 return Verdict::Seen;
             }
-            if line.time == shown.newest {
+            if time == shown.newest {
                 catching_up.met = true;
                 catching_up.at_newest += 1;
                 if catching_up.at_newest <= shown.at_newest {
@@ -72,10 +73,10 @@ impl Resume {
                 verdict = Verdict::NewAfterGap;
             }
         }
-        if line.time == shown.newest {
+        if time == shown.newest {
             shown.at_newest += 1;
         } else {
-            *shown = Shown { newest: line.time, at_newest: 1, catching_up: None };
+            *shown = Shown { newest: time, at_newest: 1, catching_up: None };
         }
         verdict
     }
@@ -88,9 +89,10 @@ mod tests {
     fn line(instance: &str, second: i64) -> Line {
         Line {
             origin: Origin { host: "h".to_owned(), instance: instance.to_owned() },
-            time: Timestamp::from_second(second).expect("in range"),
-            stream: "out".to_owned(),
-            message: String::new(),
+            time: Some(Timestamp::from_second(second).expect("in range")),
+            stream: Some("out".to_owned()),
+            message: Some(String::new()),
+            error: None,
             partial: false,
         }
     }

@@ -84,9 +84,17 @@ fn chosen(mut status: StatusView, workload: Option<&WorkloadName>) -> StatusView
 
 /// Whether a problem's source (`folder:web.toml`, `api:web`) is that workload's.
 fn concerns(problem: &ProblemView, name: &WorkloadName) -> bool {
-    let source = problem.source.rsplit([':', '/']).next().unwrap_or_default();
-    source.strip_suffix(".toml").unwrap_or(source) == name.as_str()
+    let Some((kind, source)) = problem.source.split_once(':') else { return false };
+    kind != HOST && source.strip_suffix(".toml").unwrap_or(source) == name.as_str()
 }
+
+/// Whether a problem is a document's, and not a host's (`host:web-1`): only those keep something from being published.
+fn is_of_a_document(problem: &ProblemView) -> bool {
+    problem.source.split_once(':').is_none_or(|(kind, _)| kind != HOST)
+}
+
+/// The kind of the sources of problems that hosts have.
+const HOST: &str = "host";
 
 fn require(name: &WorkloadName, status: &StatusView) -> Result<(), Failure> {
     if status.workloads.is_empty() && status.problems.is_empty() {

@@ -144,14 +144,19 @@ fn instance_row(instance: &InstanceView, workload: &WorkloadView, found: &[Short
     ]
 }
 
-/// `! web.toml:3:1: unknown key "imge"`: the place first, as compilers write it, so that editors can jump there.
+/// `web.toml:3:1: unknown key "imge"`: the place first, as compilers write it, so that editors can jump there.
+pub(super) fn problem_line(problem: &ProblemView) -> String {
+    let source = problem.source.strip_prefix("folder:").unwrap_or(&problem.source).replacen("host:", "host ", 1);
+    // A summary begins with line:column where there is one.
+    let gap = if problem.summary.starts_with(|c: char| c.is_ascii_digit()) { ":" } else { ": " };
+    printable(&format!("{source}{gap}{}", problem.summary))
+}
+
+/// A line each, and on demand its whole diagnostics.
 fn problems(problems: &[ProblemView], look: Look) -> String {
     let mut text = String::new();
     for problem in problems {
-        let source = printable(problem.source.strip_prefix("folder:").unwrap_or(&problem.source));
-        // A summary begins with line:column where there is one.
-        let gap = if problem.summary.starts_with(|c: char| c.is_ascii_digit()) { ":" } else { ": " };
-        let mut line = format!("{source}{gap}{}", printable(&problem.summary));
+        let mut line = problem_line(problem);
         if let Some(width) = look.width.filter(|_| !look.verbose)
             && line.chars().count() + 2 > width
         {

@@ -198,6 +198,11 @@ fn busy() -> StatusView {
                 "3:9: unknown key `imge`, and a message that is too long for one line of a screen (and 2 more)",
             ),
             problem("folder:frontend.toml", "it is not UTF-8"),
+            ProblemView {
+                source: "host:web-1".to_owned(),
+                summary: "the state directory has 120 MiB left".to_owned(),
+                detail: None,
+            },
         ],
     }
 }
@@ -304,11 +309,16 @@ fn a_goal_is_reached_only_when_nothing_is_missing() {
     let mut short = good();
     short.workloads[0].targets = 2;
     check(Goal::All, &short, &["web: 1 of its targets are not told yet"]);
+    // A host's own trouble keeps no workload from being as desired, whatever the workload's name.
+    let mut sick = good();
+    sick.problems = vec![ProblemView { source: "host:web".to_owned(), summary: "little room".to_owned(), detail: None }];
+    check(Goal::All, &sick, &[]);
+    check(Goal::Converged(vec![(name(), None)]), &sick, &[]);
     // Broken documents: of anybody for all, of the workload itself for one.
     let mut broken = good();
     broken.problems = vec![ProblemView { source: "folder:api.toml".to_owned(), summary: "1:1: bad".to_owned(), detail: None }];
-    check(Goal::All, &broken, &["folder:api.toml: 1:1: bad"]);
+    check(Goal::All, &broken, &["api.toml:1:1: bad"]);
     check(Goal::Converged(vec![(name(), None)]), &broken, &[]);
     broken.problems[0].source = "folder:web.toml".to_owned();
-    check(Goal::Converged(vec![(name(), None)]), &broken, &["folder:web.toml: 1:1: bad"]);
+    check(Goal::Converged(vec![(name(), None)]), &broken, &["web.toml:1:1: bad"]);
 }

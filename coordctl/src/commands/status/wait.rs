@@ -2,8 +2,9 @@
 //!
 //! A coordinator that cannot be reached for a moment is waited for too: it may be starting, or being upgraded.
 
-use super::concerns;
 use super::converge::shortfalls;
+use super::render::problem_line;
+use super::{concerns, is_of_a_document};
 use crate::client::{Client, ClientError};
 use crate::clock;
 use crate::failure::Failure;
@@ -79,10 +80,10 @@ pub(in crate::commands) async fn wait(
 impl Goal {
     /// What keeps the goal from being reached, a line each; empty when it is reached.
     pub(super) fn missing(&self, status: &StatusView) -> Vec<String> {
-        let problem = |problem: &coord_shared::wire::ProblemView| format!("{}: {}", problem.source, problem.summary);
         match self {
             Self::All => {
-                let mut missing: Vec<String> = status.problems.iter().map(problem).collect();
+                let mut missing: Vec<String> =
+                    status.problems.iter().filter(|problem| is_of_a_document(problem)).map(problem_line).collect();
                 let names = status.workloads.iter().map(|workload| (&workload.name, None));
                 missing.extend(names.flat_map(|(name, revision)| of_workload(status, name, revision)));
                 missing
@@ -90,7 +91,7 @@ impl Goal {
             Self::Converged(names) => {
                 let mut missing = Vec::new();
                 for (name, revision) in names {
-                    missing.extend(status.problems.iter().filter(|problem| concerns(problem, name)).map(problem));
+                    missing.extend(status.problems.iter().filter(|problem| concerns(problem, name)).map(problem_line));
                     missing.extend(of_workload(status, name, *revision));
                 }
                 missing
