@@ -13,7 +13,7 @@ use coord_shared::decide::targets::targets;
 use coord_shared::decide::{Mono, Now};
 use coord_shared::document::Document;
 use coord_shared::names::{Digest, Generation, HostName, InstanceId, Labels, Revision, WorkloadName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Every workload has one instance on each of its targets.
 const ONLY_INDEX: u32 = 0;
@@ -46,12 +46,14 @@ pub(super) fn plan(model: &Model, observed: &BTreeMap<HostName, Observed>, now: 
         plan.wake_at = [plan.wake_at, wake_at].into_iter().flatten().min();
         plan.workloads.insert(name.clone(), one);
     }
-    for host in model.hosts.keys().chain(model.assigns.keys()) {
+    // A host that was forgotten is told that nothing is left, should it ever ask again.
+    let everyone: BTreeSet<&HostName> = model.hosts.keys().chain(model.assigns.keys()).collect();
+    for host in everyone {
         let mut instances = wanted.remove(host).unwrap_or_default();
         instances.sort();
         let told = model.assigns.get(host).map(|(assign, _)| assign);
         let is_same = told.map_or(instances.is_empty(), |assign| assign.instances == instances);
-        if !is_same && !plan.assign.contains_key(host) {
+        if !is_same {
             let generation = Generation(told.map_or(0, |assign| assign.generation.0) + 1);
             plan.assign.insert(host.clone(), AssignRecord { generation, instances });
         }

@@ -227,8 +227,11 @@ async fn the_embedded_store_refuses_a_newer_file_and_leaves_it_alone() {
 #[tokio::test]
 async fn a_file_that_is_no_database_is_an_error() {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("coord.sqlite"), "no database at all, but longer than a header of SQLite is; it has 100 bytes")
-        .expect("writes");
+    std::fs::write(
+        folder.path().join("coord.sqlite"),
+        "no database at all, but longer than a header of SQLite is; it has 100 bytes",
+    )
+    .expect("writes");
     assert!(matches!(open(folder.path()), Err(StoreError::Engine { .. })));
 }
 

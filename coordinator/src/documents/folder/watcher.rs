@@ -89,7 +89,7 @@ impl Shared {
 }
 
 impl Dirty {
-    fn note(&mut self, folder: &Path, event: &Event) {
+    pub(super) fn note(&mut self, folder: &Path, event: &Event) {
         let is_closed = match event.kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write))
             | EventKind::Modify(ModifyKind::Name(_))
