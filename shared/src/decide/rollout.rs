@@ -95,7 +95,12 @@ pub fn rollout(newest: Revision, policy: &Rollout, targets: &BTreeMap<HostName, 
             in_turn.push((*host).clone());
         }
     }
-    for (_, host, _) in queue.into_iter().skip(free) {
+    let waiting = queue.split_off(free.min(queue.len()));
+    if waiting.is_empty() {
+        // Nobody's turn hangs on it: a host that is ready has nothing more to explain.
+        plan.reasons.retain(|_, reason| !matches!(reason, Reason::Monitoring { .. }));
+    }
+    for (_, host, _) in waiting {
         plan.reasons.insert(host.clone(), Reason::WaitingForTurn { revision: newest, after: in_turn.clone() });
     }
     plan

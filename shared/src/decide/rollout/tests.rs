@@ -64,6 +64,13 @@ fn the_next_turn_comes_when_the_monitor_time_is_over() {
 }
 
 #[test]
+fn being_watched_is_a_reason_only_while_somebody_waits() {
+    let reasons = |plan: RolloutPlan| plan.reasons.values().filter(|reason| matches!(reason, Reason::Monitoring { .. })).count();
+    assert_eq!(reasons(check(Parallelism::Count(1), &[new(Some(96)), old(true)], "a")), 1);
+    assert_eq!(reasons(check(Parallelism::Count(1), &[new(Some(96)), new(Some(1))], "ab")), 0);
+}
+
+#[test]
 fn a_share_of_the_targets() {
     check(Parallelism::Percent(50), &[old(true), old(true), old(true), old(true)], "ab");
     check(Parallelism::Percent(1), &[old(true), old(true)], "a");
