@@ -20,13 +20,13 @@ pub use board::{Board, HostBoard, TargetBoard, WorkloadBoard};
 pub use plan::{Preview, preview};
 
 use crate::clock;
-use crate::hosts::Hosts;
+use crate::hosts::{Hosts, Observed};
 use crate::records::{AssignRecord, RecordError, assign_key, encode};
 use crate::store::{Committed, SharedStore, StoreError, StoreRevision, Txn};
 use coord_shared::decide::Mono;
 use coord_shared::names::HostName;
-use model::Model;
-use std::collections::BTreeMap;
+use model::{Model, RevisionKey};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -107,10 +107,10 @@ impl Controller {
     /// Loads, decides, writes, tells. Answers when to look again although nothing has changed.
     pub async fn pass(&mut self) -> Result<Option<Mono>, ControlError> {
         for _ in 0..TXN_ATTEMPTS_MAX {
-            self.model.refresh(&*self.store).await?;
-            self.hosts.set_known(&self.model.host_names());
             let now = clock::now();
             let (observed, next_silence) = self.hosts.observe(now.mono);
+            self.model.refresh(&*self.store, reported(&observed)).await?;
+            self.hosts.set_known(&self.model.host_names());
             let plan = plan::plan(&self.model, &observed, now, now.mono < self.warm_until);
             if !plan.assign.is_empty() && !self.write(plan.assign).await? {
                 continue;
@@ -160,4 +160,10 @@ impl Controller {
             }
         }
     }
+}
+
+/// The revisions that hosts report as ready.
+fn reported(observed: &BTreeMap<HostName, Observed>) -> BTreeSet<RevisionKey> {
+    let marks = observed.values().flat_map(|host| &host.ready);
+    marks.map(|(instance, mark)| (instance.workload.clone(), mark.revision)).collect()
 }
