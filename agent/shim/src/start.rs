@@ -212,16 +212,16 @@ fn prepare(request: &Request, spec: &Spec, failure_pipe: i32) -> Result<Prepared
     let arguments = process.and_then(|process| process.args().as_ref()).unwrap_or(&none);
     let environment = process.and_then(|process| process.env().as_ref()).unwrap_or(&none);
     let command = arguments.first().map(String::as_str).unwrap_or_default();
-    let mut v1_procs = Vec::new();
-    for path in &request.cgroup.v1_procs {
+    let mut v1_tasks = Vec::new();
+    for path in &request.cgroup.v1_tasks {
         let file = open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
-        v1_procs.push(file.map_err(|error| host_failure(&path.to_string_lossy(), error))?);
+        v1_tasks.push(file.map_err(|error| host_failure(&path.to_string_lossy(), error))?);
     }
     Ok(Prepared {
         arguments: c_strings(arguments)?,
         environment: c_strings(environment)?,
         candidates: c_strings(&candidates(command, environment))?,
-        v1_procs,
+        v1_tasks,
         filters: read_filters(&request.seccomp).map_err(|error| host_failure(&request.seccomp.to_string_lossy(), error))?,
         failure_pipe,
     })

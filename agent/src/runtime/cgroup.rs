@@ -6,7 +6,8 @@
 //! controllers, because v2 alone kills a whole group at once. KEY tells agents on one machine apart.
 //!
 //! ```text
-//! BASE/{shim,ct}     BASE = coord/KEY/ID, or the scope; the shim (later: the monitor) is in shim, the container in ct
+//! BASE/{ct,shim}     BASE = coord/KEY/ID, or the scope; the container is in ct; the shim (later: the monitor) is in shim,
+//!                    which only a scope has
 //! v1: CONTROLLER/<the agent's own group>/coord/KEY/ID
 //! ```
 //! Deliberately absent: device rules (no CAP_MKNOD and `nodev` everywhere instead), cpusets, io.
@@ -127,7 +128,12 @@ impl Cgroups {
         let base = match scope {
             Some((name, path)) => {
                 made.scope = Some(name);
-                tree.mount.join(path)
+                let base = tree.mount.join(path);
+                // No group may hold both processes and controlled groups. Without a scope the shim stays where the agent
+                // is, which is one move less: a move makes the kernel wait for all processors, for some milliseconds.
+                make_folder(&base.join("shim"))?;
+                write(&base.join("shim/cgroup.procs"), &shim.to_string())?;
+                base
             }
             None => {
                 let ours = tree.base.join("coord").join(&self.key);
@@ -138,9 +144,8 @@ impl Cgroups {
             }
         };
         made.unified = Some(base.clone());
-        make_folder(&base.join("shim"))?;
-        write(&base.join("shim/cgroup.procs"), &shim.to_string())?;
         if alone {
+            make_folder(&base)?;
             // Without a controller its limit is refused below, by name.
             enable(&base);
         }
@@ -176,7 +181,7 @@ impl Cgroups {
         let group = |base: &PathBuf| Some(Path::new("/").join(base.join("ct").strip_prefix(&mount).ok()?));
         CgroupPlacement {
             unified: cgroup.unified.as_ref().and_then(group),
-            v1_procs: cgroup.v1.iter().map(|group| group.join("cgroup.procs")).collect(),
+            v1_tasks: cgroup.v1.iter().map(|group| group.join("tasks")).collect(),
             unified_mount: mount,
         }
     }
