@@ -6,7 +6,6 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
@@ -22,7 +21,7 @@ use crate::executor::{ContainerExecutor, Prepared, candidates};
 use crate::request::{Failure, FailureKind, ProcessId, Request};
 use crate::root::{ContainerRoot, mount_root};
 use crate::user::{self, User};
-use crate::{host_failure, sys};
+use crate::{clock, host_failure, sys};
 
 /// Where libcontainer looks for cgroups.
 const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
@@ -284,8 +283,7 @@ fn read_failure(pipe: File) -> Option<Failure> {
 fn write_state(request: &Request, init: ProcessId) -> io::Result<i64> {
     let (path, temporary) = (request.run.join("state.json"), request.run.join("state.json.shim"));
     let mut state = serde_json::from_slice::<serde_json::Value>(&fs::read(&path)?)?;
-    let started_at = SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
-    let started_at_ms = i64::try_from(started_at.as_millis()).map_err(io::Error::other)?;
+    let started_at_ms = clock::now_ms();
     state["generation"] = (state["generation"].as_u64().unwrap_or(0) + 1).into();
     state["phase"] = "running".into();
     state["init"] = serde_json::to_value(init)?;

@@ -17,7 +17,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,9 +37,9 @@ const CPU_PERIOD_US: u64 = 100_000;
 /// The kernel takes no quota below this.
 const CPU_QUOTA_MIN_US: u64 = 1000;
 
-/// How long killed processes may take to leave their group. They are gone within milliseconds, except where the kernel
-/// holds one in a device or a network file system.
-const EMPTY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often and at what distance to look whether killed processes have left their group: 5 s in all. They are gone within
+/// milliseconds, except where the kernel holds one in a device or a network file system.
+const EMPTY_ATTEMPTS: u32 = 2500;
 const EMPTY_PAUSE: Duration = Duration::from_millis(2);
 
 /// The host's cgroups, as the agent uses them.
@@ -235,16 +235,11 @@ impl ContainerCgroup {
         if let Some(base) = &self.unified {
             let _ = fs::write(base.join("shim/cgroup.kill"), "1");
         }
-        let deadline = Instant::now() + EMPTY_TIMEOUT;
         let mut groups = self.v1.clone();
         groups.extend(self.unified.iter().flat_map(|base| [base.join("ct"), base.join("shim"), base.clone()]));
         for group in groups {
-            while remove_tree(&group).is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY)) {
-                if Instant::now() > deadline {
-                    tracing::warn!(group = %group.display(), "a killed process does not leave its cgroup");
-                    break;
-                }
-                std::thread::sleep(EMPTY_PAUSE);
+            if !remove_when_empty(&group) {
+                tracing::warn!(group = %group.display(), "a killed process does not leave its cgroup");
             }
         }
     }
@@ -393,20 +388,28 @@ fn write(path: &Path, text: &str) -> Result<(), RuntimeError> {
 }
 
 fn kill_one_by_one(group: &Path) {
-    let deadline = Instant::now() + EMPTY_TIMEOUT;
-    while let Ok(text) = fs::read_to_string(group.join("cgroup.procs")) {
-        let processes = text.lines().filter_map(|line| rustix::process::Pid::from_raw(line.parse().ok()?));
-        let mut found = false;
-        for process in processes {
-            found = true;
+    for _ in 0..EMPTY_ATTEMPTS {
+        let processes = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        if processes.is_empty() {
+            break;
+        }
+        for process in processes.lines().filter_map(|line| rustix::process::Pid::from_raw(line.parse().ok()?)) {
             // Gone meanwhile is just as well.
             let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
         }
-        if !found || Instant::now() > deadline {
-            break;
-        }
         std::thread::sleep(EMPTY_PAUSE);
     }
+}
+
+/// Returns whether it is gone, or at least not kept by a process.
+fn remove_when_empty(group: &Path) -> bool {
+    for _ in 0..EMPTY_ATTEMPTS {
+        match remove_tree(group) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(EMPTY_PAUSE),
+            _ => return true,
+        }
+    }
+    false
 }
 
 /// Removes a group and all below it. One that is not there is fine.
