@@ -6,8 +6,8 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use crate::arguments::Arguments;
+use crate::clock;
 use crate::sys::{self, ProcessFd};
-use crate::time;
 
 /// More of the counters' file is not read; it is a few lines.
 const EVENTS_MAX_BYTES: usize = 4096;
@@ -16,7 +16,7 @@ const EVENTS_MAX_BYTES: usize = 4096;
 pub(crate) struct Exit {
     status: Option<sys::Status>,
     oom_killed: bool,
-    at: [u8; time::TIME_BYTES],
+    at: [u8; clock::TIME_BYTES],
 }
 
 impl Exit {
@@ -26,7 +26,7 @@ impl Exit {
         // A process of the container may have been killed and replaced long ago: only what ended badly ended by it.
         let badly = status != Some(sys::Status::Code(0));
         let oom_killed = badly && arguments.oom_events.as_deref().is_some_and(|events| oom_kills(events) > 0);
-        Exit { status, oom_killed, at: time::now() }
+        Exit { status, oom_killed, at: clock::now() }
     }
 
     /// Makes `exit.json`, whole or not at all.

@@ -1,7 +1,7 @@
 //! The log's line format: `{"t":"2026-11-22T13:00:00.123456Z","s":"out","m":"text"}`, with `"p":true` at the end of a
 //! part of a longer line. Bytes that are no UTF-8 become U+FFFD: a log can always be read.
 
-use crate::time::TIME_BYTES;
+use crate::clock::TIME_BYTES;
 
 /// Where the text came from.
 #[derive(Clone, Copy)]

@@ -7,9 +7,9 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::clock;
 use crate::json::{self, Stream};
 use crate::sys;
-use crate::time;
 
 /// Lines are gathered up to this before they are written.
 const BUFFER_BYTES: usize = 8 * 1024;
@@ -58,7 +58,7 @@ impl Log {
 
     /// Adds a line.
     pub(crate) fn line(&mut self, stream: Stream, message: &[u8], partial: bool) {
-        let now = time::now();
+        let now = clock::now();
         let mut length = 0;
         json::line(&now, stream, message, partial, |bytes| length += bytes.len() as u64);
         self.make_room(length);
@@ -82,7 +82,7 @@ impl Log {
         self.failed = false;
     }
 
-    fn tell_losses(&mut self, now: &[u8; time::TIME_BYTES]) {
+    fn tell_losses(&mut self, now: &[u8; clock::TIME_BYTES]) {
         let mut text = [0; 80];
         let mut rest = text.as_mut_slice();
         let length = rest.len();

@@ -8,12 +8,12 @@
 //! binary. Deliberately absent: restarts (the agent's), health, signals to the container (by pidfd, without us).
 
 mod arguments;
+mod clock;
 mod exit;
 mod json;
 mod log;
 mod output;
 mod sys;
-mod time;
 
 use std::process::ExitCode;
 

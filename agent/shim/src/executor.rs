@@ -32,8 +32,8 @@ pub(crate) struct Prepared {
     pub(crate) environment: Vec<CString>,
     /// What to try to execute, in this order: one path, or one for each part of PATH.
     pub(crate) candidates: Vec<CString>,
-    /// Open `cgroup.procs` files.
-    pub(crate) v1_procs: Vec<OwnedFd>,
+    /// Open `tasks` files; this process has one thread.
+    pub(crate) v1_tasks: Vec<OwnedFd>,
     /// To be loaded in this order.
     pub(crate) filters: Vec<Vec<sys::Instruction>>,
     /// Where a [`Failure`] is written to. A number, because the shim closes its copy while this lives on.
@@ -89,7 +89,7 @@ impl ContainerExecutor {
 impl Executor for ContainerExecutor {
     /// Runs as the container's user inside its root, before the container counts as created.
     fn validate(&self, _spec: &Spec) -> Result<(), ExecutorValidationError> {
-        for procs in &self.0.v1_procs {
+        for procs in &self.0.v1_tasks {
             rustix::io::write(procs, b"0").map_err(|error| {
                 let text = self.host_failure("entering the container's cgroup", &error.into());
                 ExecutorValidationError::ArgValidationError(text)

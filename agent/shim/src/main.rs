@@ -12,6 +12,7 @@
 //! ```
 //! Deliberately absent: cgroups are made and limited by the agent; cleaning up after a failure is the agent's as well.
 
+mod clock;
 mod executor;
 mod request;
 mod root;

@@ -40,8 +40,9 @@ pub(crate) struct CgroupPlacement {
     pub(crate) unified: Option<PathBuf>,
     /// The v2 tree is mounted here; anything else than `/sys/fs/cgroup` is a hybrid host.
     pub(crate) unified_mount: PathBuf,
-    /// `cgroup.procs` files of cgroup v1 to be entered besides.
-    pub(crate) v1_procs: Vec<PathBuf>,
+    /// `tasks` files of cgroup v1 to be entered besides. (A thread that moves itself moves at once; the move of a process
+    /// makes the kernel wait for all processors.)
+    pub(crate) v1_tasks: Vec<PathBuf>,
 }
 
 /// What a monitor is told.

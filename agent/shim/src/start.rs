@@ -6,7 +6,6 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
@@ -22,7 +21,7 @@ use crate::executor::{ContainerExecutor, Prepared, candidates};
 use crate::request::{Failure, FailureKind, ProcessId, Request};
 use crate::root::{ContainerRoot, mount_root};
 use crate::user::{self, User};
-use crate::{host_failure, sys};
+use crate::{clock, host_failure, sys};
 
 /// Where libcontainer looks for cgroups.
 const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
@@ -212,16 +211,16 @@ fn prepare(request: &Request, spec: &Spec, failure_pipe: i32) -> Result<Prepared
     let arguments = process.and_then(|process| process.args().as_ref()).unwrap_or(&none);
     let environment = process.and_then(|process| process.env().as_ref()).unwrap_or(&none);
     let command = arguments.first().map(String::as_str).unwrap_or_default();
-    let mut v1_procs = Vec::new();
-    for path in &request.cgroup.v1_procs {
+    let mut v1_tasks = Vec::new();
+    for path in &request.cgroup.v1_tasks {
         let file = open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
-        v1_procs.push(file.map_err(|error| host_failure(&path.to_string_lossy(), error))?);
+        v1_tasks.push(file.map_err(|error| host_failure(&path.to_string_lossy(), error))?);
     }
     Ok(Prepared {
         arguments: c_strings(arguments)?,
         environment: c_strings(environment)?,
         candidates: c_strings(&candidates(command, environment))?,
-        v1_procs,
+        v1_tasks,
         filters: read_filters(&request.seccomp).map_err(|error| host_failure(&request.seccomp.to_string_lossy(), error))?,
         failure_pipe,
     })
@@ -284,8 +283,7 @@ fn read_failure(pipe: File) -> Option<Failure> {
 fn write_state(request: &Request, init: ProcessId) -> io::Result<i64> {
     let (path, temporary) = (request.run.join("state.json"), request.run.join("state.json.shim"));
     let mut state = serde_json::from_slice::<serde_json::Value>(&fs::read(&path)?)?;
-    let started_at = SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
-    let started_at_ms = i64::try_from(started_at.as_millis()).map_err(io::Error::other)?;
+    let started_at_ms = clock::now_ms();
     state["generation"] = (state["generation"].as_u64().unwrap_or(0) + 1).into();
     state["phase"] = "running".into();
     state["init"] = serde_json::to_value(init)?;

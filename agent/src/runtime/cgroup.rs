@@ -6,7 +6,8 @@
 //! controllers, because v2 alone kills a whole group at once. KEY tells agents on one machine apart.
 //!
 //! ```text
-//! BASE/{shim,ct}     BASE = coord/KEY/ID, or the scope; the shim (later: the monitor) is in shim, the container in ct
+//! BASE/{ct,shim}     BASE = coord/KEY/ID, or the scope; the container is in ct; the shim (later: the monitor) is in shim,
+//!                    which only a scope has
 //! v1: CONTROLLER/<the agent's own group>/coord/KEY/ID
 //! ```
 //! Deliberately absent: device rules (no CAP_MKNOD and `nodev` everywhere instead), cpusets, io.
@@ -16,7 +17,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,9 +37,9 @@ const CPU_PERIOD_US: u64 = 100_000;
 /// The kernel takes no quota below this.
 const CPU_QUOTA_MIN_US: u64 = 1000;
 
-/// How long killed processes may take to leave their group. They are gone within milliseconds, except where the kernel
-/// holds one in a device or a network file system.
-const EMPTY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often and at what distance to look whether killed processes have left their group: 5 s in all. They are gone within
+/// milliseconds, except where the kernel holds one in a device or a network file system.
+const EMPTY_ATTEMPTS: u32 = 2500;
 const EMPTY_PAUSE: Duration = Duration::from_millis(2);
 
 /// The host's cgroups, as the agent uses them.
@@ -127,7 +128,12 @@ impl Cgroups {
         let base = match scope {
             Some((name, path)) => {
                 made.scope = Some(name);
-                tree.mount.join(path)
+                let base = tree.mount.join(path);
+                // No group may hold both processes and controlled groups. Without a scope the shim stays where the agent
+                // is, which is one move less: a move makes the kernel wait for all processors, for some milliseconds.
+                make_folder(&base.join("shim"))?;
+                write(&base.join("shim/cgroup.procs"), &shim.to_string())?;
+                base
             }
             None => {
                 let ours = tree.base.join("coord").join(&self.key);
@@ -138,9 +144,8 @@ impl Cgroups {
             }
         };
         made.unified = Some(base.clone());
-        make_folder(&base.join("shim"))?;
-        write(&base.join("shim/cgroup.procs"), &shim.to_string())?;
         if alone {
+            make_folder(&base)?;
             // Without a controller its limit is refused below, by name.
             enable(&base);
         }
@@ -176,7 +181,7 @@ impl Cgroups {
         let group = |base: &PathBuf| Some(Path::new("/").join(base.join("ct").strip_prefix(&mount).ok()?));
         CgroupPlacement {
             unified: cgroup.unified.as_ref().and_then(group),
-            v1_procs: cgroup.v1.iter().map(|group| group.join("cgroup.procs")).collect(),
+            v1_tasks: cgroup.v1.iter().map(|group| group.join("tasks")).collect(),
             unified_mount: mount,
         }
     }
@@ -230,16 +235,11 @@ impl ContainerCgroup {
         if let Some(base) = &self.unified {
             let _ = fs::write(base.join("shim/cgroup.kill"), "1");
         }
-        let deadline = Instant::now() + EMPTY_TIMEOUT;
         let mut groups = self.v1.clone();
         groups.extend(self.unified.iter().flat_map(|base| [base.join("ct"), base.join("shim"), base.clone()]));
         for group in groups {
-            while remove_tree(&group).is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY)) {
-                if Instant::now() > deadline {
-                    tracing::warn!(group = %group.display(), "a killed process does not leave its cgroup");
-                    break;
-                }
-                std::thread::sleep(EMPTY_PAUSE);
+            if !remove_when_empty(&group) {
+                tracing::warn!(group = %group.display(), "a killed process does not leave its cgroup");
             }
         }
     }
@@ -388,20 +388,28 @@ fn write(path: &Path, text: &str) -> Result<(), RuntimeError> {
 }
 
 fn kill_one_by_one(group: &Path) {
-    let deadline = Instant::now() + EMPTY_TIMEOUT;
-    while let Ok(text) = fs::read_to_string(group.join("cgroup.procs")) {
-        let processes = text.lines().filter_map(|line| rustix::process::Pid::from_raw(line.parse().ok()?));
-        let mut found = false;
-        for process in processes {
-            found = true;
+    for _ in 0..EMPTY_ATTEMPTS {
+        let processes = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        if processes.is_empty() {
+            break;
+        }
+        for process in processes.lines().filter_map(|line| rustix::process::Pid::from_raw(line.parse().ok()?)) {
             // Gone meanwhile is just as well.
             let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
         }
-        if !found || Instant::now() > deadline {
-            break;
-        }
         std::thread::sleep(EMPTY_PAUSE);
     }
+}
+
+/// Returns whether it is gone, or at least not kept by a process.
+fn remove_when_empty(group: &Path) -> bool {
+    for _ in 0..EMPTY_ATTEMPTS {
+        match remove_tree(group) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(EMPTY_PAUSE),
+            _ => return true,
+        }
+    }
+    false
 }
 
 /// Removes a group and all below it. One that is not there is fine.

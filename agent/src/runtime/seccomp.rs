@@ -89,3 +89,29 @@ fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
 fn condition(operator: SeccompCmpOp, value: u64) -> Result<SeccompRule, seccompiler::BackendError> {
     SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Dword, operator, value)?])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ALLOWED, compile};
+
+    /// The kernel takes no more instructions in one program.
+    const KERNEL_MAX: usize = 4096;
+
+    #[test]
+    fn the_profile_compiles_and_lists_each_call_once() {
+        let programs = compile().expect("a profile that compiles");
+        assert!(programs.iter().all(|program| program.len() <= KERNEL_MAX));
+        let names = ALLOWED.lines().filter_map(|line| line.split_once(' ')).filter(|(number, _)| number.parse::<u32>().is_ok());
+        let mut names = names.map(|(_, name)| name).collect::<Vec<_>>();
+        for conditional in ["socket", "clone", "clone3", "personality"] {
+            assert!(!names.contains(&conditional), "{conditional} is allowed with conditions only");
+        }
+        for forbidden in ["mount", "bpf", "keyctl", "unshare", "setns", "kexec_load", "io_uring_setup", "userfaultfd"] {
+            assert!(!names.contains(&forbidden), "{forbidden}");
+        }
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

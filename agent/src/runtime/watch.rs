@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
@@ -16,6 +15,7 @@ use super::helpers::Helpers;
 use super::request::ProcessId;
 use super::state::{ContainerState, read_limited};
 use super::{Exit, RuntimeEvent, sys};
+use crate::clock;
 
 /// Between two attempts to give a container a monitor that stays. The FIFOs hold 64 KiB meanwhile.
 const RESPAWN_PAUSE: Duration = Duration::from_secs(1);
@@ -81,7 +81,7 @@ pub(super) fn read_exit(run: &Path) -> Option<Exit> {
 
 /// For a container that ended while nobody looked.
 fn unknown_exit() -> Exit {
-    Exit { code: None, signal: None, oom_killed: false, at: Timestamp::now(), unknown: true }
+    Exit { code: None, signal: None, oom_killed: false, at: clock::now().wall, unknown: true }
 }
 
 /// Waits for the end of a process.
