@@ -9,7 +9,9 @@ use super::network::HostState;
 use super::promises::Promise;
 use super::scenario;
 use super::world::{Event, World};
-use coord_shared::decide::planner::{self, Action, Container, Desired, End, History, Image, Observed, Phase, Spec, Target, Wanted};
+use coord_shared::decide::planner::{
+    self, Action, Container, Desired, End, History, Image, Observed, Phase, Spec, Target, Wanted,
+};
 use coord_shared::decide::{Mono, Now};
 use coord_shared::names::{ContainerId, Digest, InstanceId};
 use coord_shared::wire::Exit;

@@ -248,7 +248,7 @@ impl World {
         match liveness_since(live.heard_at, Mono::default(), now, limits) {
             // A heartbeat alone says that the host lives, and nothing of what it runs.
             Liveness::Ready | Liveness::Late if !live.is_reported => Liveness::Unknown,
-            known => known,
+            known @ (Liveness::Ready | Liveness::Late | Liveness::Lost | Liveness::Unknown) => known,
         }
     }
 
@@ -328,9 +328,8 @@ impl LiveHost {
         for report in instances.iter().filter(|report| report.ready) {
             let Some(revision) = report.revision else { continue };
             let name = &report.instance.workload;
-            let goes_on = |old: &Ready| {
-                old.restarts == report.restarts && (old.container == report.container || old.revision == revision)
-            };
+            let goes_on =
+                |old: &Ready| old.restarts == report.restarts && (old.container == report.container || old.revision == revision);
             let since = before.remove(name).filter(goes_on).map_or(now, |old| old.since);
             let ready = Ready { revision, since, container: report.container.clone(), restarts: report.restarts };
             self.ready.insert(name.clone(), ready);

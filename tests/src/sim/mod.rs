@@ -36,7 +36,7 @@ use std::ops::AddAssign;
 use std::time::Duration;
 
 /// Events of a broken run that are shown: enough to see what led to it, few enough to read.
-const TRACE_SHOWN: usize = 80_000;
+const TRACE_SHOWN: usize = 120;
 
 /// What happened in a run, so that a suite can see that its promises were put to the test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -74,7 +74,8 @@ impl World {
         if !self.coordinator.up {
             return self.schedule(Duration::from_secs(1), Event::Mend);
         }
-        let newest = self.coordinator.workloads.iter().filter_map(|(name, workload)| Some((name.clone(), workload.newest()?.clone())));
+        let newest =
+            self.coordinator.workloads.iter().filter_map(|(name, workload)| Some((name.clone(), workload.newest()?.clone())));
         let restless: Vec<_> = newest.filter(|(_, spec)| !scenario::comes_to_rest(&spec.document)).collect();
         for (name, spec) in restless {
             let mut document = spec.document.clone();

@@ -114,9 +114,7 @@ impl World {
             Action::Stop { container, .. } => self.check_stop(host, container),
             Action::Kill { container } => {
                 let process = self.machines[host].containers.get(container).filter(|process| process.is_alive());
-                let due = process.map(|process| {
-                    process.asked_to_end_at.map(|at| at + process.spec.document.stop_grace_period.0)
-                });
+                let due = process.map(|process| process.asked_to_end_at.map(|at| at + process.spec.document.stop_grace_period.0));
                 let now = self.now;
                 self.promise(due.is_none_or(|due| due.is_some_and(|due| now >= due)), Promise::GraceFirst, || {
                     format!("host-{host} kills {container}, due at {due:?}")
@@ -204,7 +202,9 @@ impl World {
         let grows = newest.is_none_or(|newest| state.generation > newest);
         let before = newest.and_then(|newest| published.get(&newest)).cloned();
         published.insert(state.generation, state.clone());
-        self.promise(grows, Promise::GenerationsGrow, || format!("generation {} of host-{host} after {newest:?}", state.generation));
+        self.promise(grows, Promise::GenerationsGrow, || {
+            format!("generation {} of host-{host} after {newest:?}", state.generation)
+        });
         let shrinks = state.instances.iter().find(|(id, spec)| {
             let older = before.as_ref().and_then(|before| before.instances.iter().find(|(other, _)| other == id));
             older.is_some_and(|(_, older)| older.revision > spec.revision)
@@ -246,7 +246,8 @@ fn silent(agent: &Agent, plan: &Plan) -> Option<InstanceId> {
         own.any(|(_, c)| c.fingerprint == spec.fingerprint && matches!(c.phase, Phase::Running { .. }))
     };
     let not_yet = agent.desired.iter().filter(|(id, wanted)| !matches!(&wanted.target, Target::Run(spec) if runs(id, spec)));
-    let left = agent.observed.containers.keys().map(|container| &container.instance).filter(|id| !agent.desired.contains_key(*id));
+    let left =
+        agent.observed.containers.keys().map(|container| &container.instance).filter(|id| !agent.desired.contains_key(*id));
     not_yet.map(|(id, _)| id).chain(left).find(|id| !plan.reasons.contains_key(*id)).cloned()
 }
 
@@ -258,9 +259,6 @@ fn is_repeated(action: &Action, before: &[Action]) -> bool {
         (Action::Stop { container: one, .. }, Action::Stop { container: other, .. })
         | (Action::Kill { container: one }, Action::Kill { container: other })
         | (Action::Remove { container: one }, Action::Remove { container: other }) => one == other,
-        (
-            Action::Pull(_) | Action::Start { .. } | Action::Stop { .. } | Action::Kill { .. } | Action::Remove { .. },
-            _,
-        ) => false,
+        (Action::Pull(_) | Action::Start { .. } | Action::Stop { .. } | Action::Kill { .. } | Action::Remove { .. }, _) => false,
     })
 }

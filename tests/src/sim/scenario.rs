@@ -130,7 +130,8 @@ pub(super) fn edit(document: &mut Document, workload: &WorkloadName, dice: &mut 
 pub(super) fn comes_to_rest(document: &Document) -> bool {
     let rests = match Behaviour::of(document) {
         Behaviour::Serves | Behaviour::Slow | Behaviour::Stubborn => document.restart == RestartPolicy::Always,
-        Behaviour::Works => document.restart != RestartPolicy::Always,
+        // By any other policy, a job that was killed stays undone.
+        Behaviour::Works => document.restart == RestartPolicy::OnFailure(None),
         Behaviour::Crashes | Behaviour::Missing => false,
     };
     rests && !is_bad(&document.image) && !needs_a_newer_agent(document)

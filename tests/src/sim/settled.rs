@@ -34,11 +34,17 @@ impl World {
                 }
             }
         }
-        let workloads = self.coordinator.workloads.iter().filter_map(|(name, workload)| Some((name, workload, workload.newest()?)));
+        let workloads =
+            self.coordinator.workloads.iter().filter_map(|(name, workload)| Some((name, workload, workload.newest()?)));
         for (name, workload, newest) in workloads {
             for machine in hosts.iter().map(|&host| &self.machines[host]).filter(|m| selects(newest, &m.name, &labels)) {
                 if !runs_alone(machine, name, newest) {
-                    return Some(format!("{name} r{} does not run on {}: {:?}", newest.revision, machine.name, machine.containers.keys()));
+                    return Some(format!(
+                        "{name} r{} does not run on {}: {:?}",
+                        newest.revision,
+                        machine.name,
+                        machine.containers.keys()
+                    ));
                 }
                 if let Some(reason) = workload.plan.reasons.get(&machine.name) {
                     return Some(format!("the coordinator says of {name} on {}: {reason}", machine.name));

@@ -23,28 +23,91 @@ const TRACE_LINE_MAX_CHARS: usize = 300;
 /// One thing that happens.
 #[derive(Debug, Clone)]
 pub(super) enum Event {
-    AtCoordinator { host: usize, message: ToCoordinator },
-    AtHost { host: usize, message: ToHost },
-    Made { host: usize, boot: u64, container: ContainerId },
-    Ended { host: usize, boot: u64, container: ContainerId, end: Ending },
-    Removed { host: usize, run: u64, container: ContainerId, fails: bool },
-    HalfPulled { host: usize, run: u64, digest: Digest },
-    Pulled { host: usize, run: u64, digest: Digest, fails: bool },
-    Seen { host: usize, run: u64, what: Seen },
-    AgentUp { host: usize },
-    HostUp { host: usize },
-    AgentTimer { host: usize, run: u64, token: u64 },
-    PollDue { host: usize, run: u64 },
-    ReportDue { host: usize, run: u64, token: u64 },
-    CallTimeout { host: usize, run: u64, call: u64 },
-    PollOver { run: u64, host: usize, call: u64 },
-    CoordinatorTimer { run: u64, token: u64 },
+    AtCoordinator {
+        host: usize,
+        message: ToCoordinator,
+    },
+    AtHost {
+        host: usize,
+        message: ToHost,
+    },
+    Made {
+        host: usize,
+        boot: u64,
+        container: ContainerId,
+    },
+    Ended {
+        host: usize,
+        boot: u64,
+        container: ContainerId,
+        end: Ending,
+    },
+    Removed {
+        host: usize,
+        run: u64,
+        container: ContainerId,
+        fails: bool,
+    },
+    HalfPulled {
+        host: usize,
+        run: u64,
+        digest: Digest,
+    },
+    Pulled {
+        host: usize,
+        run: u64,
+        digest: Digest,
+        fails: bool,
+    },
+    Seen {
+        host: usize,
+        run: u64,
+        what: Seen,
+    },
+    AgentUp {
+        host: usize,
+    },
+    HostUp {
+        host: usize,
+    },
+    AgentTimer {
+        host: usize,
+        run: u64,
+        token: u64,
+    },
+    PollDue {
+        host: usize,
+        run: u64,
+    },
+    ReportDue {
+        host: usize,
+        run: u64,
+        token: u64,
+    },
+    CallTimeout {
+        host: usize,
+        run: u64,
+        call: u64,
+    },
+    PollOver {
+        run: u64,
+        host: usize,
+        call: u64,
+    },
+    CoordinatorTimer {
+        run: u64,
+        token: u64,
+    },
     CoordinatorUp,
     Operator,
     Chaos,
-    LinkHeals { host: usize },
+    LinkHeals {
+        host: usize,
+    },
     RegistryHeals,
-    StartsWork { host: usize },
+    StartsWork {
+        host: usize,
+    },
     /// The faults end.
     Calm,
     /// The operator mends what cannot come to rest.
