@@ -143,7 +143,7 @@ fn an_end_that_overtakes_its_start_is_not_lost() {
     lab.exited("web.0-r1-1", 0);
     lab.started("web.0-r1-1");
     assert_eq!(lab.tasks(), ["remove web.0-r1-1"]);
-    assert_eq!(lab.state(), (InstanceState::Exited, false));
+    assert_eq!(lab.state(), (InstanceState::Exited, true));
 }
 
 #[test]
