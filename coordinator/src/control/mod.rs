@@ -76,7 +76,7 @@ impl Controller {
         let mut newest = self.store.watch();
         loop {
             newest.mark_unchanged();
-            let started = tokio::time::Instant::now();
+            let started = clock::moment();
             let wake = match self.pass().await {
                 Ok(wake) => wake,
                 Err(error) => {

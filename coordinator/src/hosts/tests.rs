@@ -138,7 +138,7 @@ async fn only_news_wakes_the_controller() {
 async fn a_poll_answers_at_once_when_there_is_news_and_else_waits() {
     let hosts = hosts(&["a"]);
     let wait = Duration::from_secs(50);
-    let started = tokio::time::Instant::now();
+    let started = clock::moment();
     assert_eq!(hosts.poll(&name("a"), None, Duration::ZERO).await, Ok(Poll::NotYet));
     hosts.set_state(&name("a"), state("one"));
     assert_eq!(hosts.poll(&name("a"), None, wait).await, Ok(Poll::State(state("one"), vec![])));

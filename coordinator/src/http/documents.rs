@@ -175,7 +175,7 @@ pub(super) async fn diff(
             let digest = resolved.as_ref().ok().and_then(Option::as_ref);
             let mut effect = preview(&board, &name, Some((document, digest)));
             let changes = if is_same { Vec::new() } else { changes(&standing, document, digest) };
-            effect.reasons.extend(resolved.err());
+            effect.reasons.splice(0..0, resolved.err());
             (effect, changes)
         }
     };
