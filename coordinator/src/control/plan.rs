@@ -99,7 +99,8 @@ impl View<'_> {
         let makes_newest = |revision: Revision| self.fingerprint(revision).is_some_and(|found| found == newest);
         let Some(observed) = self.observed.get(host) else {
             let same_container = assigned.is_some_and(makes_newest);
-            return TargetState { liveness: Liveness::Unknown, assigned, same_container, ready: None };
+            let liveness = self.assumed_liveness(Liveness::Unknown);
+            return TargetState { liveness, assigned, same_container, ready: None };
         };
         let id = InstanceId { workload: self.name.clone(), index: ONLY_INDEX };
         // A container that is the same in the newest revision is ready in it as soon as its host has accepted that.
@@ -111,18 +112,17 @@ impl View<'_> {
             (revision, mark.since)
         });
         TargetState {
-            liveness: self.assumed_liveness(observed.liveness, assigned),
+            liveness: self.assumed_liveness(observed.liveness),
             assigned,
             same_container: assigned.is_some_and(makes_newest),
             ready,
         }
     }
 
-    /// Right after a start, a host that was told the newest revision and has not been heard of is taken for one that is busy with
-    /// it: to take it for absent would give its turn to another before it had time to say a word.
-    fn assumed_liveness(&self, liveness: Liveness, assigned: Option<Revision>) -> Liveness {
-        let is_told = assigned.is_some_and(|revision| revision >= self.record.newest);
-        if liveness == Liveness::Unknown && is_told && self.is_warming_up { Liveness::Late } else { liveness }
+    /// Right after a start, a host that has not been heard of may be busy with what it was told, and keeps its turn: to take it for
+    /// absent would give that to another before it had time to say a word. Later on nobody waits for it any more.
+    fn assumed_liveness(&self, liveness: Liveness) -> Liveness {
+        if liveness == Liveness::Unknown && !self.is_warming_up { Liveness::Lost } else { liveness }
     }
 
     fn away(&self, host: &HostName, liveness: Liveness) -> Option<Reason> {

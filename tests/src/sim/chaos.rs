@@ -86,7 +86,7 @@ impl World {
                 self.break_link(host, Link { cut_up, cut_down, ..Link::default() });
             }
             Fault::LinkPoor => {
-                self.break_link(host, Link { loss_percent: 30, delay_max_ms: 8_000, ..Link::default() });
+                self.break_link(host, Link { loss_percent: 20, twice_percent: 40, delay_max_ms: 20_000, ..Link::default() });
             }
             Fault::RegistryDown | Fault::RegistrySlow => {
                 self.registry.up = fault != Fault::RegistryDown;

@@ -309,13 +309,14 @@ impl World {
             let monitor = newest.document.rollout.monitor.0;
             let serves_steadily = state.ready.is_some_and(|(_, since)| now.mono >= since.after(monitor));
             let serves = serves_steadily || !self.coordinator.live[names[host]].is_reported;
-            let is_told = state.assigned.is_some() && told != state.assigned;
-            if is_told && serves && !state.same_container {
+            let is_told = told != state.assigned;
+            let replaces = state.assigned.is_some() && !state.same_container;
+            if is_told && serves && replaces {
                 self.check_turn(name, names[host], newest.revision, most);
             } else if is_told {
                 let between = self.memory.between.entry((name.clone(), names[host]));
                 let between = between.or_insert(Between { told: newest.revision, replaces: false });
-                *between = Between { told: newest.revision, replaces: between.replaces || !state.same_container };
+                *between = Between { told: newest.revision, replaces: between.replaces || replaces };
             }
         }
     }

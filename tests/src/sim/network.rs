@@ -1,4 +1,4 @@
-//! The network between the coordinator and the hosts: messages are lost, late, and overtake each other.
+//! The network between the coordinator and the hosts: messages are lost, late, overtake each other, and come twice.
 //!
 //! A connection that is refused or reset is a message too ([`ToHost::Refused`]), so that an agent may learn of a dead coordinator at
 //! once, or only by its own timeout.
@@ -56,36 +56,42 @@ pub(super) struct Link {
     pub(super) cut_down: bool,
     /// How many messages of a hundred are lost.
     pub(super) loss_percent: u32,
+    /// How many arrive a second time.
+    pub(super) twice_percent: u32,
     /// The longest delay of a message.
     pub(super) delay_max_ms: u64,
 }
 
 impl Default for Link {
     fn default() -> Self {
-        Self { cut_up: false, cut_down: false, loss_percent: 0, delay_max_ms: 5 }
+        Self { cut_up: false, cut_down: false, loss_percent: 0, twice_percent: 0, delay_max_ms: 5 }
     }
 }
 
 impl Link {
-    /// How long a message takes; `None` if it is lost.
-    fn passes(&self, cut: bool, dice: &mut Dice) -> Option<Duration> {
-        let lost = cut || dice.percent(self.loss_percent);
-        if lost { None } else { Some(dice.millis(1, self.delay_max_ms)) }
+    /// How long a message takes, each time that it arrives: as a rule once, and not at all if it is lost.
+    fn passes(&self, cut: bool, dice: &mut Dice) -> Vec<Duration> {
+        let times = match (cut || dice.percent(self.loss_percent), dice.percent(self.twice_percent)) {
+            (true, _) => 0,
+            (false, false) => 1,
+            (false, true) => 2,
+        };
+        (0..times).map(|_| dice.millis(1, self.delay_max_ms)).collect()
     }
 }
 
 impl World {
     pub(super) fn send_to_coordinator(&mut self, host: usize, message: ToCoordinator) {
         let link = self.links[host];
-        if let Some(delay) = link.passes(link.cut_up, &mut self.dice) {
-            self.schedule(delay, Event::AtCoordinator { host, message });
+        for delay in link.passes(link.cut_up, &mut self.dice) {
+            self.schedule(delay, Event::AtCoordinator { host, message: message.clone() });
         }
     }
 
     pub(super) fn send_to_host(&mut self, host: usize, message: ToHost) {
         let link = self.links[host];
-        if let Some(delay) = link.passes(link.cut_down, &mut self.dice) {
-            self.schedule(delay, Event::AtHost { host, message });
+        for delay in link.passes(link.cut_down, &mut self.dice) {
+            self.schedule(delay, Event::AtHost { host, message: message.clone() });
         }
     }
 }
