@@ -1,2 +1,40 @@
-//! (being written)
+//! The agent: keeps one host's containers as its documents say.
+//!
+//! - [`sync`] learns what should run and tells what does;
+//! - [`state`] is the one owner of all state, [`event`] the closed set of what can happen to it;
+//! - the planner in `coord_shared::decide` says what follows, and [`execute`] does it;
+//! - [`image`] pulls and keeps images, [`runtime`] runs containers, [`logs`] reads what they print. These three know nothing of
+//!   each other, nor of coordinator and ledger.
+
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod durable;
+pub mod event;
+pub mod execute;
+pub mod facts;
 pub mod image;
+pub mod logs;
+mod logs_sweep;
+pub mod purge;
+pub mod runtime;
+pub mod sessions;
+pub mod state;
+pub mod sync;
+mod watch_config;
+
+/// An error and all its causes in one line, outermost first: for the place where it is handled.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        // Some libraries repeat their cause in their own words.
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        source = cause.source();
+    }
+    line
+}

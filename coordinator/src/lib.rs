@@ -1,1 +1,41 @@
-//! (being written)
+//! The coordinator: publishes documents to the fleet and remembers what it reports.
+//!
+//! ```text
+//!   documents/ (folder, API) --> store/ <--> control/ --> hosts/ <--> http/ <-- agents, coordctl
+//! ```
+//!
+//! The store holds everything that a restart needs; what hosts report is memory. A restart changes nobody's host state.
+
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod documents;
+pub mod hosts;
+pub mod http;
+pub mod identity;
+pub mod metrics;
+pub mod records;
+mod run;
+pub mod sessions;
+pub mod status;
+pub mod store;
+
+pub use run::{Coordinator, RunError};
+
+use std::error::Error;
+
+/// An error and what caused it, in one line.
+pub fn error_chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let part = error.to_string();
+        // Some errors repeat their cause in their own words.
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,2 +1,61 @@
-//! (being written)
-fn main() {}
+//! `coord-monitor`: the tiny process that stays with one container: its log, its exit status.
+//!
+//! Started by the shim, which it replaces, and then the parent of the container's first process; or by the agent, when
+//! the monitor before it was killed. It reads the container's output from two FIFOs, writes the log and rotates it, and
+//! when the first process ends it leaves `exit.json` and ends too. The agent may come and go meanwhile.
+//!
+//! There is one per container, so every page counts: no allocation after the start, no threads, no serde, a static
+//! binary. Deliberately absent: restarts (the agent's), health, signals to the container (by pidfd, without us).
+
+mod arguments;
+mod clock;
+mod exit;
+mod json;
+mod log;
+mod output;
+mod sys;
+
+use std::process::ExitCode;
+
+use arguments::Arguments;
+use log::Log;
+use output::Output;
+
+/// Exit status for a command line that is not one.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let Some(arguments) = Arguments::parse(std::env::args_os().skip(1)) else {
+        return ExitCode::from(USAGE);
+    };
+    match watch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE, // The agent sees that there is no exit.json, and looks after the container itself.
+    }
+}
+
+/// Logs until the container's first process is gone; then says how it ended.
+fn watch(arguments: &Arguments) -> std::io::Result<()> {
+    let mut outputs = [
+        Output::open(&arguments.run.join("out.fifo"), json::Stream::Out)?,
+        Output::open(&arguments.run.join("err.fifo"), json::Stream::Err)?,
+    ];
+    let mut log = Log::new(arguments.log.clone(), arguments.log_max_bytes, arguments.log_max_files);
+    let init = sys::ProcessFd::open(arguments.init, arguments.start_ticks);
+    if let Some(init) = &init {
+        while !sys::wait_readable(init, outputs.each_ref().map(Output::file))?.ended {
+            for output in &mut outputs {
+                output.copy(&mut log)?;
+            }
+            log.flush();
+        }
+    }
+    let exit = exit::Exit::of(arguments, init.as_ref());
+    // All other processes of the container ended before its first one counted as ended: what is in the FIFOs is all.
+    for output in &mut outputs {
+        while output.copy(&mut log)? {}
+        output.finish(&mut log);
+    }
+    log.flush();
+    exit.write(&arguments.run)
+}

@@ -54,7 +54,9 @@ pub enum PullError {
         source: RegistryError,
     },
     /// The image is not for this host.
-    #[error("cannot pull {image}: it is not for {host}, but for {offered}; build it for this platform too, or choose other hosts")]
+    #[error(
+        "cannot pull {image}: it is not for {host}, but for {offered}; build it for this platform too, or choose other hosts"
+    )]
     Platform {
         /// The image, as asked for.
         image: String,
@@ -98,7 +100,8 @@ impl PullError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Registry { source, .. } => source.is_retryable(),
-            Self::Layer { source: LayerError::NoSpace | LayerError::Stopped, .. } | Self::Store { source: StoreError::NoSpace { .. }, .. } => true,
+            Self::Layer { source: LayerError::NoSpace | LayerError::Stopped, .. }
+            | Self::Store { source: StoreError::NoSpace { .. }, .. } => true,
             Self::Platform { .. } | Self::BadImage { .. } | Self::Layer { .. } | Self::Store { .. } => false,
         }
     }
@@ -178,7 +181,11 @@ impl LayerError {
 
     pub(super) fn io(operation: &'static str, path: &[u8], source: impl Into<io::Error>) -> LayerError {
         let source = source.into();
-        if is_no_space(&source) { LayerError::NoSpace } else { LayerError::Io { operation, path: path.escape_ascii().to_string(), source } }
+        if is_no_space(&source) {
+            LayerError::NoSpace
+        } else {
+            LayerError::Io { operation, path: path.escape_ascii().to_string(), source }
+        }
     }
 
     /// The archive's reader only fails when the thread that fills it has ended, which then has the better error.

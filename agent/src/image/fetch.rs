@@ -12,10 +12,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// What a request must bring to count as progress. Less, and a registry that drips and breaks could hold a pull for days.
+const PROGRESS_MIN_BYTES: u64 = 64 * 1024;
+
 /// How hard to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// Requests in a row that bring nothing, before the pull fails.
+    /// Requests in a row that bring next to nothing, before the pull fails.
     pub attempts: u32,
     /// Before the second of them; doubles from there.
     pub pause_min: Duration,
@@ -72,7 +75,13 @@ pub(super) struct Source<'a> {
 
 impl Source<'_> {
     /// Sends the blob, exactly `size` bytes, then the end. A receiver that goes away ends it quietly: it has an error of its own.
-    pub(super) async fn stream(&self, digest: &Digest, size: u64, sink: &mpsc::Sender<Feed>, progress: &Progress) -> Result<(), RegistryError> {
+    pub(super) async fn stream(
+        &self,
+        digest: &Digest,
+        size: u64,
+        sink: &mpsc::Sender<Feed>,
+        progress: &Progress,
+    ) -> Result<(), RegistryError> {
         let (mut received, mut failed) = (0, 0);
         while received < size {
             let before = received;
@@ -81,7 +90,7 @@ impl Source<'_> {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
                 Err(error) => {
-                    failed = if received > before { 1 } else { failed + 1 };
+                    failed = if received - before >= PROGRESS_MIN_BYTES { 1 } else { failed + 1 };
                     self.retry.wait(failed, error).await?;
                 }
             }
@@ -101,7 +110,10 @@ impl Source<'_> {
         progress: &Progress,
     ) -> Result<bool, RegistryError> {
         let object = || format!("blob {digest} of {}/{}", self.image.registry(), self.image.repository());
-        let wrong_size = |actual: u64| RegistryError::BadAnswer { object: object(), problem: format!("it has {actual} bytes instead of the manifest's {size}") };
+        let wrong_size = |actual: u64| RegistryError::BadAnswer {
+            object: object(),
+            problem: format!("it has {actual} bytes instead of the manifest's {size}"),
+        };
         let mut blob = self.registry.blob(self.image, digest, *received).await?;
         if let Some(total) = blob.total_bytes().filter(|total| *total != size) {
             return Err(wrong_size(total));
@@ -126,7 +138,10 @@ impl Source<'_> {
 
     /// A small blob as a whole, verified.
     pub(super) async fn small(&self, digest: &Digest, size: u64, limit_bytes: u64) -> Result<Bytes, RegistryError> {
-        let bad = |problem: String| RegistryError::BadAnswer { object: format!("blob {digest} of {}/{}", self.image.registry(), self.image.repository()), problem };
+        let bad = |problem: String| RegistryError::BadAnswer {
+            object: format!("blob {digest} of {}/{}", self.image.registry(), self.image.repository()),
+            problem,
+        };
         if size > limit_bytes {
             return Err(bad(format!("it has {size} bytes, more than the limit of {limit_bytes}")));
         }
@@ -144,6 +159,10 @@ impl Source<'_> {
         let (streamed, whole) = futures_util::future::join(stream, collect).await;
         streamed?;
         let actual = Digest::of(&whole);
-        if actual == *digest { Ok(whole.into()) } else { Err(bad(format!("its content has the digest {actual}; the registry or something before it is broken"))) }
+        if actual == *digest {
+            Ok(whole.into())
+        } else {
+            Err(bad(format!("its content has the digest {actual}; the registry or something before it is broken")))
+        }
     }
 }

@@ -76,7 +76,12 @@ pub(super) fn unpack_layer(
 }
 
 /// Inflates the input into buffers for the unpacker, which gives them back when they are spent.
-fn decode(input: &mut Input, full: threads::SyncSender<Vec<u8>>, spent: &threads::Receiver<Vec<u8>>, limits: &Limits) -> Result<(), LayerError> {
+fn decode(
+    input: &mut Input,
+    full: threads::SyncSender<Vec<u8>>,
+    spent: &threads::Receiver<Vec<u8>>,
+    limits: &Limits,
+) -> Result<(), LayerError> {
     let magic = input.peek_magic()?;
     let mut decoder = Decoder::new(&magic, input)?;
     let mut out_bytes = 0;

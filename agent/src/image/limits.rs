@@ -17,6 +17,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { layer_max_bytes: 128 << 30, layer_max_entries: 4_000_000, ratio_max: 250, ratio_free_bytes: 1 << 30, depth_max: 256 }
+        Limits {
+            layer_max_bytes: 128 << 30,
+            layer_max_entries: 4_000_000,
+            ratio_max: 250,
+            ratio_free_bytes: 1 << 30,
+            depth_max: 256,
+        }
     }
 }

@@ -65,7 +65,13 @@ impl ImageStore {
     ///
     /// # Errors
     /// Any; the store is then as before. `is_retryable` says whether to try again unchanged.
-    pub async fn pull(&self, registry: &Registry, image: &ImageReference, digest: &Digest, progress: Arc<Progress>) -> Result<Image, PullError> {
+    pub async fn pull(
+        &self,
+        registry: &Registry,
+        image: &ImageReference,
+        digest: &Digest,
+        progress: Arc<Progress>,
+    ) -> Result<Image, PullError> {
         let inner = &self.inner;
         let source = Source { registry, image, retry: inner.options.retry };
         let name = if image.digest().is_some() { image.to_string() } else { format!("{image}@{digest}") };
@@ -115,7 +121,8 @@ impl Pull<'_> {
     /// The config, and the layers that it and the manifest agree on, bottom first.
     async fn config(&self, manifest: &ImageManifest) -> Result<(Digest, String, Vec<Wanted>), PullError> {
         let digest = self.digest_of(manifest.config())?;
-        let bytes = self.source.small(&digest, manifest.config().size(), CONFIG_MAX_BYTES).await.map_err(|e| self.registry_error(e))?;
+        let bytes =
+            self.source.small(&digest, manifest.config().size(), CONFIG_MAX_BYTES).await.map_err(|e| self.registry_error(e))?;
         let text = String::from_utf8(bytes.to_vec()).map_err(|_| self.bad_image("its config is not text".to_owned()))?;
         let (config, diff_ids) = parse_config(text.as_bytes()).map_err(|problem| self.bad_image(problem))?;
         let host = self.inner.options.platform.clone().unwrap_or_else(HostPlatform::current);
@@ -127,7 +134,10 @@ impl Pull<'_> {
         if layers.len() != diff_ids.len() {
             return Err(self.bad_image(format!("its manifest has {} layers, its config {}", layers.len(), diff_ids.len())));
         }
-        let wanted = layers.iter().zip(diff_ids).map(|(layer, diff_id)| Ok(Wanted { digest: self.digest_of(layer)?, size: layer.size(), diff_id }));
+        let wanted = layers
+            .iter()
+            .zip(diff_ids)
+            .map(|(layer, diff_id)| Ok(Wanted { digest: self.digest_of(layer)?, size: layer.size(), diff_id }));
         Ok((digest, text, wanted.collect::<Result<_, PullError>>()?))
     }
 
@@ -230,7 +240,12 @@ impl From<StoreError> for MakeError {
 }
 
 /// Unpacks a layer under `tmp/`, syncs it, and lets it appear.
-fn make_layer(inner: &Inner, feed: mpsc::Receiver<super::layer::Feed>, digest: &Digest, diff_id: &Digest) -> Result<(), MakeError> {
+fn make_layer(
+    inner: &Inner,
+    feed: mpsc::Receiver<super::layer::Feed>,
+    digest: &Digest,
+    diff_id: &Digest,
+) -> Result<(), MakeError> {
     let scratch = Scratch { path: inner.tmp_path() };
     let diff = scratch.path.join("diff");
     let root = create_folder(&scratch.path).and_then(|_| create_folder(&diff))?;

@@ -89,7 +89,8 @@ impl LayerRecord {
 /// A config and its diff ids, bottom first. The error says what is wrong, not with which image.
 pub(super) fn parse_config(bytes: &[u8]) -> Result<(ImageConfiguration, Vec<Digest>), String> {
     let config: ImageConfiguration = serde_json::from_slice(bytes).map_err(|e| format!("its config is malformed: {e}"))?;
-    let diff_ids = config.rootfs().diff_ids().iter().map(|id| id.parse().map_err(|e| format!("its config has a bad diff id: {e}")));
+    let diff_ids =
+        config.rootfs().diff_ids().iter().map(|id| id.parse().map_err(|e| format!("its config has a bad diff id: {e}")));
     let diff_ids = diff_ids.collect::<Result<Vec<Digest>, String>>()?;
     Ok((config, diff_ids))
 }

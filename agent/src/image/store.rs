@@ -115,7 +115,8 @@ impl ImageStore {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|e| StoreError::io("create", &path, e))?;
         }
         let empty = dir.join("empty");
-        fs::set_permissions(&empty, fs::Permissions::from_mode(0o755)).map_err(|e| StoreError::io("set the mode of", &empty, e))?;
+        fs::set_permissions(&empty, fs::Permissions::from_mode(0o755))
+            .map_err(|e| StoreError::io("set the mode of", &empty, e))?;
         let lock_path = dir.join("lock");
         let lock = File::create(&lock_path).map_err(|e| StoreError::io("create", &lock_path, e))?;
         lock.try_lock().map_err(|e| match e {
@@ -392,7 +393,8 @@ fn hex_names(folder: &Path, suffix: &str) -> Result<Vec<Digest>, StoreError> {
     let mut digests = Vec::new();
     for entry in fs::read_dir(folder).map_err(|e| StoreError::io("read", folder, e))? {
         let name = entry.map_err(|e| StoreError::io("read", folder, e))?.file_name();
-        let digest = name.to_str().and_then(|name| name.strip_suffix(suffix)).and_then(|hex| format!("sha256:{hex}").parse().ok());
+        let digest =
+            name.to_str().and_then(|name| name.strip_suffix(suffix)).and_then(|hex| format!("sha256:{hex}").parse().ok());
         digests.extend(digest);
     }
     digests.sort();

@@ -235,7 +235,9 @@ impl Extensions {
             b"size" => self.size = Some(number()?),
             b"uid" => self.uid = Some(number()?),
             b"gid" => self.gid = Some(number()?),
-            b"mtime" => self.mtime = Some(parse_time(value).ok_or_else(|| LayerError::tar("has a bad time in an extended header"))?),
+            b"mtime" => {
+                self.mtime = Some(parse_time(value).ok_or_else(|| LayerError::tar("has a bad time in an extended header"))?)
+            }
             _ if key.starts_with(b"GNU.sparse.") => return Err(sparse()),
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
@@ -258,7 +260,11 @@ fn kind_of(flag: u8, path: &[u8]) -> Result<Kind, LayerError> {
         b'5' => Ok(Kind::Directory),
         b'6' => Ok(Kind::Fifo),
         b'S' => Err(sparse()),
-        other => Err(LayerError::tar(format!("has an entry {:?} of unknown type {:?}", path.escape_ascii().to_string(), other as char))),
+        other => Err(LayerError::tar(format!(
+            "has an entry {:?} of unknown type {:?}",
+            path.escape_ascii().to_string(),
+            other as char
+        ))),
     }
 }
 
@@ -279,7 +285,11 @@ fn check_sum(block: &[u8; BLOCK_BYTES]) -> Result<(), LayerError> {
     let bytes = || block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { b' ' } else { *byte });
     let unsigned: u64 = bytes().map(u64::from).sum();
     let signed: i64 = bytes().map(|byte| i64::from(byte.cast_signed())).sum();
-    if unsigned == expected || i64::try_from(expected) == Ok(signed) { Ok(()) } else { Err(LayerError::tar("has a header with a wrong checksum")) }
+    if unsigned == expected || i64::try_from(expected) == Ok(signed) {
+        Ok(())
+    } else {
+        Err(LayerError::tar("has a header with a wrong checksum"))
+    }
 }
 
 /// A numeric field: octal text, or big-endian binary with the top bit set (GNU).
@@ -307,7 +317,10 @@ fn header_number(field: &[u8], what: &str) -> Result<u64, LayerError> {
 
 fn account(id: u64) -> Result<u32, LayerError> {
     // The last one means "leave as it is" to chown.
-    u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or_else(|| LayerError::tar(format!("has an entry of owner or group {id}, which no system has")))
+    u32::try_from(id)
+        .ok()
+        .filter(|id| *id != u32::MAX)
+        .ok_or_else(|| LayerError::tar(format!("has an entry of owner or group {id}, which no system has")))
 }
 
 fn ascii_number(text: &[u8]) -> Option<u64> {
@@ -328,7 +341,11 @@ fn parse_time(text: &[u8]) -> Option<(i64, u32)> {
     let digits: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
     let nanos: u32 = digits.parse().ok()?;
     // Time runs forward from the second before.
-    if text.starts_with('-') && nanos > 0 { Some((seconds.checked_sub(1)?, 1_000_000_000 - nanos)) } else { Some((seconds, nanos)) }
+    if text.starts_with('-') && nanos > 0 {
+        Some((seconds.checked_sub(1)?, 1_000_000_000 - nanos))
+    } else {
+        Some((seconds, nanos))
+    }
 }
 
 fn until_nul(field: &[u8]) -> &[u8] {

@@ -69,7 +69,8 @@ struct Place<'p> {
 impl Unpacker<'_> {
     fn apply<R: BufRead>(&mut self, entry: &Entry, archive: &mut Archive<R>) -> Result<(), LayerError> {
         self.summary.entries += 1;
-        if self.summary.entries > self.limits.layer_max_entries {
+        // Folders that nobody described take room as well.
+        if self.summary.entries + self.tree.made > self.limits.layer_max_entries {
             return Err(LayerError::Limit { limit: format!("{} entries", self.limits.layer_max_entries) });
         }
         let path = self.clean(&entry.path, &entry.path)?;
@@ -125,7 +126,7 @@ impl Unpacker<'_> {
             return Err(LayerError::entry(&entry.path, "stands for the image's root and is no directory"));
         }
         self.times.insert(Vec::new(), entry.mtime);
-        describe(&*self.tree.root(), entry)
+        describe(&self.tree.root(), entry)
     }
 
     fn whiteout(&mut self, place: &Place<'_>) -> Result<(), LayerError> {
@@ -215,7 +216,12 @@ impl Unpacker<'_> {
         if target == place.path {
             return Err(LayerError::entry(place.path, "is a hard link to itself"));
         }
-        let missing = || LayerError::entry(place.path, format!("is a hard link to {:?}, which is no file in this layer", entry.link.escape_ascii().to_string()));
+        let missing = || {
+            LayerError::entry(
+                place.path,
+                format!("is a hard link to {:?}, which is no file in this layer", entry.link.escape_ascii().to_string()),
+            )
+        };
         let target = Place::of(&target).ok_or_else(missing)?;
         let failed = |e| LayerError::io("link", place.path, e);
         let target_parent = self.tree.open_existing(target.parent).map_err(|_| missing())?;
@@ -278,13 +284,16 @@ impl<'p> Place<'p> {
 
 /// Owner, then mode (a change of owner takes set-id bits away), then attributes.
 fn describe(fd: &OwnedFd, entry: &Entry) -> Result<(), LayerError> {
-    fs::fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))).map_err(|e| LayerError::io("set the owner of", &entry.path, e))?;
+    fs::fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))
+        .map_err(|e| LayerError::io("set the owner of", &entry.path, e))?;
     fs::fchmod(fd, Mode::from_raw_mode(entry.mode)).map_err(|e| LayerError::io("set the mode of", &entry.path, e))?;
     for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_kept(name)) {
         match fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty()) {
             Ok(()) => {}
             // A file system without them; what needs one will say so better than we could.
-            Err(Errno::OPNOTSUPP) => tracing::debug!(path = %entry.path.escape_ascii(), "the file system keeps no such attribute"),
+            Err(Errno::OPNOTSUPP) => {
+                tracing::debug!(path = %entry.path.escape_ascii(), "the file system keeps no such attribute")
+            }
             Err(e) => return Err(LayerError::io("set an attribute of", &entry.path, e)),
         }
     }

@@ -43,8 +43,8 @@ pub(crate) fn transport(error: reqwest::Error, object: &str) -> RegistryError {
     let error = error.without_url();
     let problem = if error.is_timeout() {
         "no answer in time"
-    } else if error.is_connect() && mentions(&error, &["InvalidContentType", "corrupt message"]) {
-        "cannot connect: it does not speak TLS; if it serves plain HTTP, set insecure = true in a [[registry]] entry that covers it"
+    } else if error.is_connect() && mentions(&error, &["InvalidContentType", "corrupt message", "handshake eof"]) {
+        "cannot connect: it does not answer in TLS; if it serves plain HTTP, set insecure = true in a [[registry]] entry that covers it"
     } else if error.is_connect() && mentions(&error, &["certificate", "UnknownIssuer"]) {
         "cannot connect: its certificate is not trusted; set ca in a [[registry]] entry that covers it"
     } else if error.is_connect() {
@@ -74,8 +74,10 @@ pub(crate) async fn read_limited(
     limit_bytes: usize,
     patience: Duration,
 ) -> Result<Vec<u8>, RegistryError> {
-    let too_large =
-        || RegistryError::BadAnswer { object: object.to_owned(), problem: format!("larger than the limit of {limit_bytes} bytes") };
+    let too_large = || RegistryError::BadAnswer {
+        object: object.to_owned(),
+        problem: format!("larger than the limit of {limit_bytes} bytes"),
+    };
     if response.content_length().is_some_and(|length| length > limit_bytes as u64) {
         return Err(too_large());
     }

@@ -69,7 +69,9 @@ impl Login<'_> {
         // Bearer first: a registry that offers both wants Basic only at its token service.
         let bearer = challenges.iter().find(|challenge| matches!(challenge, Challenge::Bearer { .. }));
         match (bearer.or(challenges.first()), self.credentials) {
-            (Some(Challenge::Bearer { realm, service, scope }), _) => self.fetch_token(realm, service.as_deref(), scope.as_deref()).await,
+            (Some(Challenge::Bearer { realm, service, scope }), _) => {
+                self.fetch_token(realm, service.as_deref(), scope.as_deref()).await
+            }
             (Some(Challenge::Basic), Some(credentials)) => {
                 let pair = STANDARD.encode(format!("{}:{}", credentials.username, credentials.password));
                 Ok((self.header(&format!("Basic {pair}"))?, Duration::from_secs(TOKEN_LIFE_MAX_S)))
@@ -78,9 +80,17 @@ impl Login<'_> {
         }
     }
 
-    async fn fetch_token(&self, realm: &str, service: Option<&str>, scope: Option<&str>) -> Result<(HeaderValue, Duration), RegistryError> {
-        if !realm.starts_with("https://") && !(self.insecure && realm.starts_with("http://")) {
-            return Err(self.bad(format!("its token service {realm:?} is not https; set insecure = true in its [[registry]] entry if that is meant")));
+    async fn fetch_token(
+        &self,
+        realm: &str,
+        service: Option<&str>,
+        scope: Option<&str>,
+    ) -> Result<(HeaderValue, Duration), RegistryError> {
+        let may_be_asked = realm.starts_with("https://") || (self.insecure && realm.starts_with("http://"));
+        if !may_be_asked {
+            return Err(self.bad(format!(
+                "its token service {realm:?} is not https; set insecure = true in its [[registry]] entry if that is meant"
+            )));
         }
         let url = reqwest::Url::parse(realm).map_err(|e| self.bad(format!("its token service {realm:?} is no URL: {e}")))?;
         let default_scope = format!("repository:{}:pull", self.repository);
@@ -94,7 +104,8 @@ impl Login<'_> {
         let response = request.timeout(self.patience).send().await.map_err(|e| transport(e, self.object))?;
         let response = check_status(response, self.object, self.credentials.is_some())?;
         let body = read_limited(response, self.object, TOKEN_ANSWER_MAX_BYTES, self.patience).await?;
-        let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|e| self.bad(format!("its token service sent no token: {e}")))?;
+        let answer: TokenAnswer =
+            serde_json::from_slice(&body).map_err(|e| self.bad(format!("its token service sent no token: {e}")))?;
         let token = answer.token.or(answer.access_token).ok_or_else(|| self.bad("its token service sent no token".to_owned()))?;
         let life = answer.expires_in.unwrap_or(TOKEN_LIFE_DEFAULT_S).clamp(1, TOKEN_LIFE_MAX_S);
         Ok((self.header(&format!("Bearer {token}"))?, Duration::from_secs(life)))

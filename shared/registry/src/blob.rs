@@ -26,7 +26,13 @@ pub struct BlobStream {
 }
 
 impl BlobStream {
-    pub(crate) fn new(response: Response, object: String, total_bytes: Option<u64>, skip_bytes: u64, window: Duration) -> BlobStream {
+    pub(crate) fn new(
+        response: Response,
+        object: String,
+        total_bytes: Option<u64>,
+        skip_bytes: u64,
+        window: Duration,
+    ) -> BlobStream {
         BlobStream { response, object, total_bytes, skip_bytes, window, window_left: window, window_bytes: 0 }
     }
 
@@ -76,7 +82,11 @@ impl BlobStream {
     }
 
     fn stalled(&self) -> RegistryError {
-        let problem = format!("stalled: {} bytes in {} ms; check the registry's load and the network", self.window_bytes, self.window.as_millis());
+        let problem = format!(
+            "stalled: {} bytes in {} ms; check the registry's load and the network",
+            self.window_bytes,
+            self.window.as_millis()
+        );
         RegistryError::Unreachable { object: self.object.clone(), problem, source: None }
     }
 }

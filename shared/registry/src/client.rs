@@ -83,7 +83,11 @@ impl Registry {
     ///
     /// # Errors
     /// As `new`.
-    pub fn with_timeouts(configs: Vec<RegistryConfig>, docker_config: Option<PathBuf>, timeouts: Timeouts) -> Result<Registry, RegistryError> {
+    pub fn with_timeouts(
+        configs: Vec<RegistryConfig>,
+        docker_config: Option<PathBuf>,
+        timeouts: Timeouts,
+    ) -> Result<Registry, RegistryError> {
         for config in &configs {
             config.check()?;
             if let Some(ca) = &config.ca {
@@ -106,7 +110,11 @@ impl Registry {
         if let Some(digest) = image.digest() {
             return Ok(digest.clone());
         }
-        let named = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+        let named = response
+            .headers()
+            .get("docker-content-digest")
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse().ok());
         match named {
             Some(digest) => Ok(digest),
             // The header is optional: then the digest is that of the bytes.
@@ -140,7 +148,11 @@ impl Registry {
         let mut headers = HeaderMap::new();
         if offset > 0 {
             let range = HeaderValue::from_str(&format!("bytes={offset}-"));
-            headers.insert(RANGE, range.map_err(|_| RegistryError::BadAnswer { object: target.object.clone(), problem: "bad offset".to_owned() })?);
+            headers.insert(
+                RANGE,
+                range
+                    .map_err(|_| RegistryError::BadAnswer { object: target.object.clone(), problem: "bad offset".to_owned() })?,
+            );
         }
         let response = self.send(&target, Method::GET, headers).await?;
         let stall = self.inner.timeouts.stall;
@@ -245,7 +257,9 @@ fn build_client(trust: &Trust, timeouts: Timeouts) -> Result<Client, RegistryErr
     };
     builder.build().map_err(|e| {
         let source = std::error::Error::source(&e).map_or_else(String::new, |source| format!(": {source}"));
-        RegistryError::Config { problem: format!("cannot set up TLS: {e}{source}; are the system's certificates (ca-certificates) installed?") }
+        RegistryError::Config {
+            problem: format!("cannot set up TLS: {e}{source}; are the system's certificates (ca-certificates) installed?"),
+        }
     })
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) use tokio::time::Instant;
 
+#[allow(clippy::disallowed_methods, reason = "this is the one place")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -48,9 +48,12 @@ impl fmt::Debug for RegistryConfig {
 impl RegistryConfig {
     /// Refuses entries that could only surprise.
     pub(crate) fn check(&self) -> Result<(), RegistryError> {
-        let fail = |problem: &str| Err(RegistryError::Config { problem: format!("[[registry]] prefix = {:?}: {problem}", self.prefix) });
+        let fail =
+            |problem: &str| Err(RegistryError::Config { problem: format!("[[registry]] prefix = {:?}: {problem}", self.prefix) });
         if self.prefix.is_empty() || self.prefix.contains("://") || self.prefix.ends_with('/') {
-            return fail("the prefix must be a host such as \"registry.lan:5000\", optionally with a path, without scheme or final slash");
+            return fail(
+                "the prefix must be a host such as \"registry.lan:5000\", optionally with a path, without scheme or final slash",
+            );
         }
         if self.username.is_some() != self.password.is_some() {
             return fail("username and password go together; write both or neither");

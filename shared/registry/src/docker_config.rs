@@ -55,7 +55,9 @@ impl DockerConfig {
             Err(e) => return Err(fail(format!("cannot be read: {e}"))),
         };
         if size > DOCKER_CONFIG_MAX_BYTES {
-            return Err(fail(format!("is {size} bytes, more than the {DOCKER_CONFIG_MAX_BYTES} of any login file; is it the right file?")));
+            return Err(fail(format!(
+                "is {size} bytes, more than the {DOCKER_CONFIG_MAX_BYTES} of any login file; is it the right file?"
+            )));
         }
         let text = std::fs::read(path).map_err(|e| fail(format!("cannot be read: {e}")))?;
         Self::parse(&text).map_err(|problem| fail(format!("{problem}; repair it or log in again")))
@@ -69,7 +71,9 @@ impl DockerConfig {
                 Some(credentials) => {
                     logins.insert(registry_key(&server).to_owned(), credentials);
                 }
-                None => tracing::warn!(server, store = raw.creds_store, "login is kept in a credential store, which is not supported"),
+                None => {
+                    tracing::warn!(server, store = raw.creds_store, "login is kept in a credential store, which is not supported")
+                }
             }
         }
         Ok(DockerConfig { logins })

@@ -26,7 +26,10 @@ pub enum RegistryError {
         object: String,
     },
     /// 429.
-    #[error("{object}: the registry limits the rate of requests{}; log in or use a mirror to raise the limit", wait_text(retry_after))]
+    #[error(
+        "{object}: the registry limits the rate of requests{}; log in or use a mirror to raise the limit",
+        wait_text(retry_after)
+    )]
     RateLimited {
         /// What was asked for.
         object: String,

@@ -39,7 +39,9 @@ impl ManifestOrIndex {
     pub(crate) fn parse(bytes: &[u8]) -> Result<ManifestOrIndex, String> {
         let shape: Shape = serde_json::from_slice(bytes).map_err(|e| format!("not a manifest: {e}"))?;
         if shape.schema_version == Some(1) {
-            return Err("a Docker schema 1 manifest, a format given up in 2019; push the image again with a current tool".to_owned());
+            return Err(
+                "a Docker schema 1 manifest, a format given up in 2019; push the image again with a current tool".to_owned()
+            );
         }
         let is_index = match shape.media_type.as_deref() {
             Some("application/vnd.oci.image.index.v1+json" | "application/vnd.docker.distribution.manifest.list.v2+json") => true,
@@ -72,7 +74,9 @@ fn check_layers(layers: &[Descriptor]) -> Result<(), String> {
         let media_type = layer.media_type().to_string();
         let is_foreign = media_type.contains("foreign") || media_type.contains("nondistributable");
         if is_foreign || layer.urls().as_ref().is_some_and(|urls| !urls.is_empty()) {
-            return Err(format!("layer {digest} is to be fetched from elsewhere (foreign or with urls), which is refused; push an image with its own layers"));
+            return Err(format!(
+                "layer {digest} is to be fetched from elsewhere (foreign or with urls), which is refused; push an image with its own layers"
+            ));
         }
     }
     Ok(())

@@ -75,7 +75,7 @@ pub(super) const KEYS: &[Key] = &[
         "The container's host name, at most 64 characters. Refused with `network = \"host\"`, where the host's own name applies.",
         r#"hostname = "web""#),
     key("", "environment", PAIRS, "empty",
-        "Variables, added to the image's and stronger than them. Numbers and booleans are passed on as they are written.",
+        "Variables, added to the image's and stronger than them. Integers are passed on in decimal, floats and booleans as they are written.",
         r#"environment = { LOG_LEVEL = "info", WORKERS = 4 }"#),
     key("", "labels", PAIRS, "empty",
         "Carried along for people and tools. (Labels that select hosts belong to the hosts.)",
@@ -136,7 +136,7 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("ulimits", "remove the key; limits of [resources] apply"),
     ("sysctls", "set them on the host"),
     ("logging", "remove the key; every instance has a log of its own, rotated by size"),
-    ("secrets", "hand the secret over by `environment` or in the image"),
+    ("secrets", "hand the secret over by `environment`, and let few read the document"),
     ("configs", "hand the configuration over by `environment` or in the image"),
     ("extra_hosts", "remove the key"),
     ("dns", "remove the key; with network = \"host\" the host's resolver applies"),
@@ -209,14 +209,19 @@ pub(super) enum Standing {
     Honoured,
     NotYet(&'static str),
     Elsewhere(String),
-    /// With the key that was probably meant.
-    Unknown(Option<&'static str>),
+    /// With the key that was probably meant, as a hint.
+    Unknown(Option<String>),
+}
+
+/// Whether `section` has the key, or the document the table, `name`.
+pub(super) fn is_honoured(section: &str, name: &str) -> bool {
+    let is_table = section.is_empty() && !name.is_empty() && SECTIONS.iter().any(|s| s.name == name);
+    is_table || KEYS.iter().any(|key| key.section == section && key.name == name)
 }
 
 /// Looks up `name` in `section`.
 pub(super) fn standing(section: &str, name: &str) -> Standing {
-    let is_table = section.is_empty() && !name.is_empty() && SECTIONS.iter().any(|s| s.name == name);
-    if is_table || KEYS.iter().any(|key| key.section == section && key.name == name) {
+    if is_honoured(section, name) {
         return Standing::Honoured;
     }
     let path = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
@@ -237,17 +242,25 @@ pub(super) fn standing(section: &str, name: &str) -> Standing {
     }
 }
 
-/// The key of `section` that `name` was probably meant to be.
-fn nearest(section: &str, name: &str) -> Option<&'static str> {
+/// Asks for the key of `section` that `name` was probably meant to be.
+fn nearest(section: &str, name: &str) -> Option<String> {
     let tables = SECTIONS.iter().map(|s| s.name).filter(|table| section.is_empty() && !table.is_empty());
     let keys = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
-    closest(name, keys.chain(tables))
+    if let Some(key) = closest(name, keys.chain(tables)) {
+        return Some(format!("did you mean `{key}`?"));
+    }
+    let of_section = |path: &'static str| match path.split_once('.') {
+        Some((table, key)) => (table == section).then_some(key),
+        None => section.is_empty().then_some(path),
+    };
+    let to_come = closest(name, NOT_YET.iter().filter_map(|(path, _)| of_section(path)))?;
+    Some(format!("did you mean `{to_come}`? It is not supported yet"))
 }
 
 /// The candidate nearest to `text`, if it is near enough to be a slip: a third of its characters, spelling of `a_b`, `aB` and
 /// `a-b` apart.
 pub(super) fn closest(text: &str, candidates: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    // No candidate is half as long; measuring a hostile name would take its length squared.
+    // No candidate is half as long; measuring a hostile name against all of them would only cost time.
     const TEXT_MAX_BYTES: usize = 64;
     if text.len() > TEXT_MAX_BYTES {
         return None;

@@ -73,7 +73,7 @@ fn check_keys(table: &DeTable<'_>, section: &str, mistakes: &mut Mistakes) {
             Standing::Unknown(nearest) => {
                 let unknown = Diagnostic::new(Rule::UnknownKey, key.span(), format!("unknown key `{shown}`{place}"));
                 match nearest {
-                    Some(nearest) => unknown.hint(format!("did you mean `{nearest}`?")),
+                    Some(nearest) => unknown.hint(nearest),
                     None => unknown,
                 }
             }

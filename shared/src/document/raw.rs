@@ -22,13 +22,16 @@ pub(super) struct Field<'t> {
     /// Dotted, as in the file: `resources.memory`, `hosts[2]`.
     pub(super) path: String,
     pub(super) value: &'t Spanned<DeValue<'t>>,
+    /// Whether the value is a table that a heading `[...]` starts.
+    pub(super) has_heading: bool,
 }
 
 /// The field `key` of `table`, if it is there. `section` is the table's own name, empty at the top.
 pub(super) fn field<'t>(table: &'t DeTable<'t>, section: &str, key: &str) -> Option<Field<'t>> {
-    let (_, value) = table.iter().find(|(name, _)| name.get_ref() == key)?;
+    let (name, value) = table.iter().find(|(name, _)| name.get_ref() == key)?;
     let path = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
-    Some(Field { path, value })
+    // The place of such a table is its heading, within which its name stands.
+    Some(Field { path, value, has_heading: value.span().start < name.span().start })
 }
 
 impl<'t> Field<'t> {
@@ -154,7 +157,7 @@ impl<'t> Field<'t> {
             return None;
         };
         self.few_enough(array.len(), mistakes)?;
-        let entry = |(at, value)| Field { path: format!("{}[{at}]", self.path), value };
+        let entry = |(at, value)| Field { path: format!("{}[{at}]", self.path), value, has_heading: false };
         Some(array.iter().enumerate().map(entry).collect())
     }
 

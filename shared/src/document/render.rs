@@ -63,17 +63,23 @@ fn lines_around(diagnostic: &Diagnostic, text: &str) -> Range<usize> {
     let related = diagnostic.related.as_ref().map_or(diagnostic.span.clone(), |(span, _)| span.clone());
     let first = floor_char(text, diagnostic.span.start.min(related.start));
     let last = floor_char(text, diagnostic.span.end.max(related.end)).max(first);
-    let start = text[..first].rfind('\n').map_or(0, |newline| newline + 1);
+    let start = line_start(text, first);
     let end = text[last..].find('\n').map_or(text.len(), |newline| last + newline);
-    start..end
+    start..end.max(start)
 }
 
 /// Line and column of a byte of `text`, both from 1; columns count characters.
 pub(super) fn position(text: &str, at: usize) -> (usize, usize) {
-    let before = &text[..floor_char(text, at)];
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let line = before.bytes().filter(|&b| b == b'\n').count() + 1;
-    (line, before[line_start..].trim_start_matches('\u{feff}').chars().count() + 1)
+    let at = floor_char(text, at);
+    let line = text[..at].bytes().filter(|&b| b == b'\n').count() + 1;
+    let column = text.get(line_start(text, at)..at).map_or(1, |before| before.chars().count() + 1);
+    (line, column)
+}
+
+/// Where the line of the byte `at` starts. A byte order mark is a part of no line: nobody sees it.
+fn line_start(text: &str, at: usize) -> usize {
+    let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    text[..at].rfind('\n').map_or(mark, |newline| newline + 1)
 }
 
 /// The nearest place at or before `at` where a character starts, within the text.

@@ -18,6 +18,9 @@ pub(super) struct Syntax<'t> {
     trusted_until: Option<usize>,
 }
 
+/// What the TOML parser says of a second key of one name.
+const DUPLICATE_KEY: &str = "duplicate key";
+
 pub(super) fn read(text: &str) -> Syntax<'_> {
     let (table, mut errors) = DeTable::parse_recoverable(text);
     let span = |error: &toml::de::Error| error.span().unwrap_or(0..0);
@@ -30,9 +33,9 @@ pub(super) fn read(text: &str) -> Syntax<'_> {
     let mut syntax = Syntax { table, mistakes: Mistakes::new(), trusted_until: None };
     for error in &errors {
         let place = span(error);
-        syntax.mistakes.push(diagnostic(error, place.clone(), text));
+        syntax.mistakes.push(with_first_place(diagnostic(error, place.clone(), text), &places, text));
         // A second key of one name is left out of the table, so its place is not among the known ones.
-        let is_of_a_value = error.message() == "duplicate key"
+        let is_of_a_value = error.message() == DUPLICATE_KEY
             || places.binary_search_by_key(&(place.start, place.end), |known| (known.start, known.end)).is_ok();
         if !is_of_a_value {
             syntax.trusted_until = Some(text[..place.start.min(text.len())].rfind('\n').map_or(0, |newline| newline + 1));
@@ -49,7 +52,7 @@ impl Syntax<'_> {
         let whole_text = found.span == (0..0);
         match self.trusted_until {
             Some(limit) => !whole_text && found.span.end < limit,
-            None => whole_text || !self.mistakes.iter().any(echoes),
+            None => !self.mistakes.iter().any(echoes),
         }
     }
 }
@@ -69,6 +72,28 @@ fn gather_value(value: &Spanned<DeValue<'_>>, places: &mut Vec<Range<usize>>) {
         DeValue::Array(array) => array.iter().for_each(|value| gather_value(value, places)),
         DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
     }
+}
+
+/// Adds the place that explains a mistake: where a key is first set, or where an array starts.
+fn with_first_place(mistake: Diagnostic, places: &[Range<usize>], text: &str) -> Diagnostic {
+    let at = mistake.span.clone();
+    let written = |place: &Range<usize>| text.get(place.clone()).unwrap_or_default();
+    if mistake.message == DUPLICATE_KEY {
+        // Of several, which one is meant depends on their tables; a wrong place would be worse than none.
+        let mut first = places.iter().filter(|place| place.start < at.start && written(place) == written(&at));
+        return match (first.next(), first.next()) {
+            (Some(place), None) => mistake.related(place.clone(), "first here"),
+            (None, _) | (Some(_), Some(_)) => mistake,
+        };
+    }
+    if mistake.message.contains("array") {
+        // The innermost one is the one that starts last.
+        let around = |place: &&Range<usize>| place.start < at.start && at.start <= place.end && written(place).starts_with('[');
+        if let Some(array) = places.iter().rfind(around) {
+            return mistake.related(array.start..array.start + 1, "the array starts here");
+        }
+    }
+    mistake
 }
 
 /// Says a TOML error in our words where they help more.

@@ -3,6 +3,8 @@
 //! Every rule has at least one bad document in `tests/bad`, named by its code (`unknown-key.toml`, `unknown-key-2.toml`), with
 //! what a person is shown in the `.txt` beside it. `UPDATE_EXPECT=1` rewrites those, to be read before they are committed.
 
+#![expect(clippy::disallowed_methods, reason = "the expected outputs are files, and tests read them")]
+
 mod bad;
 mod differences;
 mod good;

@@ -24,6 +24,8 @@ pub(super) struct Tree {
     cached: Option<(Vec<u8>, Rc<OwnedFd>)>,
     /// Directories that were needed but not described.
     pub(super) implicit: BTreeSet<Vec<u8>>,
+    /// How many of those were made, later ones that were replaced or described included.
+    pub(super) made: u64,
 }
 
 /// What lies under a name.
@@ -37,7 +39,7 @@ pub(super) enum Found {
 
 impl Tree {
     pub(super) fn new(root: OwnedFd) -> Tree {
-        Tree { root: Rc::new(root), cached: None, implicit: BTreeSet::new() }
+        Tree { root: Rc::new(root), cached: None, implicit: BTreeSet::new(), made: 0 }
     }
 
     pub(super) fn root(&self) -> Rc<OwnedFd> {
@@ -104,7 +106,10 @@ impl Tree {
             Found::Nothing => {}
             Found::Whiteout => self.remove(parent, path, name)?,
             Found::Directory | Found::Other => {
-                return Err(LayerError::entry(entry, format!("lies below {:?}, which is no folder in this layer", path.escape_ascii().to_string())));
+                return Err(LayerError::entry(
+                    entry,
+                    format!("lies below {:?}, which is no folder in this layer", path.escape_ascii().to_string()),
+                ));
             }
         }
         let failed = |e: Errno| LayerError::io("make the folder of", entry, e);
@@ -115,6 +120,7 @@ impl Tree {
         if found == Found::Whiteout {
             mark_opaque(&fd).map_err(failed)?;
         }
+        self.made += 1;
         // Reached through a link, it is not at `path`; and what is below a link's target has no directory to take after.
         if self.open(path, ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH).is_ok() {
             self.implicit.insert(path.to_vec());
@@ -125,8 +131,13 @@ impl Tree {
     /// Removes what lies under a name, with everything below it.
     pub(super) fn remove(&mut self, parent: &OwnedFd, path: &[u8], name: &[u8]) -> Result<(), LayerError> {
         self.cached = None;
-        let below: Vec<Vec<u8>> =
-            self.implicit.range(path.to_vec()..).take_while(|other| other.starts_with(path)).filter(|other| is_at_or_below(other, path)).cloned().collect();
+        let below: Vec<Vec<u8>> = self
+            .implicit
+            .range(path.to_vec()..)
+            .take_while(|other| other.starts_with(path))
+            .filter(|other| is_at_or_below(other, path))
+            .cloned()
+            .collect();
         for gone in below {
             self.implicit.remove(&gone);
         }

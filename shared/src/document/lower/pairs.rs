@@ -1,6 +1,7 @@
 //! `environment` and `labels`: pairs of names and texts, as a table or, as in Compose, as an array of `"NAME=VALUE"`.
 
 use crate::document::diagnostic::{Diagnostic, Rule};
+use crate::document::keys::is_honoured;
 use crate::document::raw::{Field, Mistakes, field, nul, scalar_text};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -65,7 +66,11 @@ fn from_table(field: &Field<'_>, table: &DeTable<'_>, pairs: Pairs, mistakes: &m
     let mut read = BTreeMap::new();
     for (key, value) in table {
         let name = key.get_ref().as_ref();
-        let entry = Field { path: format!("{}.{}", pairs.key(), name.escape_debug()), value };
+        let entry = Field { path: format!("{}.{}", pairs.key(), name.escape_debug()), value, has_heading: false };
+        if field.has_heading && is_honoured("", name) {
+            mistakes.push(swallowed(name, key.span(), pairs));
+            continue;
+        }
         let named = check_name(name, key.span(), pairs, mistakes);
         let text = scalar_text(value.get_ref());
         let text = match text {
@@ -81,6 +86,14 @@ fn from_table(field: &Field<'_>, table: &DeTable<'_>, pairs: Pairs, mistakes: &m
         }
     }
     Some(read)
+}
+
+/// A key of the document behind a line `[environment]` would silently become a variable.
+fn swallowed(name: &str, span: Range<usize>, pairs: Pairs) -> Diagnostic {
+    let (key, what) = (pairs.key(), pairs.what());
+    let message = format!("`{name}` stands under [{key}], which makes it a {what}");
+    Diagnostic::new(Rule::MisplacedKey, span, message)
+        .hint(format!("move `{name}` above the line [{key}]; for a {what} of that name write {key} = {{ ... }}"))
 }
 
 fn from_array(field: &Field<'_>, pairs: Pairs, mistakes: &mut Mistakes) -> Option<BTreeMap<String, String>> {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 fn bad_documents() -> Vec<(String, PathBuf, String)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/document/tests/bad");
     let mut documents = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("the folder of bad documents") {
+    for entry in std::fs::read_dir(&folder).expect("the folder of bad documents") {
         let path = entry.expect("an entry of the folder").path();
         if path.extension().is_some_and(|extension| extension == "toml") {
             let stem = path.file_stem().expect("a file with an extension has a stem").to_string_lossy().into_owned();
@@ -17,6 +17,14 @@ fn bad_documents() -> Vec<(String, PathBuf, String)> {
             let text = std::fs::read_to_string(&path).expect("read a bad document");
             documents.push((code, path, text));
         }
+    }
+    // Large ones are made here: as files they would say nothing that their size does not say.
+    let many = (0..1001).map(|n| format!("\n  \"web-{n}\",")).collect::<String>();
+    for (code, text) in [
+        ("too-many", format!("image = \"web\"\nhosts = [{many}\n]\n")),
+        ("too-large", format!("{LEAST}# {}", "x".repeat(crate::document::DOCUMENT_MAX_BYTES))),
+    ] {
+        documents.push((code.to_owned(), folder.join(code).with_extension("toml"), text));
     }
     documents.sort();
     documents
@@ -45,12 +53,7 @@ fn bad_documents_say_what_is_wrong() {
 #[test]
 fn every_rule_has_a_bad_document() {
     let shown: BTreeSet<String> = bad_documents().into_iter().map(|(code, ..)| code).collect();
-    // A document of 64 KiB says nothing as a file that its size does not say; see `a_long_text_is_refused`.
-    let known: BTreeSet<String> = Rule::ALL
-        .iter()
-        .filter(|rule| **rule != Rule::TooLarge && **rule != Rule::TooMany)
-        .map(|rule| rule.code().to_owned())
-        .collect();
+    let known: BTreeSet<String> = Rule::ALL.iter().map(|rule| rule.code().to_owned()).collect();
     assert_eq!(shown, known);
 }
 
@@ -64,7 +67,6 @@ fn check(text: &str, expect: &[Rule]) {
 fn a_long_text_is_refused() {
     let long = format!("{LEAST}# {}", "x".repeat(crate::document::DOCUMENT_MAX_BYTES));
     check(&long, &[Rule::TooLarge]);
-    assert!(mistakes(&long).render("web.toml", &long, false).contains("65536 are allowed"));
     let fits = format!("{LEAST}# {}", "x".repeat(crate::document::DOCUMENT_MAX_BYTES - LEAST.len() - 2));
     assert!(parse(&fits).is_ok());
 }
@@ -146,6 +148,7 @@ fn behind_an_open_bracket_or_quote_nothing_is_guessed() {
     check("read_only = 1\nimage = \"web\nhosts = []\n", &[Rule::WrongType, Rule::Syntax]);
     check("image = \"Web\"\nhosts = [\"web-1\"\nrestart = \"no\"\nuser = 5\n", &[Rule::BadImage, Rule::Syntax]);
     check("image : \"web\"\nhosts = [\"web-1\"]\n", &[Rule::Syntax]);
+    check("user = \"u\"\nimage = \"\"\"Web\n", &[Rule::Syntax]);
     check("\"\"\"\nimage = \"web\"\n", &[Rule::Syntax]);
 }
 
@@ -188,4 +191,34 @@ fn places_count_characters_and_lines_of_any_ending() {
         "2:10: `hosts[0]`: host selector \"日本\" contains '日'; use a-z, 0-9 and '-' (and 1 more)"
     );
     assert!(diagnostics.render("web.toml", text, false).contains("web.toml:2:16"));
+    let text = "\u{feff}image = 3\nhosts = [\"web-1\"]\n";
+    let diagnostics = mistakes(text);
+    assert!(diagnostics.summary(text).starts_with("1:9: "), "{}", diagnostics.summary(text));
+    assert!(diagnostics.render("web.toml", text, false).contains("web.toml:1:9"));
+}
+
+#[test]
+fn just_beyond_the_limits() {
+    fn one(more: &str, expect: Rule) {
+        check(&format!("{LEAST}{more}\n"), &[expect]);
+    }
+    one(&format!("working_dir = \"/{}\"", "x".repeat(4095)), Rule::BadWorkingDir);
+    one("working_dir = \"\"", Rule::BadWorkingDir);
+    one(&format!("hostname = \"{}.b\"", "a".repeat(63)), Rule::BadHostname);
+    one(&format!("user = \"{}\"", "a".repeat(256)), Rule::BadUser);
+    for user in ["", ":g", "a:b:c", "-a", "a/b", "a\\tb", "0:4294967295"] {
+        one(&format!("user = \"{user}\""), Rule::BadUser);
+    }
+    one("resources.memory = \"4095KiB\"", Rule::MemoryTooSmall);
+    one("resources.cpus = 0.009", Rule::BadCpus);
+    one("resources.cpus = -1", Rule::BadCpus);
+    one("resources.pids = 4194305", Rule::OutOfRange);
+    one("resources.pids = -1", Rule::OutOfRange);
+    one("rollout.parallelism = 1000001", Rule::OutOfRange);
+    for percent in ["101%", "256%", "+5%", "5 %", "%", "2.5%", ""] {
+        one(&format!("rollout.parallelism = \"{percent}\""), Rule::BadParallelism);
+    }
+    for restart in ["on-failure:", "on-failure:+1", "on-failure:4294967296", "Always", ""] {
+        one(&format!("restart = \"{restart}\""), Rule::BadRestart);
+    }
 }

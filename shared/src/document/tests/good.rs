@@ -152,6 +152,10 @@ fn variables_and_labels_in_both_shapes() {
     check(r#"{ "a.b c" = "1" }"#, &[("a.b c", "1")]);
     assert_eq!(container("labels = [\"a\"]\n").labels, pairs(&[("a", "")]));
     assert_eq!(container("[environment]\nA = 1\n").environment, pairs(&[("A", "1")]));
+    // Only behind a heading a variable of this name is more likely a key that slipped there.
+    for inline in ["environment = { user = 1 }\n", "environment = [\"user=1\"]\n", "environment.user = 1\n"] {
+        assert_eq!(container(inline).environment, pairs(&[("user", "1")]));
+    }
     assert_eq!(container("environment.A = 1\n").environment, pairs(&[("A", "1")]));
 }
 

@@ -28,7 +28,7 @@ fn its_policy_may_leave_it_ended() {
 #[test]
 fn a_completed_job_gives_way_to_nothing_old() {
     let left = ended(RestartPolicy::No, 0, 1).container("web.0-r0-1", "b", running());
-    check(left, "stop web.0-r0-1 by 110 | completed");
+    check(left, "stop web.0-r0-1 by 110 | completed | wake 110");
 }
 
 #[test]

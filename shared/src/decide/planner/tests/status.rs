@@ -63,6 +63,19 @@ fn the_previous_revision_is_ready_until_the_new_one_runs() {
 }
 
 #[test]
+fn a_job_that_did_its_work_is_ready() {
+    let job = |revision, code| {
+        let wanted = restarting(RestartPolicy::OnFailure(Some(0)), spec(revision, "a"));
+        world().want(wanted).present("a").ended("web.0-r1-1", "a", code, 1, 95)
+    };
+    check(job(1, 0), "exited r1 ready since 95, restarts 0, last exit code 0: completed");
+    // It need not do it again for a revision that keeps its make.
+    check(job(2, 0), "exited r2 ready since 95, restarts 0, last exit code 0: completed");
+    let given_up = "exited r2 since 95, restarts 0, last exit code 1: exit code 1; not restarted (restart = \"on-failure:0\")";
+    check(job(2, 1), given_up);
+}
+
+#[test]
 fn an_undesired_instance_is_reported_until_it_is_gone() {
     check(world().container("web.0-r1-1", "a", running()), "running r1 ready since 50, restarts 0, web.0-r1-1: stopping");
     check(

@@ -1,0 +1,135 @@
+//! The system calls for which the standard library has nothing. The crate's only unsafe code.
+#![allow(unsafe_code)] // the one file of this crate that may
+
+use std::fs::File;
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Logs may hold secrets: readable for root and its group only.
+const LOG_MODE: u32 = 0o640;
+
+/// Opens a FIFO so that reads never wait. For writing as well: it then has no end.
+pub(crate) fn open_fifo(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+/// Opens a log for appending, and makes it when it is not there. A symlink is refused.
+pub(crate) fn open_log(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).mode(LOG_MODE).custom_flags(libc::O_NOFOLLOW).open(path)
+}
+
+/// A buffer of zeros whose memory is used page by page, as it is touched.
+pub(crate) fn untouched_buffer<const LENGTH: usize>() -> Box<[u8; LENGTH]> {
+    // SAFETY: zero bytes are valid values of bytes; zeroed memory of this size comes untouched from the kernel.
+    unsafe { Box::new_zeroed().assume_init() }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// By itself, with this status.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// A process that stays the same, whatever becomes of its number.
+pub(crate) struct ProcessFd(OwnedFd);
+
+impl ProcessFd {
+    /// `None` when there is no process of this number and start time (in clock ticks after boot) any more.
+    pub(crate) fn open(pid: i32, start_ticks: u64) -> Option<ProcessFd> {
+        // SAFETY: plain numbers; the result is checked.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        let fd = i32::try_from(fd).ok().filter(|&fd| fd >= 0)?;
+        // SAFETY: the kernel has just opened it for us, nobody else knows it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        // Looked at after it was opened: what has this number and this start time now is what was opened.
+        (start_of(pid)? == start_ticks).then_some(ProcessFd(fd))
+    }
+}
+
+fn start_of(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let after_name = &stat[stat.rfind(')')? + 1..];
+    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// What [`wait_readable`] has found.
+pub(crate) struct Ready {
+    /// The process has ended.
+    pub(crate) ended: bool,
+}
+
+/// Waits until the process ends or one of the files can be read.
+pub(crate) fn wait_readable(process: &ProcessFd, files: [&File; 2]) -> io::Result<Ready> {
+    let poll = |fd: i32| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let mut polls = [poll(process.0.as_raw_fd()), poll(files[0].as_raw_fd()), poll(files[1].as_raw_fd())];
+    // SAFETY: the array is valid for its length, and the descriptors are open.
+    let result = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, -1) };
+    if result < 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    Ok(Ready { ended: polls[0].revents != 0 })
+}
+
+/// How the process ended: from `waitid` when it is our child, otherwise from the pidfd (Linux 6.15 and later).
+pub(crate) fn status(process: &ProcessFd) -> Option<Status> {
+    status_of_child(process).or_else(|| status_of_other(process))
+}
+
+fn status_of_child(process: &ProcessFd) -> Option<Status> {
+    // SAFETY: all-zero is a valid siginfo_t.
+    let mut info = unsafe { mem::zeroed::<libc::siginfo_t>() };
+    let id = process.0.as_raw_fd().cast_unsigned();
+    // SAFETY: `info` is valid for writing.
+    if unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED) } != 0 {
+        return None;
+    }
+    // SAFETY: waitid has filled in the fields of a SIGCHLD.
+    let status = unsafe { info.si_status() };
+    Some(if info.si_code == libc::CLD_EXITED { Status::Code(status) } else { Status::Signal(status) })
+}
+
+/// `struct pidfd_info` of <linux/pidfd.h>, as large as its first published version.
+#[repr(C)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup_id: u64,
+    numbers: [u32; 11],
+    exit_code: i32,
+}
+
+/// `PIDFD_INFO_EXIT`: asked for, and answered when the process has been reaped.
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+
+/// `PIDFD_GET_INFO`: `_IOWR(0xFF, 11, struct pidfd_info)`, for 64 bytes.
+const PIDFD_GET_INFO: u64 = (3 << 30) | ((size_of::<PidfdInfo>() as u64) << 16) | (0xFF << 8) | 11;
+
+fn status_of_other(process: &ProcessFd) -> Option<Status> {
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, cgroup_id: 0, numbers: [0; 11], exit_code: 0 };
+    // Its parent may need a moment to reap it, and only then is the status there.
+    for _ in 0..REAP_ATTEMPTS {
+        info.mask = PIDFD_INFO_EXIT;
+        // SAFETY: `info` has the size that the request's number says, and is valid for reading and writing.
+        if unsafe { libc::ioctl(process.0.as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) } != 0 {
+            return None;
+        }
+        if info.mask & PIDFD_INFO_EXIT != 0 {
+            let (code, signal) = (info.exit_code >> 8 & 0xFF, info.exit_code & 0x7F);
+            return Some(if signal == 0 { Status::Code(code) } else { Status::Signal(signal) });
+        }
+        std::thread::sleep(REAP_PAUSE);
+    }
+    None
+}
+
+/// How often and at what distance to look whether somebody else's child has been reaped: 1 s in all.
+const REAP_ATTEMPTS: u32 = 100;
+const REAP_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);

@@ -1,0 +1,306 @@
+//! The way from a request to a running command.
+
+use std::ffi::{CString, OsString};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use libcontainer::container::Container;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::error::LibcontainerError;
+use libcontainer::oci_spec::runtime::{LinuxNamespaceType, Spec};
+use libcontainer::syscall::syscall::SyscallType;
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::mount::mount_bind;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::executor::{ContainerExecutor, Prepared, candidates};
+use crate::request::{Failure, FailureKind, ProcessId, Request};
+use crate::root::{ContainerRoot, mount_root};
+use crate::user::{self, User};
+use crate::{clock, host_failure, sys};
+
+/// Where libcontainer looks for cgroups.
+const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
+
+/// A failure that is told through the pipe is shorter than this.
+const FAILURE_MAX_BYTES: u64 = 64 * 1024;
+
+/// A seccomp file is smaller than this: two programs of at most 4096 instructions, the kernel's own limit.
+const SECCOMP_MAX_BYTES: u64 = 2 * (4 + 4096 * sys::INSTRUCTION_BYTES as u64);
+
+/// The monitor must outlive what it watches, when the host runs out of memory. 1000 would be first, -1000 never.
+const MONITOR_OOM_SCORE_ADJUSTMENT: &str = "-900";
+
+/// A container whose command has been executed.
+pub(crate) struct Started {
+    pub(crate) init: ProcessId,
+    pub(crate) started_at_ms: i64,
+    /// Its FIFOs, kept open until the monitor has opened them: what a container that ended at once has written is lost
+    /// with the last one who has them open.
+    outputs: [OwnedFd; 2],
+}
+
+/// Starts the container. When it returns `Ok`, the command runs and `state.json` says so.
+pub(crate) fn start(request: &Request) -> Result<Started, Failure> {
+    // Own session: a Ctrl-C in the agent's terminal is not for containers. Fails when this is a session leader already.
+    let _ = rustix::process::setsid();
+    // libcontainer leaves the groups of its caller when the container's user has none.
+    rustix::thread::set_thread_groups(&[]).map_err(|error| host_failure("dropping the agent's groups", error))?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+
+    let host = HostNamespaces::open()?;
+    let network = if request.own_network { Some(host.make_network()?) } else { None };
+    let root_path = mount_root(request)?;
+    let root = ContainerRoot::open(root_path)?;
+    let mut spec = load_spec(request)?;
+    let user = user::lookup(&request.user, &root.read_accounts("/etc/passwd")?, &root.read_accounts("/etc/group")?)?;
+    complete(&mut spec, &user, network.as_ref());
+    if let Some(process) = spec.process() {
+        root.make_working_directory(process.cwd())?;
+    }
+    root.prepare_bind_targets(&spec)?;
+    save_spec(request, &spec)?;
+
+    let outputs = [open_fifo(request, "out.fifo", &user)?, open_fifo(request, "err.fifo", &user)?];
+    let init = run(request, &spec, &outputs)?;
+    host.reenter()?;
+    // Best effort: needs CAP_SYS_RESOURCE, and only matters when the whole host is out of memory.
+    let _ = fs::write("/proc/self/oom_score_adj", MONITOR_OOM_SCORE_ADJUSTMENT);
+    let started_at_ms = write_state(request, init).map_err(|error| host_failure("writing state.json", error))?;
+    Ok(Started { init, started_at_ms, outputs })
+}
+
+/// Replaces this process by the container's monitor. Returns only when that failed.
+pub(crate) fn become_monitor(request: &Request, started: &Started) -> io::Error {
+    let text = |text: OsString| CString::new(text.into_vec()).unwrap_or_default();
+    let program = text(request.monitor.program.clone().into_os_string());
+    let mut arguments = vec![c"coord-monitor".to_owned()];
+    arguments.extend(request.monitor.arguments(&request.run, started.init).into_iter().map(text));
+    if let Err(error) = keep_open(&started.outputs).and_then(|()| sys::close_all_on_exec()) {
+        return error;
+    }
+    sys::execute(&program, &arguments, &[])
+}
+
+/// The namespaces that this process leaves for a while, and comes back to before it becomes the monitor: so the monitor
+/// keeps no mount and no network of the container alive.
+struct HostNamespaces {
+    mounts: File,
+    network: File,
+}
+
+impl HostNamespaces {
+    fn open() -> Result<HostNamespaces, Failure> {
+        let open = |path: &str| File::open(path).map_err(|error| host_failure(path, error));
+        Ok(HostNamespaces { mounts: open("/proc/self/ns/mnt")?, network: open("/proc/self/ns/net")? })
+    }
+
+    /// A new network namespace whose `lo` is up.
+    fn make_network(&self) -> Result<File, Failure> {
+        let make = || -> io::Result<File> {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0").map(OwnedFd::from)?;
+            sys::loopback_up(&socket)?;
+            let made = File::open("/proc/self/ns/net")?;
+            setns(self.network.as_fd(), CloneFlags::CLONE_NEWNET)?;
+            Ok(made)
+        };
+        make().map_err(|error| host_failure("making a network namespace", error))
+    }
+
+    fn reenter(&self) -> Result<(), Failure> {
+        setns(self.mounts.as_fd(), CloneFlags::CLONE_NEWNS)
+            .map_err(|error| host_failure("returning to the host's mount namespace", error))
+    }
+}
+
+fn load_spec(request: &Request) -> Result<Spec, Failure> {
+    let path = request.bundle.join("config.json");
+    Spec::load(&path).map_err(|error| Failure::new(FailureKind::Host, path.to_string_lossy(), &error))
+}
+
+fn save_spec(request: &Request, spec: &Spec) -> Result<(), Failure> {
+    let path = request.bundle.join("config.json");
+    spec.save(&path).map_err(|error| Failure::new(FailureKind::Host, path.to_string_lossy(), &error))
+}
+
+/// Fills in what only this process knows: the user's numbers and home, and the network namespace.
+fn complete(spec: &mut Spec, user: &User, network: Option<&File>) {
+    if let Some(process) = spec.process_mut() {
+        let mut account = process.user().clone();
+        account.set_uid(user.uid).set_gid(user.gid).set_additional_gids(Some(user.groups.clone()));
+        process.set_user(account);
+        let environment = process.env_mut().get_or_insert_default();
+        if !environment.iter().any(|variable| variable.starts_with("HOME=")) {
+            environment.push(format!("HOME={}", user.home));
+        }
+    }
+    let namespaces = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
+    for namespace in namespaces.into_iter().flatten() {
+        if namespace.typ() == LinuxNamespaceType::Network {
+            namespace.set_path(network.map(|file| format!("/proc/self/fd/{}", file.as_raw_fd()).into()));
+        }
+    }
+}
+
+/// On hybrid hosts, shows libcontainer the v2 tree only. It can then place the container in one group that can be killed
+/// at once; the v1 groups, which lie elsewhere for each controller, are entered by our executor.
+fn hide_v1_cgroups(request: &Request) -> Result<(), Failure> {
+    let cgroup = &request.cgroup;
+    if cgroup.unified.is_none() || cgroup.unified_mount == Path::new(CGROUP_MOUNT) {
+        return Ok(());
+    }
+    mount_bind(&cgroup.unified_mount, CGROUP_MOUNT).map_err(|error| host_failure(CGROUP_MOUNT, error))
+}
+
+/// Has libcontainer create and start the container, and waits until its command has been executed.
+fn run(request: &Request, spec: &Spec, outputs: &[OwnedFd; 2]) -> Result<ProcessId, Failure> {
+    let (failures, failure_pipe) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| host_failure("making a pipe", error))?;
+    let executor = ContainerExecutor::new(prepare(request, spec, failure_pipe.as_raw_fd())?);
+    let null = File::open("/dev/null").map_err(|error| host_failure("/dev/null", error))?;
+    let work = request.run.join("libcontainer");
+
+    // Not earlier: the v1 groups have been opened by now.
+    hide_v1_cgroups(request)?;
+    let created = create(request, executor, null, outputs, &work).and_then(|mut container| {
+        let pid = container.pid().map(|pid| pid.as_raw());
+        container.start().map(|()| pid)
+    });
+    drop(failure_pipe);
+    // Ends when the container's first process has executed its command or is gone: nobody else has the pipe.
+    let told = read_failure(File::from(failures));
+    // Its state and sockets are of no use to us: we keep our own.
+    let _ = fs::remove_dir_all(&work);
+    match (told, created) {
+        (Some(failure), _) => Err(failure),
+        (None, Err(error)) => Err(Failure::new(FailureKind::Host, "", &error)),
+        (None, Ok(pid)) => pid.and_then(ProcessId::of).ok_or_else(|| Failure {
+            kind: FailureKind::Host,
+            object: "the container's first process".to_owned(),
+            detail: "it was gone before it could be looked at".to_owned(),
+        }),
+    }
+}
+
+fn create(
+    request: &Request,
+    executor: ContainerExecutor,
+    null: File,
+    [out, err]: &[OwnedFd; 2],
+    work: &Path,
+) -> Result<Container, LibcontainerError> {
+    fs::create_dir_all(work).map_err(LibcontainerError::OtherIO)?;
+    ContainerBuilder::new(request.id.clone(), SyscallType::default())
+        .with_executor(executor)
+        .with_root_path(work)?
+        .with_stdin(null)
+        .with_stdout(out.try_clone().map_err(LibcontainerError::OtherIO)?)
+        .with_stderr(err.try_clone().map_err(LibcontainerError::OtherIO)?)
+        .as_init(&request.bundle)
+        .with_systemd(false)
+        .build()
+}
+
+fn prepare(request: &Request, spec: &Spec, failure_pipe: i32) -> Result<Prepared, Failure> {
+    let none = Vec::new();
+    let process = spec.process().as_ref();
+    let arguments = process.and_then(|process| process.args().as_ref()).unwrap_or(&none);
+    let environment = process.and_then(|process| process.env().as_ref()).unwrap_or(&none);
+    let command = arguments.first().map(String::as_str).unwrap_or_default();
+    let mut v1_tasks = Vec::new();
+    for path in &request.cgroup.v1_tasks {
+        let file = open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+        v1_tasks.push(file.map_err(|error| host_failure(&path.to_string_lossy(), error))?);
+    }
+    Ok(Prepared {
+        arguments: c_strings(arguments)?,
+        environment: c_strings(environment)?,
+        candidates: c_strings(&candidates(command, environment))?,
+        v1_tasks,
+        filters: read_filters(&request.seccomp).map_err(|error| host_failure(&request.seccomp.to_string_lossy(), error))?,
+        failure_pipe,
+    })
+}
+
+fn c_strings(texts: &[String]) -> Result<Vec<CString>, Failure> {
+    let convert = |text: &String| {
+        CString::new(text.as_str()).map_err(|error| Failure::new(FailureKind::CommandFormat, text.as_str(), &error))
+    };
+    texts.iter().map(convert).collect()
+}
+
+/// Reads the programs that the agent has compiled; see [`Request::seccomp`].
+fn read_filters(path: &Path) -> io::Result<Vec<Vec<sys::Instruction>>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(SECCOMP_MAX_BYTES).read_to_end(&mut bytes)?;
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "damaged seccomp file; restart the agent to renew it");
+    let mut filters = Vec::new();
+    let mut rest = bytes.as_slice();
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let length = u32::from_ne_bytes(*length) as usize * sys::INSTRUCTION_BYTES;
+        let (program, after) = after.split_at_checked(length).ok_or_else(damaged)?;
+        filters.push(program.chunks_exact(sys::INSTRUCTION_BYTES).map(instruction).collect());
+        rest = after;
+    }
+    if filters.is_empty() || !rest.is_empty() { Err(damaged()) } else { Ok(filters) }
+}
+
+/// `struct sock_filter`: a 16-bit code, two 8-bit jumps, a 32-bit operand.
+fn instruction(bytes: &[u8]) -> sys::Instruction {
+    sys::Instruction {
+        code: u16::from_ne_bytes([bytes[0], bytes[1]]),
+        jt: bytes[2],
+        jf: bytes[3],
+        k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+    }
+}
+
+/// Opened for reading too, so that the container's output waits in the FIFO when its monitor is gone: a writer without
+/// any reader would be ended by SIGPIPE. Given to the container's user, who may want to reopen `/dev/stdout`.
+fn open_fifo(request: &Request, name: &str, user: &User) -> Result<OwnedFd, Failure> {
+    let path = request.run.join(name);
+    let opened = || -> rustix::io::Result<OwnedFd> {
+        let fifo = open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        let (uid, gid) = (rustix::fs::Uid::from_raw(user.uid), rustix::fs::Gid::from_raw(user.gid));
+        rustix::fs::fchown(&fifo, Some(uid), Some(gid))?;
+        Ok(fifo)
+    };
+    opened().map_err(|error| host_failure(&path.to_string_lossy(), error))
+}
+
+fn read_failure(pipe: File) -> Option<Failure> {
+    let mut text = Vec::new();
+    pipe.take(FAILURE_MAX_BYTES).read_to_end(&mut text).ok()?;
+    serde_json::Deserializer::from_slice(&text).into_iter().next()?.ok()
+}
+
+/// Adds what is known now to the agent's `state.json`: whatever happens to the agent from here on, it will find the
+/// container.
+fn write_state(request: &Request, init: ProcessId) -> io::Result<i64> {
+    let (path, temporary) = (request.run.join("state.json"), request.run.join("state.json.shim"));
+    let mut state = serde_json::from_slice::<serde_json::Value>(&fs::read(&path)?)?;
+    let started_at_ms = clock::now_ms();
+    state["generation"] = (state["generation"].as_u64().unwrap_or(0) + 1).into();
+    state["phase"] = "running".into();
+    state["init"] = serde_json::to_value(init)?;
+    state["monitor"] = serde_json::to_value(ProcessId::of(std::process::id().cast_signed()))?;
+    state["started_at_ms"] = started_at_ms.into();
+    let mut file = File::create(&temporary)?;
+    file.write_all(&serde_json::to_vec(&state)?)?;
+    file.sync_all()?;
+    fs::rename(&temporary, &path)?;
+    Ok(started_at_ms)
+}
+
+/// The monitor inherits the FIFOs in the place of standard output and error, and leaves them alone: it must not wait when
+/// it reads, and the container, which shares these very descriptions, must.
+fn keep_open([out, err]: &[OwnedFd; 2]) -> io::Result<()> {
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    rustix::stdio::dup2_stdout(out)?;
+    rustix::stdio::dup2_stderr(err)?;
+    Ok(())
+}

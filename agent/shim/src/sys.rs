@@ -1,0 +1,94 @@
+//! The system calls for which no safe wrapper exists. The crate's only unsafe code.
+#![allow(unsafe_code)] // the one file of this crate that may
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ptr;
+
+/// One instruction of classic BPF, as the kernel lays it out (`struct sock_filter`).
+pub(crate) type Instruction = libc::sock_filter;
+
+/// Size of an [`Instruction`].
+pub(crate) const INSTRUCTION_BYTES: usize = mem::size_of::<Instruction>();
+
+/// Makes `program` a seccomp filter of this process. Needs `no_new_privs` or CAP_SYS_ADMIN.
+pub(crate) fn load_seccomp(program: &[Instruction]) -> io::Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
+    // SAFETY: `program` points at `len` instructions that live until the call returns; the kernel copies and never
+    // writes them.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Gives every signal its default meaning and unblocks all: programs expect to be born like that, and an ignored
+/// SIGPIPE or a blocked SIGTERM would be inherited across `execve`.
+pub(crate) fn reset_signals() {
+    /// The kernel's `struct sigaction`, as large as on any architecture: all zero is SIG_DFL without flags.
+    const DEFAULT: [u64; 4] = [0; 4];
+    let none = 0_u64;
+    for signal in 1..=SIGNALS {
+        // SAFETY: `DEFAULT` is as large as what is read, the old action is not asked for. For SIGKILL and SIGSTOP the call
+        // fails, which changes nothing. The C library's function would spare the two signals that it uses itself.
+        unsafe {
+            let old = ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), old, size_of::<u64>());
+        }
+    }
+    // SAFETY: a mask of the size that is given is read, the old mask is not asked for.
+    unsafe {
+        let old = ptr::null_mut::<u64>();
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, old, size_of::<u64>());
+    }
+}
+
+/// The kernel's number of signals.
+const SIGNALS: libc::c_int = 64;
+
+/// Replaces this process. Returns only when that failed.
+pub(crate) fn execute(path: &CString, arguments: &[CString], environment: &[CString]) -> io::Error {
+    match try_execute(path, arguments, environment) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+fn try_execute(path: &CString, arguments: &[CString], environment: &[CString]) -> io::Result<Infallible> {
+    let pointers = |strings: &[CString]| strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect::<Vec<_>>();
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: the path ends with a zero byte, both lists end with a null pointer, and all strings outlive the call.
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    Err(io::Error::last_os_error())
+}
+
+/// Marks all file descriptors from 3 on to be closed by `execve`.
+pub(crate) fn close_all_on_exec() -> io::Result<()> {
+    // SAFETY: only a flag of each descriptor is changed; none is closed here.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets the interface `lo` of this process's network namespace up, through any socket.
+pub(crate) fn loopback_up(socket: &OwnedFd) -> io::Result<()> {
+    // SAFETY: an all-zero ifreq is valid.
+    let mut request = unsafe { mem::zeroed::<libc::ifreq>() };
+    request.ifr_name[0] = b'l'.cast_signed() as libc::c_char;
+    request.ifr_name[1] = b'o'.cast_signed() as libc::c_char;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads an ifreq, and `request` is one whose name and flags are set.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The open file behind a number, which must be one that this process keeps open.
+pub(crate) fn borrow(number: RawFd) -> io::Result<BorrowedFd<'static>> {
+    // SAFETY: F_GETFD reads a flag; a number that is not open is an error.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, as was just checked, and the callers (between fork and execve) close nothing.
+    Ok(unsafe { BorrowedFd::borrow_raw(number) })
+}

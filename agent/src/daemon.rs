@@ -1,0 +1,333 @@
+//! The service: opens everything, connects the tasks, and runs the one loop.
+//!
+//! ```text
+//!   poll | standalone ──┐                                      ┌─▶ executor ─▶ runtime, images ──┐
+//!   runtime (ends) ─────┼─▶ Event ─▶ apply ─▶ plan ─▶ tasks ───┤                                 │
+//!   agent.toml, timer ──┘                      └─▶ report ─▶ reporter           Event ◀──────────┘
+//! ```
+//!
+//! Ending the service ends no container: they have monitors of their own, and the next agent finds them.
+
+use crate::clock;
+use crate::config::Config;
+use crate::event::Event;
+use crate::execute::{Executor, LogSettings};
+use crate::image::ImageStore;
+use crate::runtime::{EmbeddedRuntime, Runtime as _, RuntimeEvent};
+use crate::state::Agent;
+use crate::sync::coordinators::Coordinators;
+use crate::sync::ledger::{HistoryFile, Ledger};
+use crate::sync::{poll, report, standalone};
+use crate::{facts, logs_sweep, sessions, watch_config};
+use coord_registry::Registry;
+use coord_shared::decide::Mono;
+use coord_shared::decide::planner::{History, Plan};
+use coord_shared::names::InstanceId;
+use coord_shared::wire::{FullReport, HostState};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+/// Events that may wait for the loop. Senders wait when it is full: the loop empties it faster than the kernel makes containers.
+const EVENTS_MAX: usize = 256;
+/// How often the machine is looked at.
+const FACTS_INTERVAL: Duration = Duration::from_secs(60);
+/// How often images that nothing uses and logs of what is gone are removed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+/// How long an image that nothing uses is kept: a rollback within a day finds it here.
+const IMAGE_KEEP: Duration = Duration::from_secs(24 * 3600);
+
+/// Why the service did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// A folder of ours cannot be made.
+    #[error("cannot make {}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another agent runs on the same state.
+    #[error("another coord-agent runs on {}; stop it first, or give this one a state_dir of its own", path.display())]
+    Locked {
+        /// The state directory.
+        path: PathBuf,
+    },
+    /// A part of the agent did not start.
+    #[error("cannot start {part}")]
+    Part {
+        /// Which.
+        part: &'static str,
+        /// Why, with its cure.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// There is nobody to say what should run.
+    #[error("no coordinator is configured in {}; set coordinator, or run standalone with --state PATH", config.display())]
+    Nobody {
+        /// The configuration.
+        config: PathBuf,
+    },
+}
+
+fn part<E: std::error::Error + Send + Sync + 'static>(part: &'static str) -> impl FnOnce(E) -> DaemonError {
+    move |source| DaemonError::Part { part, source: Box::new(source) }
+}
+
+/// The locked state directory and what is opened from it.
+pub(crate) struct Opened {
+    pub(crate) runtime: EmbeddedRuntime,
+    pub(crate) images: ImageStore,
+    pub(crate) logs: LogSettings,
+    _lock: std::fs::File,
+}
+
+/// Makes and locks the folders, opens runtime and image store.
+pub(crate) fn open(config: &Config) -> Result<Opened, DaemonError> {
+    let logs = config.state_dir.join("log");
+    for path in [&config.state_dir, &config.run_dir, &logs] {
+        std::fs::create_dir_all(path).map_err(|source| DaemonError::Folder { path: path.clone(), source })?;
+    }
+    let lock = lock(&config.state_dir)?;
+    let runtime = EmbeddedRuntime::open(&config.state_dir, &config.run_dir, &config.helpers_dir).map_err(part("the runtime"))?;
+    let images = ImageStore::open(&config.state_dir.join("images")).map_err(part("the image store"))?;
+    let logs = LogSettings { dir: logs, max_bytes: config.log_max_bytes, max_files: config.log_max_files };
+    Ok(Opened { runtime, images, logs, _lock: lock })
+}
+
+fn lock(state_dir: &Path) -> Result<std::fs::File, DaemonError> {
+    let path = state_dir.join("agent.lock");
+    let file = std::fs::File::create(&path).map_err(|source| DaemonError::Folder { path, source })?;
+    file.try_lock().map_err(|_| DaemonError::Locked { path: state_dir.to_owned() })?;
+    Ok(file)
+}
+
+/// Runs the service until it is asked to end. `state` makes the host stand alone.
+pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> Result<(), DaemonError> {
+    if state.is_none() && config.coordinators.is_empty() {
+        return Err(DaemonError::Nobody { config: config_path.to_owned() });
+    }
+    let opened = open(&config)?;
+    let registry = Registry::new(config.registries.clone(), config.docker_config.clone()).map_err(part("the registry client"))?;
+    let ledger = Ledger::open(&config.state_dir).map_err(part("the ledger"))?;
+    let (history_file, histories) = HistoryFile::open(&config.state_dir);
+    let accepted = ledger.state().cloned().unwrap_or_else(|| HostState::empty(config.host.clone()));
+    let mut agent = Agent::new(config.host.clone(), config.labels.clone(), ledger, histories);
+    let recovered = opened.runtime.recover().map_err(part("from what runs already"))?;
+    agent.recover(recovered, clock::now());
+    let listed = opened.images.list().map_err(part("the image store"))?;
+    // An image whose record cannot be read is as good as absent: it will be pulled again.
+    agent.found_images(listed.into_iter().filter_map(|image| opened.images.get(&image.digest).ok().flatten()));
+
+    let (events, inbox) = mpsc::channel(EVENTS_MAX);
+    let coordinators = match &state {
+        Some(path) => {
+            let source = standalone::Source {
+                path: path.clone(),
+                host: config.host.clone(),
+                labels: config.labels.clone(),
+                registry: registry.clone(),
+                accepted,
+            };
+            tokio::spawn(standalone::run(source, events.clone()));
+            None
+        }
+        None => Some(Coordinators::new(&config).map_err(part("the coordinator client"))?),
+    };
+    let (content, told) = watch::channel(report::Content::default());
+    if let Some(coordinators) = &coordinators {
+        tokio::spawn(poll::run(coordinators.clone(), config.host.clone(), events.clone()));
+        tokio::spawn(report::run(coordinators.clone(), config.host.clone(), told));
+    }
+    tokio::spawn(watch_config::run(config_path.to_owned(), events.clone()));
+    let (histories, history_changes) = watch::channel(None);
+    let writer = tokio::spawn(write_histories(history_file, history_changes));
+
+    let executor =
+        Executor::new(config.host.clone(), opened.runtime.clone(), opened.images.clone(), registry, opened.logs.clone(), events);
+    let runtime_events = opened.runtime.events();
+    let mut service = Service {
+        agent,
+        executor,
+        coordinators,
+        inbox,
+        runtime_events,
+        content,
+        histories,
+        state_dir: config.state_dir.clone(),
+        told: None,
+        wake_at: None,
+        images_last_used: BTreeMap::new(),
+    };
+    tracing::info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "running");
+    service.run().await?;
+    drop(service);
+    let _ = writer.await;
+    tracing::info!("ended; containers go on");
+    Ok(())
+}
+
+/// Writes histories down, the newest only: a host full of crash loops costs one write at a time.
+async fn write_histories(file: HistoryFile, mut changes: watch::Receiver<Option<Arc<BTreeMap<InstanceId, History>>>>) {
+    let file = Arc::new(file);
+    while changes.changed().await.is_ok() {
+        let Some(histories) = changes.borrow_and_update().clone() else { continue };
+        let file = file.clone();
+        let written = tokio::task::spawn_blocking(move || file.save(&histories)).await;
+        if let Ok(Err(error)) = written {
+            tracing::error!(error = %crate::chain(&error), "restart counts are not written down");
+        }
+    }
+}
+
+struct Service {
+    agent: Agent,
+    executor: Executor,
+    coordinators: Option<Coordinators>,
+    inbox: mpsc::Receiver<Event>,
+    runtime_events: Option<mpsc::Receiver<RuntimeEvent>>,
+    content: watch::Sender<report::Content>,
+    histories: watch::Sender<Option<Arc<BTreeMap<InstanceId, History>>>>,
+    state_dir: PathBuf,
+    told: Option<Arc<FullReport>>,
+    wake_at: Option<Mono>,
+    images_last_used: BTreeMap<coord_shared::names::Digest, Mono>,
+}
+
+impl Service {
+    async fn run(&mut self) -> Result<(), DaemonError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(part("signal handling"))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(part("signal handling"))?;
+        let mut facts = tokio::time::interval(FACTS_INTERVAL);
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        // The service manager expects a sign of life within its WatchdogSec; half of that is the usual rhythm.
+        let mut watchdog = tokio::time::interval(watchdog_interval());
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        self.follow_up();
+        loop {
+            let event = tokio::select! {
+                Some(event) = self.inbox.recv() => event,
+                Some(event) = next_of(&mut self.runtime_events) => Event::Runtime(event),
+                () = sleep_until(self.wake_at) => Event::Timer,
+                _ = facts.tick() => Event::Facts(Box::new(facts::collect(&self.state_dir))),
+                _ = sweep.tick() => {
+                    self.sweep();
+                    continue;
+                }
+                _ = watchdog.tick() => {
+                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+                    continue;
+                }
+                _ = terminate.recv() => Event::Shutdown,
+                _ = interrupt.recv() => Event::Shutdown,
+            };
+            if matches!(event, Event::Shutdown) {
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+                return Ok(());
+            }
+            self.agent.apply(event, clock::now());
+            // What happened at the same time is planned for together.
+            while let Ok(event) = self.inbox.try_recv() {
+                self.agent.apply(event, clock::now());
+            }
+            self.follow_up();
+        }
+    }
+
+    /// Plans, sets the tasks going, and tells what is to be told.
+    fn follow_up(&mut self) {
+        let now = clock::now();
+        let (plan, tasks) = self.agent.plan(now);
+        for task in tasks {
+            self.executor.execute(task);
+        }
+        self.wake_at = plan.wake_at;
+        self.serve_sessions();
+        self.write_down();
+        self.tell(&plan);
+    }
+
+    fn serve_sessions(&mut self) {
+        let sessions = self.agent.take_sessions();
+        if let Some(coordinators) = &self.coordinators {
+            for session in sessions {
+                let host = self.executor.host.clone();
+                tokio::spawn(sessions::serve(session, coordinators.clone(), host, self.executor.logs.dir.clone()));
+            }
+        }
+    }
+
+    fn write_down(&self) {
+        let histories = self.agent.histories();
+        self.histories.send_if_modified(|written| {
+            let is_news = written.as_deref() != Some(histories);
+            if is_news {
+                *written = Some(Arc::new(histories.clone()));
+            }
+            is_news
+        });
+    }
+
+    fn tell(&mut self, plan: &Plan) {
+        let report = self.agent.report(plan, clock::now());
+        if self.told.as_deref() != Some(&report) {
+            self.told = Some(Arc::new(report));
+        }
+        let generation = self.agent.generation();
+        let full = self.told.clone();
+        self.content.send_if_modified(|content| {
+            let is_same = content.generation == generation
+                && matches!((&content.full, &full), (Some(before), Some(now)) if Arc::ptr_eq(before, now));
+            *content = report::Content { generation, full };
+            !is_same
+        });
+    }
+
+    /// Removes images that nothing has used for long, and logs of instances that are long gone.
+    fn sweep(&mut self) {
+        let now = clock::now().mono;
+        let in_use = self.agent.images_in_use();
+        let present: Vec<_> = self.agent.present_images().cloned().collect();
+        for digest in present {
+            let last_used = self.images_last_used.entry(digest.clone()).or_insert(now);
+            if in_use.contains(&digest) {
+                *last_used = now;
+            }
+        }
+        let keep = self.images_last_used.iter().filter(|(_, last_used)| now.since(**last_used) < IMAGE_KEEP);
+        match self.executor.images.prune(&keep.map(|(digest, _)| digest.clone()).collect()) {
+            Ok(pruned) => {
+                for digest in &pruned.images {
+                    tracing::info!(image = %digest, "removed: nothing used it for a day");
+                    self.images_last_used.remove(digest);
+                    self.agent.dropped_image(digest);
+                }
+            }
+            Err(error) => tracing::warn!(error = %crate::chain(&error), "images are not tidied up"),
+        }
+        logs_sweep::sweep(&self.executor.logs.dir, &self.agent);
+    }
+}
+
+async fn next_of(events: &mut Option<mpsc::Receiver<RuntimeEvent>>) -> Option<RuntimeEvent> {
+    match events {
+        Some(events) => events.recv().await,
+        None => None,
+    }
+}
+
+async fn sleep_until(at: Option<Mono>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(clock::timer_at(at)).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn watchdog_interval() -> Duration {
+    sd_notify::watchdog_enabled().map_or(Duration::from_secs(3600), |limit| (limit / 2).max(Duration::from_millis(100)))
+}

@@ -1,0 +1,48 @@
+//! Everything that can happen to the agent: a closed set. The loop takes one at a time.
+
+use crate::image::Image;
+use crate::runtime::{Running, RuntimeEvent};
+use coord_shared::names::{ContainerId, Digest, Labels};
+use coord_shared::wire::HostState;
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// The coordinator, or the standalone source, says what this host should run.
+    State(Box<HostState>),
+    /// The coordinator answered, and has nothing new.
+    CoordinatorAnswers,
+    /// It did not answer, or not in a way that can be used; the error with its cure.
+    CoordinatorProblem(String),
+    /// A pull ended.
+    Pulled {
+        /// Which image.
+        digest: Digest,
+        /// The image, or the error with its cure.
+        result: Result<Box<Image>, String>,
+    },
+    /// A start ended.
+    Started {
+        /// Which container.
+        container: ContainerId,
+        /// Its process, or the error with its cure.
+        result: Result<Running, String>,
+    },
+    /// A removal ended.
+    Removed {
+        /// Which container.
+        container: ContainerId,
+        /// Nothing, or the error with its cure.
+        result: Result<(), String>,
+    },
+    /// Something happened to a container by itself.
+    Runtime(RuntimeEvent),
+    /// The labels in `agent.toml` changed.
+    Labels(Labels),
+    /// The machine was looked at.
+    Facts(Box<coord_shared::wire::HostFacts>),
+    /// The time came that the last plan asked to be woken at.
+    Timer,
+    /// The agent is asked to end; containers stay.
+    Shutdown,
+}

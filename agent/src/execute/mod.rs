@@ -1,0 +1,128 @@
+//! Hands: carries out what was planned, and chooses nothing.
+//!
+//! Every task runs on its own and ends in exactly one event, so the loop never waits for one.
+
+mod container_spec;
+
+use crate::event::Event;
+use crate::image::{Image, ImageStore, Progress};
+use crate::runtime::{EmbeddedRuntime, LogPolicy, Runtime as _};
+use crate::state::{ContainerMeta, Task};
+use container_spec::container_spec;
+use coord_registry::Registry;
+use coord_shared::decide::planner::Spec;
+use coord_shared::names::{ContainerId, HostName, InstanceId, PinnedImage};
+use coord_shared::quantity::Signal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc};
+
+/// Containers that are being made at a time. Making one is nearly all kernel work under a few global locks: more at a time only
+/// makes each of them slower.
+const STARTS_AT_A_TIME: usize = 8;
+
+/// What carrying out takes.
+#[derive(Clone)]
+pub struct Executor {
+    /// This host's name, for the containers' environment.
+    pub host: HostName,
+    /// Runs containers.
+    pub runtime: EmbeddedRuntime,
+    /// Holds images.
+    pub images: ImageStore,
+    /// Fetches them.
+    pub registry: Registry,
+    /// Where the logs lie, and when they are rotated.
+    pub logs: LogSettings,
+    /// Where the ends are told.
+    pub events: mpsc::Sender<Event>,
+    starts: Arc<Semaphore>,
+}
+
+/// Where instances' logs lie, and when they are rotated.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// Their folder.
+    pub dir: PathBuf,
+    /// Rotated beyond this size.
+    pub max_bytes: u64,
+    /// Rotated files that are kept.
+    pub max_files: u32,
+}
+
+/// The log of an instance: one file for all the containers that fill it.
+pub fn log_path(dir: &Path, instance: &InstanceId) -> PathBuf {
+    dir.join(format!("{instance}.jsonl"))
+}
+
+impl Executor {
+    /// Hands that use these tools.
+    pub fn new(
+        host: HostName,
+        runtime: EmbeddedRuntime,
+        images: ImageStore,
+        registry: Registry,
+        logs: LogSettings,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        Self { host, runtime, images, registry, logs, events, starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)) }
+    }
+
+    /// Sets one task going.
+    pub fn execute(&self, task: Task) {
+        let hands = self.clone();
+        match task {
+            // On this very thread, like everything here: the agent has one, and the store's futures need no more.
+            Task::Pull { image, progress } => drop(tokio::task::spawn_local(hands.pull(image, progress))),
+            Task::Start { container, spec, image, meta } => {
+                drop(tokio::spawn(async move { hands.start(container, &spec, &image, &meta).await }));
+            }
+            Task::Signal { container, signal } => self.signal(&container, signal),
+            Task::Kill { container } => {
+                if let Err(error) = self.runtime.kill(&container.to_string()) {
+                    tracing::error!(%container, error = %crate::chain(&error), "cannot kill");
+                }
+            }
+            Task::Remove { container } => drop(tokio::spawn(async move { hands.remove(container).await })),
+        }
+    }
+
+    async fn pull(self, image: PinnedImage, progress: Arc<Progress>) {
+        let pulled = self.images.pull(&self.registry, &image.reference, &image.digest, progress).await;
+        let result = pulled.map(Box::new).map_err(|e| crate::chain(&e));
+        self.tell(Event::Pulled { digest: image.digest, result }).await;
+    }
+
+    async fn start(self, container: ContainerId, spec: &Spec, image: &Image, meta: &ContainerMeta) {
+        let log = LogPolicy {
+            path: log_path(&self.logs.dir, &container.instance),
+            max_bytes: self.logs.max_bytes,
+            max_files: self.logs.max_files,
+        };
+        let result = match container_spec(&container, spec, image, meta, &self.host, log) {
+            Ok(made) => {
+                let _turn = self.starts.acquire().await;
+                self.runtime.start(made).await.map_err(|e| crate::chain(&e))
+            }
+            Err(problem) => Err(problem),
+        };
+        self.tell(Event::Started { container, result }).await;
+    }
+
+    /// A process that is gone needs no signal: its end is told as an event of its own.
+    fn signal(&self, container: &ContainerId, signal: Signal) {
+        if let Err(error) = self.runtime.signal(&container.to_string(), signal.0) {
+            tracing::warn!(%container, %signal, error = %crate::chain(&error), "cannot signal; it will be killed when its time is over");
+        }
+    }
+
+    async fn remove(self, container: ContainerId) {
+        let result = self.runtime.remove(&container.to_string()).await.map_err(|e| crate::chain(&e));
+        self.tell(Event::Removed { container, result }).await;
+    }
+
+    /// The loop is gone only when the process is about to be.
+    async fn tell(&self, event: Event) {
+        let _ = self.events.send(event).await;
+    }
+}

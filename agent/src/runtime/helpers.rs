@@ -1,0 +1,85 @@
+//! The two helper programs: the shim as a sealed file in memory, the monitor by its path.
+//!
+//! A container's first process is, until it executes its command, a copy of the shim, and reachable from inside through
+//! `/proc/self/exe`. Were that a file on the host's disk, a container could overwrite it and have its own code run as
+//! root at the next start. A sealed memory file cannot be written by anybody, and one serves all starts.
+//! The monitor is never visible inside a container.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::io::Errno;
+
+use super::error::RuntimeError;
+use super::request::{MonitorConfig, ProcessId};
+
+/// See the module's description.
+pub(super) struct Helpers {
+    shim: OwnedFd,
+    monitor: PathBuf,
+}
+
+impl Helpers {
+    /// Finds both in `folder`, and seals a copy of the shim.
+    pub(super) fn open(folder: &Path) -> Result<Helpers, RuntimeError> {
+        let (shim, monitor) = (folder.join("coord-shim"), folder.join("coord-monitor"));
+        let sealed = seal(&shim).map_err(|source| RuntimeError::Helper { path: shim, source })?;
+        if let Err(source) = rustix::fs::access(&monitor, rustix::fs::Access::EXEC_OK) {
+            return Err(RuntimeError::Helper { path: monitor, source: source.into() });
+        }
+        Ok(Helpers { shim: sealed, monitor })
+    }
+
+    /// The program `coord-monitor`.
+    pub(super) fn monitor(&self) -> &Path {
+        &self.monitor
+    }
+
+    /// Starts a shim that reads its request from `socket` and leaves its complaints in `stderr`.
+    pub(super) fn spawn_shim(&self, socket: UnixStream, stderr: File) -> io::Result<Child> {
+        Command::new(format!("/proc/self/fd/{}", self.shim.as_raw_fd()))
+            .arg0("coord-shim")
+            .env_clear()
+            .current_dir("/")
+            .stdin(OwnedFd::from(socket))
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+    }
+
+    /// Starts a monitor for a container that has lost its own.
+    pub(super) fn spawn_monitor(config: &MonitorConfig, run: &Path, init: ProcessId) -> io::Result<Child> {
+        Command::new(&config.program)
+            .arg0("coord-monitor")
+            .args(config.arguments(run, init))
+            .env_clear()
+            .current_dir("/")
+            // Of its own, so that a Ctrl-C in the agent's terminal does not reach it.
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+    }
+}
+
+fn seal(program: &Path) -> io::Result<OwnedFd> {
+    let mut source = File::open(program)?;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let memory = match memfd_create("coord-shim", flags | MemfdFlags::EXEC) {
+        // Kernels before 6.3 do not know EXEC, and need not be asked.
+        Err(Errno::INVAL) => memfd_create("coord-shim", flags)?,
+        other => other?,
+    };
+    let mut copy = File::from(memory);
+    io::copy(&mut source, &mut copy)?;
+    fcntl_add_seals(copy.as_fd(), SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    // Executing a file that is open for writing fails with "text file busy".
+    File::open(format!("/proc/self/fd/{}", copy.as_raw_fd())).map(OwnedFd::from)
+}

@@ -1,0 +1,76 @@
+//! On hosts run by systemd: a transient scope per container, asked for over D-Bus.
+//!
+//! The containers must not live in the agent's own unit: its restart would then kill them, or fail. A scope outlives the
+//! agent, `systemctl status` shows it, and `systemctl stop` ends it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use zbus::zvariant::Value;
+
+use super::error::RuntimeError;
+
+/// How long systemd may take. It takes a few milliseconds; more when it is busy with a boot.
+const SCOPE_TIMEOUT: Duration = Duration::from_secs(10);
+const SCOPE_PAUSE: Duration = Duration::from_millis(1);
+
+/// All containers of a host, so that they can be limited and listed together.
+const SLICE: &str = "coord.slice";
+
+/// Whether systemd is this host's first process.
+pub(super) fn is_running() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+/// Puts process `pid` into a new scope for container `id`. Returns the scope's name and its path in the cgroup tree.
+pub(super) async fn make_scope(id: &str, pid: u32) -> Result<(String, PathBuf), RuntimeError> {
+    let name = format!("coord-{}.scope", unit_escape(id));
+    let failed = |what: String| RuntimeError::Systemd { id: id.to_owned(), what };
+    let description = format!("coord container {id}");
+    let properties: Vec<(&str, Value<'_>)> = vec![
+        ("Description", description.into()),
+        ("Slice", SLICE.into()),
+        ("PIDs", vec![pid].into()),
+        ("Delegate", true.into()),
+        // Else a scope that ended badly would keep its name.
+        ("CollectMode", "inactive-or-failed".into()),
+    ];
+    let auxiliary: Vec<(&str, Vec<(&str, Value<'_>)>)> = Vec::new();
+    let connection = zbus::Connection::system().await.map_err(|error| failed(error.to_string()))?;
+    connection
+        .call_method(
+            Some("org.freedesktop.systemd1"),
+            "/org/freedesktop/systemd1",
+            Some("org.freedesktop.systemd1.Manager"),
+            "StartTransientUnit",
+            &(name.as_str(), "fail", properties, auxiliary),
+        )
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    let placed = async {
+        loop {
+            if let Some(path) = scope_of(pid, &name) {
+                return path;
+            }
+            tokio::time::sleep(SCOPE_PAUSE).await;
+        }
+    };
+    match tokio::time::timeout(SCOPE_TIMEOUT, placed).await {
+        Ok(path) => Ok((name, path)),
+        Err(_) => Err(failed(format!("the scope {name} did not come up within {} s", SCOPE_TIMEOUT.as_secs()))),
+    }
+}
+
+/// The group of `pid`, from the mount on, once it is that scope.
+fn scope_of(pid: u32, name: &str) -> Option<PathBuf> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    path.ends_with(name).then(|| PathBuf::from(path))
+}
+
+/// What may stand in a unit.s name stays; all else becomes `\xHH`, so that different IDs stay different.
+fn unit_escape(id: &str) -> String {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b':');
+    id.bytes().map(|byte| if allowed(byte) { char::from(byte).to_string() } else { format!("\\x{byte:02x}") }).collect()
+}

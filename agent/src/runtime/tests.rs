@@ -1,0 +1,8 @@
+//! Real containers: these tests need root, the static helpers and `/bin/busybox` (busybox-static), and say so when one is
+//! missing. Each has folders of its own and leaves nothing: no process, no cgroup, no mount, also when it fails.
+
+mod crash;
+mod failures;
+mod isolation;
+mod lab;
+mod lifecycle;

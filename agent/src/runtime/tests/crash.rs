@@ -1,0 +1,134 @@
+//! Agents and monitors are killed; containers go on.
+
+use std::fs;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::lab::{Lab, log_text, until};
+use crate::runtime::{RecoveredState, Runtime};
+
+/// Counts up, so that a hole in the log shows.
+const COUNT: &str = "i=0; while true; do echo $i; i=$((i+1)); usleep 2000; done";
+
+fn parent(pid: i32) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
+    stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok()).expect("a parent")
+}
+
+fn kill(pid: i32) {
+    kill_process(Pid::from_raw(pid).expect("a number"), Signal::KILL).expect("to be killed");
+}
+
+/// How far the count has come; fails on a hole.
+fn counted(text: &str) -> usize {
+    for (expect, line) in text.lines().enumerate() {
+        assert_eq!(line, expect.to_string(), "a hole in the log");
+    }
+    text.lines().count()
+}
+
+#[tokio::test]
+async fn root_a_container_survives_its_agent() {
+    let mut lab = Lab::new();
+    let spec = lab.spec("count", COUNT);
+    let log = spec.log.path.clone();
+    let running = lab.runtime.start(spec).await.expect("a start");
+    lab.runtime.start(lab.spec("short", "usleep 100000; exit 4")).await.expect("a start");
+    until("the short one to end", || lab.path("run/c/short/exit.json").exists()).await;
+    lab.restart();
+    let recovered = lab.runtime.recover().expect("a recovery");
+    assert_eq!(recovered.iter().map(|container| container.id.as_str()).collect::<Vec<_>>(), ["count", "short"]);
+    assert_eq!(recovered[0].state, RecoveredState::Running(running));
+    assert_eq!(recovered[0].meta, serde_json::json!({ "made-by": "test" }));
+    assert!(matches!(&recovered[1].state, RecoveredState::Exited(exit) if exit.code == Some(4)), "{recovered:?}");
+    let before = counted(&log_text(&log));
+    until("the log to go on", || counted(&log_text(&log)) > before + 20).await;
+    lab.runtime.kill("count").expect("a kill");
+    assert_eq!(lab.exit("count").await.signal, Some(9));
+    for id in ["count", "short"] {
+        lab.runtime.remove(id).await.expect("a removal");
+    }
+    assert_eq!(lab.leftovers(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn root_a_killed_monitor_is_replaced() {
+    let mut lab = Lab::new();
+    let spec = lab.spec("count", &format!("trap 'exit 5' TERM; {COUNT}"));
+    let log = spec.log.path.clone();
+    let running = lab.runtime.start(spec).await.expect("a start");
+    until("the log to begin", || counted(&log_text(&log)) > 10).await;
+    kill(parent(running.pid));
+    until("the log to go on", || counted(&log_text(&log)) > 200).await;
+    // Found again by the next agent, with the new monitor.
+    lab.restart();
+    let recovered = lab.runtime.recover().expect("a recovery");
+    assert_eq!(recovered[0].state, RecoveredState::Running(running));
+    lab.runtime.signal("count", libc::SIGTERM).expect("a signal");
+    let exit = lab.exit("count").await;
+    // The container is not the new monitor's child; Linux 6.15 tells it the status nevertheless.
+    assert!(exit.code == Some(5) || exit.unknown, "{exit:?}");
+    counted(&log_text(&log));
+    lab.runtime.remove("count").await.expect("a removal");
+    assert_eq!(lab.leftovers(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn root_monitor_and_agent_are_killed_together() {
+    let mut lab = Lab::new();
+    let spec = lab.spec("count", COUNT);
+    let log = spec.log.path.clone();
+    let running = lab.runtime.start(spec).await.expect("a start");
+    until("the log to begin", || counted(&log_text(&log)) > 10).await;
+    // Not the runtime's own watcher: a new agent finds it.
+    let monitor = parent(running.pid);
+    lab.restart();
+    kill(monitor);
+    let recovered = lab.runtime.recover().expect("a recovery");
+    assert_eq!(recovered[0].state, RecoveredState::Running(running.clone()));
+    let before = counted(&log_text(&log));
+    until("the log to go on", || counted(&log_text(&log)) > before + 100).await;
+    lab.runtime.remove("count").await.expect("a removal");
+    assert_eq!(lab.leftovers(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn root_both_dead_is_unknown() {
+    let mut lab = Lab::new();
+    let running = lab.runtime.start(lab.spec("gone", "sleep 1000")).await.expect("a start");
+    let monitor = parent(running.pid);
+    let state = fs::read_to_string(lab.path("run/c/gone/state.json")).expect("state.json");
+    kill(monitor);
+    kill(running.pid);
+    let exit = lab.exit("gone").await;
+    assert!(exit.unknown || exit.signal == Some(9), "{exit:?}");
+    // As if nobody had been there to see it.
+    let _ = fs::remove_file(lab.path("run/c/gone/exit.json"));
+    fs::write(lab.path("run/c/gone/state.json"), state).expect("state.json");
+    lab.restart();
+    let recovered = lab.runtime.recover().expect("a recovery");
+    assert_eq!(recovered[0].state, RecoveredState::Unknown);
+    lab.runtime.remove("gone").await.expect("a removal");
+    assert_eq!(lab.leftovers(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn root_what_is_half_created_or_of_another_boot_is_cleaned() {
+    let mut lab = Lab::new();
+    lab.runtime.start(lab.spec("kept", "sleep 1000")).await.expect("a start");
+    lab.runtime.start(lab.spec("old", "exit 0")).await.expect("a start");
+    lab.exit("old").await;
+    let path = lab.path("run/c/old/state.json");
+    let mut state = serde_json::from_slice::<serde_json::Value>(&fs::read(&path).expect("state")).expect("JSON");
+    state["boot_id"] = "another".into();
+    fs::write(&path, state.to_string()).expect("state.json");
+    for folder in ["run/c/empty", "state/c/empty", "state/c/disk-only", "run/c/torn"] {
+        fs::create_dir(lab.path(folder)).expect("a folder");
+    }
+    fs::write(lab.path("run/c/torn/state.json"), "{\"generation\":").expect("a file");
+    lab.restart();
+    let recovered = lab.runtime.recover().expect("a recovery");
+    assert_eq!(recovered.iter().map(|container| container.id.as_str()).collect::<Vec<_>>(), ["kept"]);
+    lab.runtime.remove("kept").await.expect("a removal");
+    assert_eq!(lab.leftovers(), Vec::<String>::new());
+}

@@ -1,0 +1,167 @@
+//! What the tests share: a throw-away root of busybox, and a runtime that is cleaned up.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::mpsc::Receiver;
+
+use crate::runtime::{ContainerSpec, EmbeddedRuntime, Exit, LogPolicy, NetworkMode, Resources, Runtime, RuntimeEvent};
+
+/// Nothing in these tests takes longer, unless it hangs.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A host's folders, and a runtime in them.
+pub(super) struct Lab {
+    folder: tempfile::TempDir,
+    pub(super) runtime: EmbeddedRuntime,
+    events: Receiver<RuntimeEvent>,
+}
+
+impl Lab {
+    pub(super) fn new() -> Lab {
+        assert!(rustix::process::geteuid().is_root(), "this test makes namespaces: run it as root");
+        // On a disk: an overlay does not take every file system as its upper layer.
+        let folder = tempfile::tempdir_in("/var/tmp").expect("a temporary folder");
+        make_busybox_root(&folder.path().join("image"));
+        let runtime = open(folder.path());
+        let events = runtime.events().expect("the events of a new runtime");
+        Lab { folder, runtime, events }
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Another agent on the same folders, as after a crash of the first.
+    pub(super) fn restart(&mut self) {
+        self.runtime = open(self.folder.path());
+        self.events = self.runtime.events().expect("the events of a new runtime");
+    }
+
+    /// A container that runs a shell script.
+    pub(super) fn spec(&self, id: &str, script: &str) -> ContainerSpec {
+        ContainerSpec {
+            id: id.to_owned(),
+            lowers: vec![self.path("image")],
+            args: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+            env: vec![("PATH".to_owned(), "/bin".to_owned())],
+            cwd: String::new(),
+            user: String::new(),
+            hostname: "box".to_owned(),
+            network: NetworkMode::None,
+            resources: Resources { memory_bytes: Some(64 << 20), cpus_milli: None, pids: Some(50) },
+            read_only: false,
+            stop_signal: libc::SIGTERM,
+            log: LogPolicy { path: self.path(&format!("log/{id}.jsonl")), max_bytes: 1 << 20, max_files: 3 },
+            meta: serde_json::json!({ "made-by": "test" }),
+        }
+    }
+
+    /// Waits for the end of container `id`.
+    pub(super) async fn exit(&mut self, id: &str) -> Exit {
+        let next = tokio::time::timeout(DEADLINE, self.events.recv()).await;
+        let RuntimeEvent::Exited { id: ended, exit } = next.expect("the container to end in time").expect("an event");
+        assert_eq!(ended, id);
+        exit
+    }
+
+    /// Runs a script to its end. Returns what it wrote, standard error too, and how it ended. Removes the container.
+    pub(super) async fn output(&mut self, spec: ContainerSpec) -> (String, Exit) {
+        let (id, log) = (spec.id.clone(), spec.log.path.clone());
+        self.runtime.start(spec).await.expect("the container to start");
+        let exit = self.exit(&id).await;
+        self.runtime.remove(&id).await.expect("the container to be removed");
+        (log_text(&log), exit)
+    }
+
+    /// The names of what is left of containers: folders and cgroups.
+    pub(super) fn leftovers(&self) -> Vec<String> {
+        let names = |folder: PathBuf| {
+            fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path().display().to_string())
+        };
+        let cgroups = self.runtime.0.cgroups.strays(&std::collections::BTreeSet::new());
+        let cgroups = cgroups.into_iter().map(|cgroup| format!("{cgroup:?}"));
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+        let folder = self.folder.path().display().to_string();
+        let mounts = mounts.lines().filter(|line| line.contains(&folder)).map(str::to_owned).collect::<Vec<_>>();
+        names(self.path("state/c")).chain(names(self.path("run/c"))).chain(cgroups).chain(mounts).collect()
+    }
+}
+
+impl Drop for Lab {
+    /// Recovery by another runtime finds whatever a failed test has left.
+    fn drop(&mut self) {
+        let (in_memory, on_disk) = self.runtime.0.folders.list().unwrap_or_default();
+        for id in in_memory.iter().chain(&on_disk) {
+            if let Err(error) = self.runtime.0.clean(id) {
+                eprintln_once(&format!("{id} is left over: {error}"));
+            }
+        }
+        for stray in self.runtime.0.cgroups.strays(&std::collections::BTreeSet::new()) {
+            stray.remove_now();
+        }
+        self.runtime.0.cgroups.remove_own_folders();
+    }
+}
+
+fn eprintln_once(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+fn open(folder: &Path) -> EmbeddedRuntime {
+    let (state, run) = (folder.join("state"), folder.join("run"));
+    EmbeddedRuntime::open(&state, &run, &helpers()).expect("the runtime to open")
+}
+
+/// The static helpers of this build.
+fn helpers() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| manifest.join("../target"), PathBuf::from);
+    let helpers = target.join("x86_64-unknown-linux-musl/release");
+    let built = helpers.join("coord-shim").exists() && helpers.join("coord-monitor").exists();
+    let command = "cargo build --release --target x86_64-unknown-linux-musl -p coord-shim -p coord-monitor";
+    assert!(built, "build the helpers first: {command}");
+    helpers
+}
+
+/// The smallest image in which a shell works.
+fn make_busybox_root(root: &Path) {
+    for folder in ["bin", "dev", "etc", "home/app", "proc", "sys", "tmp"] {
+        fs::create_dir_all(root.join(folder)).expect("a folder of the image");
+    }
+    fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("/tmp to be open for all");
+    fs::copy("/bin/busybox", root.join("bin/busybox")).expect("/bin/busybox: install busybox-static");
+    let applets = [
+        "cat", "chroot", "dd", "echo", "env", "false", "grep", "head", "hostname", "id", "ip", "kill", "ls", "mkdir", "mknod",
+        "mount", "ps", "pwd", "readlink", "rm", "seq", "sh", "sleep", "stat", "tail", "touch", "tr", "true", "umount", "unshare",
+        "usleep", "wc", "yes",
+    ];
+    for applet in applets {
+        symlink("busybox", root.join("bin").join(applet)).expect("a link to busybox");
+    }
+    fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n").expect("passwd");
+    fs::write(root.join("etc/group"), "root:x:0:\napp:x:1000:\nstaff:x:50:app\n").expect("group");
+}
+
+/// The messages of a log, a line each.
+pub(super) fn log_text(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let message = |line: &str| {
+        let line = serde_json::from_str::<serde_json::Value>(line).expect("a line of JSON");
+        format!("{}\n", line["m"].as_str().expect("a message"))
+    };
+    text.lines().map(message).collect()
+}
+
+/// Waits until `condition` holds.
+pub(super) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let holds = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, holds).await.unwrap_or_else(|_| panic!("in vain: {what}"));
+}

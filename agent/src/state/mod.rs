@@ -1,0 +1,328 @@
+//! The agent's whole state, and what each event does to it.
+//!
+//! One owner, one loop: [`Agent::apply`] takes one event and changes the state, without waiting for anything; [`Agent::plan`] asks
+//! the planner what follows. Nothing else writes here, so after each event the state is consistent and the report is derived from
+//! it, never kept beside it.
+
+use crate::clock;
+use crate::event::Event;
+use crate::image::{Image, Progress};
+use crate::runtime::{Recovered, RecoveredState, RuntimeEvent};
+use crate::sync::desired::{desired, predecessors};
+use crate::sync::ledger::Ledger;
+use coord_shared::decide::planner::{self, Desired, History, Observed, Phase, Plan, Target};
+use coord_shared::decide::{Mono, Now};
+use coord_shared::names::{ContainerId, Digest, HostName, InstanceId, Labels};
+use coord_shared::quantity::{Signal, Span};
+use coord_shared::wire::{FullReport, HostFacts, HostState, Session};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+mod containers;
+#[cfg(test)]
+mod tests;
+
+pub use containers::Task;
+
+/// How long after a failed write of the ledger the next one follows: a full disk is rarely emptied sooner.
+const LEDGER_RETRY: Duration = Duration::from_secs(5);
+/// How often a pull's progress is looked at.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the runtime keeps for us beside each container, so that an agent that starts knows what it finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerMeta {
+    /// [`planner::Spec::fingerprint`].
+    pub fingerprint: Digest,
+    /// The image's digest.
+    pub image: Digest,
+    /// The grace period of a stop.
+    pub grace: Span,
+    /// The signal that asks it to end.
+    pub stop_signal: Signal,
+}
+
+/// Everything the agent knows.
+pub struct Agent {
+    host: HostName,
+    ledger: Ledger,
+    desired: Desired,
+    observed: Observed,
+    /// What is needed to run an image, for those that are `Present`.
+    images: BTreeMap<Digest, Arc<Image>>,
+    pulls: BTreeMap<Digest, Arc<Progress>>,
+    /// Failures in a row, for images that are not `Present`.
+    pull_failures: BTreeMap<Digest, u32>,
+    metas: BTreeMap<ContainerId, ContainerMeta>,
+    /// How often the removals under way have been tried, this time included.
+    remove_attempts: BTreeMap<ContainerId, u32>,
+    /// When an instance was first heard of.
+    arrived: BTreeMap<InstanceId, Mono>,
+    labels: Labels,
+    facts: HostFacts,
+    sync_problem: Option<String>,
+    refusal: Option<String>,
+    ledger_problem: Option<String>,
+    /// News that could not be written to the ledger, and when to try again: the coordinator, having sent it, will not send it twice.
+    unwritten: Option<(HostState, Mono)>,
+    /// Sessions that the last host state asked for and nobody has taken yet.
+    sessions: Vec<Session>,
+}
+
+impl Agent {
+    /// An agent that knows what its ledger says and nothing else yet.
+    pub fn new(host: HostName, labels: Labels, ledger: Ledger, histories: BTreeMap<InstanceId, History>) -> Self {
+        let mut agent = Self {
+            host,
+            ledger,
+            desired: Desired::new(),
+            observed: Observed { histories, ..Observed::default() },
+            images: BTreeMap::new(),
+            pulls: BTreeMap::new(),
+            pull_failures: BTreeMap::new(),
+            metas: BTreeMap::new(),
+            remove_attempts: BTreeMap::new(),
+            arrived: BTreeMap::new(),
+            labels,
+            facts: HostFacts::default(),
+            sync_problem: None,
+            refusal: None,
+            ledger_problem: None,
+            unwritten: None,
+            sessions: Vec::new(),
+        };
+        agent.read_desired();
+        agent
+    }
+
+    /// Takes in what the runtime found at the agent's start.
+    pub fn recover(&mut self, found: Vec<Recovered>, now: Now) {
+        for one in found {
+            let (Ok(id), Ok(meta)) = (one.id.parse::<ContainerId>(), serde_json::from_value::<ContainerMeta>(one.meta.clone()))
+            else {
+                tracing::warn!(container = %one.id, "a container that is not ours lies in our folder; left alone");
+                continue;
+            };
+            let history = self
+                .observed
+                .histories
+                .entry(id.instance.clone())
+                .or_insert_with(|| History::begin(&id, meta.fingerprint.clone()));
+            let is_newest = history.fingerprint == meta.fingerprint && history.last_start <= id.start;
+            let (phase, pid) = match &one.state {
+                RecoveredState::Running(running) => {
+                    (Phase::Running { since: clock::mono_at(running.started_at, now) }, u32::try_from(running.pid).ok())
+                }
+                RecoveredState::Exited(exit) => {
+                    if is_newest {
+                        history.note_exit(wire_exit(exit), now.mono, Duration::ZERO);
+                    }
+                    (Phase::Exited { at: now.mono }, None)
+                }
+                RecoveredState::Unknown => {
+                    if is_newest {
+                        let unknown = coord_shared::wire::Exit { code: None, signal: None, oom_killed: false, at: now.wall };
+                        history.note_exit(unknown, now.mono, Duration::ZERO);
+                    }
+                    (Phase::Exited { at: now.mono }, None)
+                }
+            };
+            if is_newest {
+                history.last_start = id.start;
+            }
+            self.insert_container(id, meta, phase, pid);
+        }
+    }
+
+    /// Takes in which images are complete at the agent's start.
+    pub fn found_images(&mut self, images: impl IntoIterator<Item = Image>) {
+        for image in images {
+            self.observed.images.insert(image.digest.clone(), planner::Image::Present);
+            self.images.insert(image.digest.clone(), Arc::new(image));
+        }
+    }
+
+    /// Takes in one event. Everything that follows from it is in the next [`Agent::plan`].
+    pub fn apply(&mut self, event: Event, now: Now) {
+        match event {
+            Event::State(state) => self.offered(*state, now),
+            Event::CoordinatorAnswers => self.sync_problem = None,
+            Event::CoordinatorProblem(problem) => {
+                if self.sync_problem.as_ref() != Some(&problem) {
+                    tracing::warn!(%problem, "going on with the accepted host state");
+                }
+                self.sync_problem = Some(problem);
+            }
+            Event::Pulled { digest, result } => self.pulled(digest, result, now),
+            Event::Started { container, result } => match result {
+                Ok(running) => self.started(&container, running.pid.unsigned_abs(), now),
+                Err(error) => self.start_failed(&container, error, now),
+            },
+            Event::Removed { container, result } => self.removed(container, result, now),
+            Event::Runtime(RuntimeEvent::Exited { id, exit }) => {
+                if let Ok(container) = id.parse() {
+                    self.exited(&container, wire_exit(&exit), now);
+                }
+            }
+            Event::Labels(labels) => self.labels = labels,
+            Event::Facts(facts) => self.facts = *facts,
+            Event::Timer => {
+                if let Some((state, _)) = self.unwritten.take_if(|(_, retry_at)| now.mono >= *retry_at) {
+                    self.accept(state, now);
+                }
+            }
+            Event::Shutdown => {}
+        }
+    }
+
+    /// Judges a host state, writes it to the ledger, and only then believes it.
+    fn offered(&mut self, state: HostState, now: Now) {
+        self.sync_problem = None;
+        self.sessions.extend(state.sessions.iter().cloned());
+        let is_news = match self.ledger.judge(&state, &self.host) {
+            Ok(is_news) => is_news,
+            Err(refusal) => {
+                tracing::error!(generation = %state.generation, error = %refusal, "host state refused");
+                self.refusal = Some(refusal.to_string());
+                return;
+            }
+        };
+        self.refusal = None;
+        self.unwritten = None;
+        if is_news {
+            self.accept(state, now);
+        }
+    }
+
+    fn accept(&mut self, state: HostState, now: Now) {
+        let previous = predecessors(&state, self.ledger.state(), self.ledger.previous(), &self.observed);
+        let generation = state.generation;
+        match self.ledger.accept(&state, previous) {
+            Ok(()) => {
+                self.ledger_problem = None;
+                tracing::info!(%generation, "host state accepted");
+                self.read_desired();
+                self.arrived.retain(|id, _| self.desired.contains_key(id));
+                for id in self.desired.keys() {
+                    self.arrived.entry(id.clone()).or_insert(now.mono);
+                }
+            }
+            Err(error) => {
+                let problem = crate::chain(&error);
+                tracing::error!(%generation, error = %problem, "host state not accepted yet; trying again");
+                self.ledger_problem = Some(problem);
+                self.unwritten = Some((state, now.mono.after(LEDGER_RETRY)));
+            }
+        }
+    }
+
+    fn read_desired(&mut self) {
+        self.desired = self.ledger.state().map(|state| desired(state, self.ledger.previous())).unwrap_or_default();
+        self.observed.histories.retain(|id, _| {
+            self.desired.contains_key(id) || self.observed.containers.keys().any(|container| container.instance == *id)
+        });
+    }
+
+    fn pulled(&mut self, digest: Digest, result: Result<Box<Image>, String>, now: Now) {
+        self.pulls.remove(&digest);
+        match result {
+            Ok(image) => {
+                tracing::info!(image = %digest, "image complete");
+                self.observed.images.insert(digest.clone(), planner::Image::Present);
+                self.pull_failures.remove(&digest);
+                self.images.insert(digest, Arc::new(*image));
+            }
+            Err(error) => {
+                tracing::warn!(image = %digest, %error, "pull failed");
+                let failures = self.pull_failures.entry(digest.clone()).or_insert(0);
+                *failures = failures.saturating_add(1);
+                let failed = planner::Image::Failed { error, attempts: *failures, at: now.mono };
+                self.observed.images.insert(digest, failed);
+            }
+        }
+    }
+
+    /// Plans, and takes note of everything that the plan sets going; so the next plan asks for nothing twice. The caller carries the
+    /// actions out, all of them.
+    pub fn plan(&mut self, now: Now) -> (Plan, Vec<Task>) {
+        for (digest, progress) in &self.pulls {
+            let done_bytes = progress.done_bytes.load(Ordering::Relaxed);
+            let total_bytes = progress.total_bytes.load(Ordering::Relaxed);
+            self.observed.images.insert(digest.clone(), planner::Image::Pulling { done_bytes, total_bytes });
+        }
+        let mut plan = planner::plan(&self.desired, &self.observed, now);
+        let actions = std::mem::take(&mut plan.actions);
+        let tasks = actions.into_iter().filter_map(|action| self.begin(action, now)).collect();
+        if !self.pulls.is_empty() {
+            let look = now.mono.after(PROGRESS_INTERVAL);
+            plan.wake_at = Some(plan.wake_at.map_or(look, |at| at.min(look)));
+        }
+        if let Some((_, retry_at)) = &self.unwritten {
+            plan.wake_at = Some(plan.wake_at.map_or(*retry_at, |at| at.min(*retry_at)));
+        }
+        (plan, tasks)
+    }
+
+    /// The sessions that wait to be served.
+    pub fn take_sessions(&mut self) -> Vec<Session> {
+        std::mem::take(&mut self.sessions)
+    }
+
+    /// The generation of the accepted host state.
+    pub fn generation(&self) -> Option<coord_shared::names::Generation> {
+        self.ledger.generation()
+    }
+
+    /// What the instances went through, to be written down.
+    pub fn histories(&self) -> &BTreeMap<InstanceId, History> {
+        &self.observed.histories
+    }
+
+    /// Whether an instance is desired here or still has a container.
+    pub fn knows(&self, instance: &InstanceId) -> bool {
+        self.desired.contains_key(instance) || self.observed.containers.keys().any(|container| container.instance == *instance)
+    }
+
+    /// Images that anything here needs or may need again at once.
+    pub fn images_in_use(&self) -> BTreeSet<Digest> {
+        let wanted = self.desired.values().flat_map(|wanted| {
+            let target = match &wanted.target {
+                Target::Run(spec) => Some(spec),
+                Target::Rejected { .. } => None,
+            };
+            target.into_iter().chain(&wanted.previous).map(|spec| spec.image.digest.clone())
+        });
+        wanted.chain(self.observed.containers.values().map(|container| container.image.clone())).collect()
+    }
+
+    /// Takes note that an image was removed from the store.
+    pub fn dropped_image(&mut self, digest: &Digest) {
+        self.observed.images.remove(digest);
+        self.images.remove(digest);
+    }
+
+    /// Images that are here.
+    pub fn present_images(&self) -> impl Iterator<Item = &Digest> {
+        self.images.keys()
+    }
+
+    /// The whole of this host, as the coordinator should know it.
+    pub fn report(&self, plan: &Plan, now: Now) -> FullReport {
+        let arrived = |id: &InstanceId| self.arrived.get(id).copied().unwrap_or(now.mono);
+        let problems = [&self.refusal, &self.ledger_problem];
+        FullReport {
+            labels: self.labels.clone(),
+            facts: self.facts.clone(),
+            instances: planner::status::instance_reports(&self.desired, &self.observed, plan, arrived, now),
+            problems: problems.into_iter().flatten().cloned().collect(),
+        }
+    }
+}
+
+/// The runtime's word on an end, as it travels.
+fn wire_exit(exit: &crate::runtime::Exit) -> coord_shared::wire::Exit {
+    coord_shared::wire::Exit { code: exit.code, signal: exit.signal, oom_killed: exit.oom_killed, at: exit.at }
+}

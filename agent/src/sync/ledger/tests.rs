@@ -1,0 +1,47 @@
+//! Generations only grow, and the file is whole or named as damaged.
+use super::*;
+use coord_shared::names::{Digest, HostName, Revision};
+
+fn host() -> HostName {
+    "web-1".parse().expect("a host name")
+}
+
+fn state(generation: u64, revision: u64) -> HostState {
+    let instance = DesiredInstance {
+        workload: "web".parse().expect("a workload name"),
+        index: 0,
+        revision: Revision(revision),
+        digest: Digest::of(b"image"),
+        document: String::new(),
+    };
+    HostState { generation: Generation(generation), instances: vec![instance], ..HostState::empty(host()) }
+}
+
+#[test]
+fn generations_only_grow() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut ledger = Ledger::open(folder.path()).expect("opened");
+    assert_eq!(ledger.judge(&state(5, 1), &host()), Ok(true));
+    ledger.accept(&state(5, 1), Vec::new()).expect("accepted");
+    let ledger = Ledger::open(folder.path()).expect("opened again");
+    assert_eq!(ledger.generation(), Some(Generation(5)));
+    assert_eq!(ledger.judge(&state(5, 1), &host()), Ok(false));
+    assert_eq!(ledger.judge(&state(5, 2), &host()), Err(Refusal::NotIdentical(Generation(5))));
+    assert_eq!(ledger.judge(&state(4, 1), &host()), Err(Refusal::Older { offered: Generation(4), accepted: Generation(5) }));
+    assert_eq!(ledger.judge(&state(6, 2), &host()), Ok(true));
+    let other: HostName = "web-2".parse().expect("a host name");
+    assert!(matches!(ledger.judge(&state(6, 2), &other), Err(Refusal::OtherHost { .. })));
+}
+
+#[test]
+fn a_damaged_ledger_is_named_and_kept() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut ledger = Ledger::open(folder.path()).expect("opened");
+    ledger.accept(&state(5, 1), Vec::new()).expect("accepted");
+    let file = folder.path().join("ledger.json");
+    let whole = std::fs::read(&file).expect("read");
+    std::fs::write(&file, &whole[..whole.len() / 2]).expect("cut");
+    let error = Ledger::open(folder.path()).expect_err("damaged").to_string();
+    assert!(error.contains("ledger.json is damaged"), "{error}");
+    assert_eq!(std::fs::read(&file).expect("still there").len(), whole.len() / 2);
+}

@@ -1,0 +1,147 @@
+//! The coordinator's configuration: `coordinator.toml`, and flags that override it.
+//!
+//! Unknown keys are errors. Plain HTTP is for loopback addresses only; anywhere else the tokens would travel for all to read.
+
+use coord_registry::RegistryConfig;
+use coord_shared::decide::liveness::LivenessLimits;
+use coord_shared::quantity::Span;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read configuration {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not as it should be.
+    #[error("configuration {path} is invalid: {message}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What and where, with the offending line.
+        message: String,
+    },
+    /// Tokens would travel unencrypted.
+    #[error(
+        "refusing to listen on {0} without TLS: tokens would travel for all to read; \
+         set `[tls] cert = ...` and `key = ...`, or listen on a loopback address such as 127.0.0.1:7700"
+    )]
+    PlainOutsideLoopback(SocketAddr),
+    /// The limits of silence contradict each other.
+    #[error("liveness: late_after ({late_after}) must be shorter than lost_after ({lost_after})")]
+    Liveness {
+        /// As configured.
+        late_after: Span,
+        /// As configured.
+        lost_after: Span,
+    },
+}
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where agents and admins dial in.
+    pub listen: SocketAddr,
+    /// Where the store lies.
+    pub data_dir: PathBuf,
+    /// The watched folder of documents.
+    pub documents: PathBuf,
+    /// Most connections at a time; further ones wait to be accepted.
+    pub max_connections: usize,
+    /// For `docker login`'s credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub docker_config: Option<PathBuf>,
+    /// When hosts count as late and as lost.
+    pub liveness: Liveness,
+    /// Absent: plain HTTP, on loopback only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// How registries are reached.
+    #[serde(rename = "registry", skip_serializing)]
+    pub registries: Vec<RegistryConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7700)),
+            data_dir: PathBuf::from("/var/lib/coord-coordinator"),
+            documents: PathBuf::from("/etc/coord/desired"),
+            // Below the usual limit of open files (20,000 and more); a connection costs about 20 KiB.
+            max_connections: 15_000,
+            docker_config: None,
+            liveness: Liveness::default(),
+            tls: None,
+            registries: Vec::new(),
+        }
+    }
+}
+
+/// `[tls]`: PEM files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate, and those between it and its root.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// `[liveness]`: how much silence means what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Liveness {
+    /// Silence from which a host is late.
+    pub late_after: Span,
+    /// Silence from which it is lost.
+    pub lost_after: Span,
+}
+
+impl Default for Liveness {
+    fn default() -> Self {
+        let limits = LivenessLimits::default();
+        Self { late_after: Span(limits.late_after), lost_after: Span(limits.lost_after) }
+    }
+}
+
+impl Liveness {
+    /// As the decisions take it.
+    pub fn limits(self) -> LivenessLimits {
+        LivenessLimits { late_after: self.late_after.0, lost_after: self.lost_after.0 }
+    }
+}
+
+impl Config {
+    /// Reads a file; says where the first mistake is.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|e| ConfigError::Invalid { path: path.to_owned(), message: e.to_string() })
+    }
+
+    /// Refuses what would be unsafe or makes no sense.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.tls.is_none() && !self.listen.ip().is_loopback() {
+            return Err(ConfigError::PlainOutsideLoopback(self.listen));
+        }
+        let Liveness { late_after, lost_after } = self.liveness;
+        if late_after.0 >= lost_after.0 {
+            return Err(ConfigError::Liveness { late_after, lost_after });
+        }
+        Ok(())
+    }
+
+    /// As a file would say it. Registries are left out: they hold passwords.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration holds only strings, numbers and tables")
+    }
+}

@@ -1,0 +1,169 @@
+//! The controller: what every host should run, decided again whenever something changed.
+//!
+//! ```text
+//!   store (workloads, hosts, assignments) --\
+//!   reports (liveness, readiness) -----------+--> plan (pure) --> one compare-and-set --> host states, board
+//!   clock -----------------------------------/
+//! ```
+//!
+//! It takes no input but a reason to look again, and remembers nothing that it could not load: killed at any point, it goes on where
+//! the store stands. Two of them would only make each other's transactions fail.
+
+mod board;
+mod compile;
+mod model;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+pub use board::{Board, HostBoard, TargetBoard, WorkloadBoard};
+pub use plan::{Preview, preview};
+
+use crate::clock;
+use crate::hosts::{Hosts, Observed};
+use crate::records::{AssignRecord, RecordError, assign_key, encode};
+use crate::store::{Committed, SharedStore, StoreError, StoreRevision, Txn};
+use coord_shared::decide::Mono;
+use coord_shared::names::HostName;
+use model::{Model, RevisionKey};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long to wait before asking a failing store again.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+/// Compare-and-sets in one pass before the others are let through.
+const TXN_ATTEMPTS_MAX: u32 = 10;
+
+/// Why a pass could not be finished. The next one starts over.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// A record could not be had.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Others wrote assignments, again and again.
+    #[error("assignments are being changed by others")]
+    Busy,
+}
+
+/// Decides what hosts should run.
+pub struct Controller {
+    store: SharedStore,
+    hosts: Arc<Hosts>,
+    model: Model,
+    board: watch::Sender<Arc<Board>>,
+    /// Which write of its assignment each host's state was compiled from.
+    compiled: BTreeMap<HostName, StoreRevision>,
+    /// Until then, hosts that have not been heard of yet are taken for being busy with what they were told last.
+    warm_until: Mono,
+}
+
+impl Controller {
+    /// A controller and the board that it keeps up to date. `warm_up`: how long after a start to wait for hosts to be heard of.
+    pub fn new(store: SharedStore, hosts: Arc<Hosts>, warm_up: Duration) -> (Self, watch::Receiver<Arc<Board>>) {
+        let (board, shown) = watch::channel(Arc::new(Board::default()));
+        let warm_until = clock::now().mono.after(warm_up);
+        let controller = Self { store, hosts, model: Model::default(), board, compiled: BTreeMap::new(), warm_until };
+        (controller, shown)
+    }
+
+    /// Never returns while the store lives; to be raced against the end of the process.
+    pub async fn run(mut self) {
+        let mut newest = self.store.watch();
+        loop {
+            newest.mark_unchanged();
+            let started = clock::moment();
+            let wake = match self.pass().await {
+                Ok(wake) => wake,
+                Err(error) => {
+                    tracing::warn!(error = %crate::error_chain(&error), "cannot decide; trying again");
+                    Some(clock::now().mono.after(STORE_RETRY))
+                }
+            };
+            // A fleet that reports all at once gets at most half of a processor.
+            let rest = started.elapsed();
+            let timer = async {
+                match wake {
+                    Some(at) => tokio::time::sleep_until(clock::instant(at)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = newest.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                () = self.hosts.changed() => tokio::time::sleep(rest).await,
+                () = timer => {}
+            }
+        }
+    }
+
+    /// Loads, decides, writes, tells. Answers when to look again although nothing has changed.
+    pub async fn pass(&mut self) -> Result<Option<Mono>, ControlError> {
+        for _ in 0..TXN_ATTEMPTS_MAX {
+            let now = clock::now();
+            let (observed, next_silence) = self.hosts.observe(now.mono);
+            self.model.refresh(&*self.store, reported(&observed)).await?;
+            self.hosts.set_known(&self.model.host_names());
+            let plan = plan::plan(&self.model, &observed, now, now.mono < self.warm_until);
+            if !plan.assign.is_empty() && !self.write(plan.assign).await? {
+                continue;
+            }
+            self.model.fetch_revisions(&*self.store).await?;
+            self.tell();
+            let warm_end = (now.mono < self.warm_until).then_some(self.warm_until);
+            let board = Board::new(&self.model, plan.workloads);
+            self.board.send_replace(Arc::new(board));
+            return Ok([plan.wake_at, next_silence, warm_end].into_iter().flatten().min());
+        }
+        Err(ControlError::Busy)
+    }
+
+    /// One compare-and-set over all hosts that are told something new. `false`: somebody else was faster.
+    async fn write(&mut self, assign: BTreeMap<HostName, AssignRecord>) -> Result<bool, ControlError> {
+        let mut txn = Txn::default();
+        for (host, record) in &assign {
+            txn = txn.expect(assign_key(host), self.model.assign_revision(host)).put(assign_key(host), encode(record));
+        }
+        match self.store.txn(txn).await? {
+            Committed::Conflict => Ok(false),
+            Committed::Yes(revision) => {
+                for (host, record) in assign {
+                    tracing::info!(host = %host, generation = %record.generation, instances = record.instances.len(), "assigned");
+                    self.model.set_assign(host, record, revision);
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// Gives each host whose assignment was written since the last time its new state.
+    fn tell(&mut self) {
+        for host in self.model.host_names() {
+            let revision = self.model.assign_revision(&host).unwrap_or(0);
+            if self.compiled.get(&host) == Some(&revision) && self.hosts.has_state(&host) {
+                continue;
+            }
+            match compile::compile(&self.model, &host) {
+                Ok(state) => {
+                    self.hosts.set_state(&host, Arc::new(state));
+                    self.compiled.insert(host, revision);
+                }
+                // It keeps the state that it has: to leave the instance out would stop it.
+                Err(error) => tracing::error!(host = %host, "{error}"),
+            }
+        }
+    }
+}
+
+/// The revisions that hosts report as ready.
+fn reported(observed: &BTreeMap<HostName, Observed>) -> BTreeSet<RevisionKey> {
+    let marks = observed.values().flat_map(|host| &host.ready);
+    marks.map(|(instance, mark)| (instance.workload.clone(), mark.revision)).collect()
+}

@@ -1,0 +1,94 @@
+//! The HTTP API, version 1. Thin: it checks who asks and what, and leaves every decision to the modules behind it.
+//!
+//! Every answer carries `x-request-id`; every error is an `ErrorBody`. HTTP/1.1 only: a waiting poll costs one connection with small
+//! buffers, and HTTP/2 would only make it dearer.
+
+mod admin;
+mod agent;
+mod auth;
+mod body;
+mod documents;
+mod error;
+mod logs;
+mod observe;
+mod request;
+pub mod serve;
+#[cfg(test)]
+mod tests;
+
+use crate::control::Board;
+use crate::documents::problems::Problems;
+use crate::documents::publish::Publisher;
+use crate::documents::resolve::ResolveImage;
+use crate::hosts::Hosts;
+use crate::identity::Identity;
+use crate::metrics::Metrics;
+use crate::sessions::Sessions;
+use crate::store::{SharedStore, StoreRevision};
+use axum::Router;
+use axum::routing::{get, post};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long an answer about a change waits for the controller to have seen it; it needs milliseconds, unless the store fails.
+const BOARD_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything that handlers use.
+pub struct App {
+    /// The store.
+    pub store: SharedStore,
+    /// Who may do what.
+    pub identity: Identity,
+    /// What agents say, and what they are told.
+    pub hosts: Arc<Hosts>,
+    /// Sessions between admins and agents.
+    pub sessions: Sessions,
+    /// Publishes documents.
+    pub publisher: Arc<Publisher>,
+    /// Knows what images stand for.
+    pub images: Arc<dyn ResolveImage>,
+    /// What people must mend.
+    pub problems: Arc<Problems>,
+    /// The controller's findings.
+    pub board: watch::Receiver<Arc<Board>>,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Turns true when the process is to end: long polls end with it.
+    pub ending: watch::Receiver<bool>,
+}
+
+type Shared = axum::extract::State<Arc<App>>;
+
+impl App {
+    /// Waits until the controller has seen transaction `at`, so that whoever made the change sees it in the status at once.
+    async fn seen(&self, at: StoreRevision) -> Arc<Board> {
+        let mut board = self.board.clone();
+        let seen = tokio::time::timeout(BOARD_PATIENCE, board.wait_for(|board| board.at >= at)).await;
+        match seen {
+            Ok(Ok(board)) => Arc::clone(&board),
+            Ok(Err(_)) | Err(_) => Arc::clone(&self.board.borrow()),
+        }
+    }
+}
+
+/// All routes.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/healthz", get(observe::healthz))
+        .route("/metrics", get(observe::metrics))
+        .route("/v1/hosts/{host}/state", get(agent::state))
+        .route("/v1/hosts/{host}/report", post(agent::report))
+        .route("/v1/hosts/{host}/sessions/{id}", post(agent::session))
+        .route("/v1/status", get(admin::status))
+        .route("/v1/hosts", get(admin::hosts).post(admin::add_host))
+        .route("/v1/hosts/{host}", axum::routing::delete(admin::remove_host))
+        .route("/v1/workloads/{name}/history", get(admin::history))
+        .route("/v1/workloads/{name}/logs", get(logs::logs))
+        .route("/v1/documents/{name}", get(documents::read).put(documents::put).delete(documents::delete))
+        .route("/v1/diff/{name}", post(documents::diff))
+        .fallback(request::no_route)
+        .method_not_allowed_fallback(request::no_method)
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), request::around))
+        .with_state(app)
+}

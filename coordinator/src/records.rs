@@ -1,0 +1,272 @@
+//! What the store's keys hold. JSON, written and read only here; a field is only ever added.
+//!
+//! ```text
+//! token/SHA256           TokenRecord       who a token speaks for
+//! host/HOST              HostRecord        a known host and its labels
+//! assign/HOST            AssignRecord      what the host was last told: its generation and instances; outlives the host
+//! workload/NAME          WorkloadRecord    where a name stands; outlives its deletion, so that revisions never repeat
+//! revision/NAME/NUMBER   RevisionRecord    the text and the pinned image of one revision
+//! history/NAME/NUMBER    HistoryEntry      what changed, as it is shown
+//! waiting/NAME           WaitingRecord     a text that waits for its image to be resolved
+//! ```
+
+use crate::store::{Entry, Store, StoreError};
+use bytes::Bytes;
+use coord_shared::document::Document;
+use coord_shared::names::{Digest, Generation, HostName, ImageReference, Labels, Revision, WorkloadName};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Prefix of tokens.
+pub const TOKEN: &str = "token/";
+/// Prefix of known hosts.
+pub const HOST: &str = "host/";
+/// Prefix of what hosts were told.
+pub const ASSIGN: &str = "assign/";
+/// Prefix of workloads.
+pub const WORKLOAD: &str = "workload/";
+/// Prefix of waiting texts.
+pub const WAITING: &str = "waiting/";
+
+/// Where one revision's record lies. Numbers are padded, so that keys sort as numbers do.
+pub fn revision_key(name: &WorkloadName, revision: Revision) -> String {
+    format!("revision/{name}/{:020}", revision.0)
+}
+
+/// Where one revision's history entry lies.
+pub fn history_key(name: &WorkloadName, revision: Revision) -> String {
+    format!("{}{:020}", history_prefix(name), revision.0)
+}
+
+/// Where a workload's history lies.
+pub fn history_prefix(name: &WorkloadName) -> String {
+    format!("history/{name}/")
+}
+
+/// Where a workload's record lies.
+pub fn workload_key(name: &WorkloadName) -> String {
+    format!("{WORKLOAD}{name}")
+}
+
+/// Where a workload's waiting text lies.
+pub fn waiting_key(name: &WorkloadName) -> String {
+    format!("{WAITING}{name}")
+}
+
+/// Where a host's record lies.
+pub fn host_key(host: &HostName) -> String {
+    format!("{HOST}{host}")
+}
+
+/// Where lies what a host was told.
+pub fn assign_key(host: &HostName) -> String {
+    format!("{ASSIGN}{host}")
+}
+
+/// Where a token's record lies, by the SHA-256 of the token in hex.
+pub fn token_key(sha256_hex: &str) -> String {
+    format!("{TOKEN}{sha256_hex}")
+}
+
+/// Where documents come from. A name belongs to one source at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Source {
+    /// A file of the watched folder, by its name.
+    Folder(String),
+    /// The API, by the name of the token that was used.
+    Api(String),
+}
+
+impl Source {
+    /// Whether a name of `self` may be changed by `other` without taking it over. The holders of API tokens share their names.
+    pub fn is_same_owner(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Folder(a), Self::Folder(b)) => a == b,
+            (Self::Api(_), Self::Api(_)) => true,
+            (Self::Folder(_), Self::Api(_)) | (Self::Api(_), Self::Folder(_)) => false,
+        }
+    }
+
+    /// Who acts through it, for the history.
+    pub fn who(&self) -> &str {
+        match self {
+            Self::Folder(_) => "folder",
+            Self::Api(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(file) => write!(f, "folder:{file}"),
+            Self::Api(name) => write!(f, "api:{name}"),
+        }
+    }
+}
+
+impl TryFrom<String> for Source {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("folder", file)) => Ok(Self::Folder(file.to_owned())),
+            Some(("api", name)) => Ok(Self::Api(name.to_owned())),
+            Some(_) | None => Err(format!("{text:?} is not a source of documents")),
+        }
+    }
+}
+
+impl From<Source> for String {
+    fn from(source: Source) -> Self {
+        source.to_string()
+    }
+}
+
+/// Who a token speaks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenRecord {
+    /// An admin, by name.
+    Admin(String),
+    /// The agent of one host.
+    Agent(HostName),
+}
+
+/// A known host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRecord {
+    /// The SHA-256 of its agent's token, in hex.
+    pub token_sha256: String,
+    /// When it was made known.
+    pub added_at: Timestamp,
+    /// As it last reported them.
+    #[serde(default)]
+    pub labels: Labels,
+}
+
+/// What a host was last told.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AssignRecord {
+    /// Grows with every change of `instances`.
+    pub generation: Generation,
+    /// In the order of their names.
+    pub instances: Vec<Assigned>,
+}
+
+impl AssignRecord {
+    /// The revision of `workload` that the host was told to run.
+    pub fn revision_of(&self, workload: &WorkloadName) -> Option<Revision> {
+        self.instances.iter().find(|i| i.workload == *workload).map(|i| i.revision)
+    }
+}
+
+/// One instance that a host was told to run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Assigned {
+    /// The workload.
+    pub workload: WorkloadName,
+    /// The instance's number within it.
+    pub index: u32,
+    /// Which revision.
+    pub revision: Revision,
+}
+
+/// Where a name stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadRecord {
+    /// The newest number that was given out; for a deleted workload that of the deletion, which has no text.
+    pub newest: Revision,
+    /// Whose it is, or whose it was when it was deleted.
+    pub source: Source,
+    /// When `newest` was made.
+    pub at: Timestamp,
+    /// Whether it is deleted.
+    #[serde(default)]
+    pub deleted: bool,
+    /// The last revision that had a text.
+    pub last_text: Revision,
+}
+
+/// One revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevisionRecord {
+    /// The document, as its author wrote it.
+    pub text: String,
+    /// The image, as written there.
+    pub image: ImageReference,
+    /// What it stood for when the revision was published.
+    pub digest: Digest,
+    /// When that was.
+    pub at: Timestamp,
+}
+
+/// A text that waits for its image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingRecord {
+    /// The document.
+    pub text: String,
+    /// Its image.
+    pub image: ImageReference,
+    /// Where it comes from.
+    pub source: Source,
+    /// Since when it waits.
+    pub at: Timestamp,
+}
+
+/// A revision with its document parsed.
+#[derive(Debug, Clone)]
+pub struct ParsedRevision {
+    /// As stored.
+    pub record: RevisionRecord,
+    /// Its document; `None` if this version of the parser refuses what an earlier one took.
+    pub document: Option<Document>,
+    /// Names the container that it makes; absent with the document.
+    pub fingerprint: Option<Digest>,
+}
+
+impl From<RevisionRecord> for ParsedRevision {
+    fn from(record: RevisionRecord) -> Self {
+        let document = coord_shared::document::parse(&record.text).ok();
+        let fingerprint = document.as_ref().map(|d| d.fingerprint(&record.digest));
+        Self { record, document, fingerprint }
+    }
+}
+
+/// Why a record could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The value is none of ours, or damaged.
+    #[error("store: the record {key} is unreadable")]
+    Unreadable {
+        /// Its key.
+        key: String,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// As it is stored.
+pub fn encode<T: Serialize>(record: &T) -> Bytes {
+    // Records are structs of strings, numbers and lists with string keys, and JSON can always hold those.
+    Bytes::from(serde_json::to_vec(record).expect("records have only string keys"))
+}
+
+/// Reads what [`encode`] wrote.
+pub fn decode<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, RecordError> {
+    serde_json::from_slice(value).map_err(|source| RecordError::Unreadable { key: key.to_owned(), source })
+}
+
+/// One record and the transaction that wrote it.
+pub async fn load<T: DeserializeOwned>(store: &dyn Store, key: &str) -> Result<Option<(T, u64)>, RecordError> {
+    match store.get(key).await? {
+        Some(Entry { key, value, revision }) => Ok(Some((decode(&key, &value)?, revision))),
+        None => Ok(None),
+    }
+}

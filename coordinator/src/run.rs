@@ -1,0 +1,156 @@
+//! The daemon: everything opened in order, run side by side, and ended cleanly.
+
+use crate::clock;
+use crate::config::{Config, ConfigError};
+use crate::control::{ControlError, Controller};
+use crate::documents::folder::{Folder, Pace};
+use crate::documents::problems::Problems;
+use crate::documents::publish::Publisher;
+use crate::documents::resolve::ResolveImage;
+use crate::documents::waiting::Resolver;
+use crate::hosts::Hosts;
+use crate::http::App;
+use crate::http::serve::{self, Server, TlsError};
+use crate::identity::{Identity, IdentityError};
+use crate::metrics::Metrics;
+use crate::sessions::Sessions;
+use crate::store::{self, SharedStore, StoreError};
+use coord_registry::{Registry, RegistryError};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Why the coordinator could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data folder cannot be used.
+    #[error("cannot make the data folder {path}")]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Tokens cannot be loaded.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The first decisions could not be made.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The registry client cannot be made.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A coordinator that is ready to serve.
+pub struct Coordinator {
+    address: SocketAddr,
+    controller: Controller,
+    resolver: Resolver,
+    folder: Folder,
+    server: Server,
+    end: watch::Sender<bool>,
+    ending: watch::Receiver<bool>,
+}
+
+impl Coordinator {
+    /// Opens everything. When it answers, every host's state is compiled and the socket listens.
+    pub async fn start(config: Config) -> Result<Self, RunError> {
+        config.check()?;
+        let images = Registry::new(config.registries.clone(), config.docker_config.clone())?;
+        Self::start_with(config, Arc::new(images), Pace::default()).await
+    }
+
+    pub(crate) async fn start_with(config: Config, images: Arc<dyn ResolveImage>, pace: Pace) -> Result<Self, RunError> {
+        config.check()?;
+        make_data_dir(&config)?;
+        let tls = config.tls.as_ref().map(serve::acceptor).transpose()?;
+        let store: SharedStore = store::open(&config.data_dir)?;
+        let identity = Identity::load(Arc::clone(&store), &config.data_dir).await?;
+        let limits = config.liveness.limits();
+        let hosts = Arc::new(Hosts::new(limits));
+        let (mut controller, board) = Controller::new(Arc::clone(&store), Arc::clone(&hosts), limits.late_after);
+        controller.pass().await?;
+        let publisher = Arc::new(Publisher::new(Arc::clone(&store)));
+        let problems = Arc::<Problems>::default();
+        let resolver = Resolver { store: Arc::clone(&store), publisher: Arc::clone(&publisher), images: Arc::clone(&images) };
+        let folder =
+            Folder::new(config.documents.clone(), Arc::clone(&store), Arc::clone(&publisher), Arc::clone(&problems), pace);
+        let (end, ending) = watch::channel(false);
+        let app = App {
+            store,
+            identity,
+            hosts,
+            sessions: Sessions::default(),
+            publisher,
+            images,
+            problems,
+            board,
+            metrics: Metrics::default(),
+            ending: ending.clone(),
+        };
+        let fail = |source| RunError::Listen { address: config.listen, source };
+        let listener = serve::listen(config.listen).await.map_err(fail)?;
+        let address = listener.local_addr().map_err(fail)?;
+        let server = Server { listener, tls, app: Arc::new(app), max_connections: config.max_connections };
+        Ok(Self { address, controller, resolver, folder, server, end, ending })
+    }
+
+    /// Where it listens; of interest where the port was 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Runs until `stop` completes, then ends cleanly.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        clock::mark_process_start();
+        let Self { controller, resolver, folder, server, end, ending, .. } = self;
+        let mut serving = tokio::spawn(server.run(ending));
+        tokio::select! {
+            () = stop => {}
+            () = spawned(controller.run()) => tracing::error!("the controller has ended"),
+            () = spawned(resolver.run()) => tracing::error!("the resolver has ended"),
+            () = spawned(folder.run()) => tracing::error!("the folder source has ended"),
+            _ = &mut serving => tracing::error!("the server has ended"),
+        }
+        end.send_replace(true);
+        if !serving.is_finished() && serving.await.is_err() {
+            tracing::error!("the server has panicked");
+        }
+    }
+}
+
+/// Runs a part as a task of its own, so that parts do not wait for each other; it ends with the waiting for it.
+async fn spawned(part: impl Future<Output = ()> + Send + 'static) {
+    // An error is a panic in the part; whoever waits learns that it has ended, and the panic is on stderr.
+    let _ = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(part)).await;
+}
+
+/// The store holds who may command the fleet: nobody else reads the folder.
+fn make_data_dir(config: &Config) -> Result<(), RunError> {
+    let path = &config.data_dir;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(path).map_err(|source| RunError::DataDir { path: path.clone(), source })
+}
