@@ -89,9 +89,8 @@ impl Coordinator {
         let tls = config.tls.as_ref().map(serve::acceptor).transpose()?;
         let store: SharedStore = store::open(&config.data_dir)?;
         let identity = Identity::load(Arc::clone(&store), &config.data_dir).await?;
-        let limits = config.liveness.limits();
-        let hosts = Arc::new(Hosts::new(limits));
-        let (mut controller, board) = Controller::new(Arc::clone(&store), Arc::clone(&hosts), limits.late_after);
+        let hosts = Arc::new(Hosts::new(config.liveness.limits()));
+        let (mut controller, board) = Controller::new(Arc::clone(&store), Arc::clone(&hosts));
         controller.pass().await?;
         let publisher = Arc::new(Publisher::new(Arc::clone(&store)));
         let problems = Arc::<Problems>::default();

@@ -29,14 +29,14 @@ pub(super) struct FleetPlan {
     pub(super) wake_at: Option<Mono>,
 }
 
-/// Decides for the whole fleet. `is_warming_up`: the process is young, and hosts may just not have had time to be heard of.
-pub(super) fn plan(model: &Model, observed: &BTreeMap<HostName, Observed>, now: Now, is_warming_up: bool) -> FleetPlan {
+/// Decides for the whole fleet.
+pub(super) fn plan(model: &Model, observed: &BTreeMap<HostName, Observed>, now: Now) -> FleetPlan {
     let mut plan = FleetPlan::default();
     let labels = model.labels();
     let mut wanted: BTreeMap<&HostName, Vec<Assigned>> = BTreeMap::new();
     let workloads: Vec<_> = model.workloads.iter().filter(|(_, record)| !record.deleted).collect();
     for (name, record) in workloads {
-        let view = View { model, observed, now, is_warming_up, name, record };
+        let view = View { model, observed, now, name, record };
         let (one, wake_at) = view.plan(&labels);
         for (host, target) in &one.targets {
             if let (Some(revision), Some((host, _))) = (target.assigned, model.hosts.get_key_value(host)) {
@@ -66,7 +66,6 @@ struct View<'a> {
     model: &'a Model,
     observed: &'a BTreeMap<HostName, Observed>,
     now: Now,
-    is_warming_up: bool,
     name: &'a WorkloadName,
     record: &'a WorkloadRecord,
 }
@@ -99,8 +98,7 @@ impl View<'_> {
         let makes_newest = |revision: Revision| self.fingerprint(revision).is_some_and(|found| found == newest);
         let Some(observed) = self.observed.get(host) else {
             let same_container = assigned.is_some_and(makes_newest);
-            let liveness = self.assumed_liveness(Liveness::Unknown);
-            return TargetState { liveness, assigned, same_container, ready: None };
+            return TargetState { liveness: Liveness::Unknown, assigned, same_container, ready: None };
         };
         let id = InstanceId { workload: self.name.clone(), index: ONLY_INDEX };
         // A container that is the same in the newest revision is ready in it as soon as its host has accepted that.
@@ -111,26 +109,15 @@ impl View<'_> {
             let revision = if counts_as_newest && has_accepted() { self.record.newest } else { mark.revision };
             (revision, mark.since)
         });
-        TargetState {
-            liveness: self.assumed_liveness(observed.liveness),
-            assigned,
-            same_container: assigned.is_some_and(makes_newest),
-            ready,
-        }
-    }
-
-    /// Right after a start, a host that has not been heard of may be busy with what it was told, and keeps its turn: to take it for
-    /// absent would give that to another before it had time to say a word. Later on nobody waits for it any more.
-    fn assumed_liveness(&self, liveness: Liveness) -> Liveness {
-        if liveness == Liveness::Unknown && !self.is_warming_up { Liveness::Lost } else { liveness }
+        TargetState { liveness: observed.liveness, assigned, same_container: assigned.is_some_and(makes_newest), ready }
     }
 
     fn away(&self, host: &HostName, liveness: Liveness) -> Option<Reason> {
         match liveness {
             Liveness::Unknown => Some(Reason::HostUnknown),
             Liveness::Lost => {
-                let last_seen = self.observed.get(host).and_then(|o| o.last_seen).unwrap_or(self.now.wall);
-                Some(Reason::HostLost { last_seen })
+                let last_seen = self.observed.get(host).and_then(|o| o.last_seen);
+                Some(last_seen.map_or(Reason::HostUnknown, |last_seen| Reason::HostLost { last_seen }))
             }
             Liveness::Ready | Liveness::Late => None,
         }

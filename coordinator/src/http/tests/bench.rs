@@ -34,9 +34,8 @@ impl Bench {
         let store: SharedStore = Arc::new(MemoryStore::default());
         let identity = Identity::load(Arc::clone(&store), dir.path()).await.expect("loads");
         let admin = std::fs::read_to_string(dir.path().join("admin-token")).expect("the token").trim().to_owned();
-        let limits = LivenessLimits::default();
-        let hosts = Arc::new(Hosts::new(limits));
-        let (mut controller, board) = Controller::new(Arc::clone(&store), Arc::clone(&hosts), limits.late_after);
+        let hosts = Arc::new(Hosts::new(LivenessLimits::default()));
+        let (mut controller, board) = Controller::new(Arc::clone(&store), Arc::clone(&hosts));
         controller.pass().await.expect("passes");
         let publisher = Arc::new(Publisher::new(Arc::clone(&store)));
         let images = Arc::<FakeImages>::default();
