@@ -223,6 +223,8 @@ async fn a_saved_file_reaches_its_host_and_a_crash_changes_no_state() {
 async fn sigterm_ends_it_cleanly_and_sighup_does_not() {
     let site = Site::new().await;
     let (mut process, client) = (site.start("http").await, client());
+    let (second, _, error) = run(&mut site.command()).await;
+    assert!(!second && error.contains("in use by another coordinator"), "{error}");
     process.signal(Signal::SIGHUP);
     let _: StatusView = process.get(&client, "/v1/status").await;
     process.signal(Signal::SIGTERM);

@@ -53,7 +53,7 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            quiet: Duration::from_millis(12),
+            quiet: Duration::from_millis(10),
             quiet_max: Duration::from_millis(200),
             gone: Duration::from_millis(250),
             rescan: Duration::from_secs(30),

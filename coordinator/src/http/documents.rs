@@ -142,7 +142,8 @@ pub(super) async fn delete(
     app.seen(removed.at).await;
     Ok(Json(DiffView {
         current: current(&before, &name),
-        published: Some(removed.revision),
+        // What only waited had no revision, and its end makes none.
+        published: (!removed.changes.is_empty()).then_some(removed.revision),
         changes: removed.changes,
         starts_on: effect.starts_on,
         replaces_on: effect.replaces_on,
