@@ -1,10 +1,13 @@
 //! Agents and monitors are killed; containers go on.
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::lab::{Lab, log_text, until};
+use super::lab::{Lab, log_text, open, spec_in, until};
 use crate::runtime::{RecoveredState, Runtime};
 
 /// Counts up, so that a hole in the log shows.
@@ -159,4 +162,64 @@ async fn root_a_monitor_outlives_a_signal_to_all() {
     assert_eq!((exit.code, exit.unknown), (Some(6), false));
     lab.runtime.remove("stopped").await.expect("a removal");
     assert_eq!(lab.leftovers(), Vec::<String>::new());
+}
+
+/// Names the folder in which [`root_victim`] plays the agent that is killed.
+const VICTIM: &str = "COORD_TEST_VICTIM";
+
+/// Starts one container after another until it is killed. Alone it is a test of a start and a removal.
+#[tokio::test]
+async fn root_victim() {
+    let Some(folder) = std::env::var_os(VICTIM).map(PathBuf::from) else {
+        let lab = Lab::new();
+        lab.runtime.start(lab.spec("alone", "sleep 1000")).await.expect("a start");
+        lab.runtime.remove("alone").await.expect("a removal");
+        return;
+    };
+    let runtime = open(&folder);
+    for number in 0.. {
+        let spec = spec_in(&folder, &format!("victim-{number}"), "sleep 1000");
+        let _ = runtime.start(spec).await;
+    }
+}
+
+/// Kills an agent at some moment of its starts, again and again: whatever is left is found, and can be removed.
+#[tokio::test]
+async fn root_an_agent_may_be_killed_at_any_moment() {
+    for round in 0..12_u64 {
+        let mut lab = Lab::new();
+        let folder = lab.path("");
+        let mut victim = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "runtime::tests::crash::root_victim"])
+            .env(VICTIM, &folder)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("an agent");
+        let begun = lab.path("run/c/victim-0");
+        until("the first start", || begun.exists()).await;
+        // Not luck but variety: each round another moment of the start.
+        tokio::time::sleep(Duration::from_millis(3 * round)).await;
+        victim.kill().expect("to be killed");
+        victim.wait().expect("to be gone");
+        lab.restart();
+        for container in lab.runtime.recover().expect("a recovery") {
+            assert!(matches!(container.state, RecoveredState::Running(_)), "round {round}: {container:?}");
+            let monitor = fs::read_to_string(lab.path("run/c").join(&container.id).join("state.json")).expect("state");
+            assert!(monitor.contains("\"phase\":\"running\""), "{monitor}");
+            lab.runtime.remove(&container.id).await.expect("a removal");
+        }
+        assert_eq!(lab.leftovers(), Vec::<String>::new(), "round {round}");
+        assert!(!processes_in(&folder), "round {round}: a process is left");
+    }
+}
+
+/// Whether a helper that works in this folder is still there.
+fn processes_in(folder: &Path) -> bool {
+    let folder = folder.display().to_string();
+    fs::read_dir("/proc").expect("/proc").flatten().any(|entry| {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        line.starts_with("coord-") && line.contains(&folder)
+    })
 }
