@@ -118,6 +118,24 @@ async fn root_an_opaque_root_hides_every_lower_layer() {
 }
 
 #[tokio::test]
+async fn root_whiteouts_of_what_is_not_there_do_not_show() {
+    let stray = Tarball::new().dir("new", 0o755).file("new/.wh.nothing", "").file("new/f", "f");
+    check(std::slice::from_ref(&stray), &["d 755 new", "f 644 new/f \"f\""]).await;
+    check(&[Tarball::new().file("x", "x"), stray], &["d 755 new", "f 644 new/f \"f\"", "f 644 x \"x\""]).await;
+    let opaque = Tarball::new().dir("etc", 0o750).file("etc/.wh..wh..opq", "").file("etc/.wh.a", "").file("etc/n", "n");
+    let expect = [
+        "d 750 etc",
+        "f 644 etc/n \"n\"",
+        "f 644 gone \"gone\"",
+        "d 1777 tmp",
+        "d 755 var",
+        "d 755 var/cache",
+        "f 644 var/cache/x \"x\"",
+    ];
+    check(&[base(), opaque], &expect).await;
+}
+
+#[tokio::test]
 async fn root_folders_that_a_layer_does_not_describe_look_as_below() {
     let top = Tarball::new().file("tmp/x", "x").file("etc/sub/y", "y");
     let expect = [
