@@ -7,7 +7,7 @@ use super::network::HostState;
 use super::world::World;
 use coord_shared::decide::liveness::LivenessLimits;
 use coord_shared::decide::planner::{self, Action, Phase, Plan, Spec, Target};
-use coord_shared::decide::{Mono, Now};
+use coord_shared::decide::{Mono, Now, backoff};
 use coord_shared::document::RolloutOrder;
 use coord_shared::names::{ContainerId, Digest, Generation, InstanceId, Revision, WorkloadName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -180,6 +180,8 @@ impl World {
         // What follows without an event: by its own time, or at once.
         let next = again.wake_at.into_iter().chain(again.actions.first().map(|_| now.mono)).min();
         let sleeps = next.filter(|next| !wakes_by(*next));
+        // Nothing that is waited for by time takes longer than a backoff; grace periods are shorter here.
+        let far = again.wake_at.filter(|wake| wake.since(now.mono) > backoff::RESTART.max.max(backoff::PULL.max));
         // One that was killed has nothing more to wait for but its end; one that is being made, its start.
         let waits = |id: &InstanceId| {
             let mut own = agent.observed.containers.iter().filter(|(container, _)| container.instance == *id);
@@ -192,6 +194,7 @@ impl World {
         self.promise(twice.is_none(), Promise::AsksOnce, || format!("host-{host} asks again for {twice:?}"));
         self.promise(silent.is_none(), Promise::Reasons, || format!("host-{host} says nothing of {silent:?}"));
         self.promise(sleeps.is_none(), Promise::ReasonsAct, || format!("host-{host} oversleeps {sleeps:?}: {plan:?}"));
+        self.promise(far.is_none(), Promise::ReasonsAct, || format!("host-{host} waits until {far:?}: {again:?}"));
         self.promise(idle.is_none(), Promise::ReasonsAct, || format!("host-{host} will not act on {idle:?}"));
     }
 
