@@ -74,13 +74,23 @@ async fn run(command: Command) -> Result<(), String> {
     }
 }
 
-/// To standard error, where the service manager or the person in front of it reads; `RUST_LOG` chooses how much.
+/// To standard error, where the service manager or the person in front of it reads; `RUST_LOG` chooses how much. The journal
+/// adds the time itself.
 fn init_tracing() {
     use std::io::IsTerminal as _;
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if stderr_is_journal() {
+        log.without_time().with_ansi(false).init();
+    } else {
+        log.with_ansi(std::io::stderr().is_terminal()).init();
+    }
+}
+
+/// Whether standard error is what systemd says the journal is (`JOURNAL_STREAM`, systemd.exec(5)). That the variable is there
+/// is not enough: terminals that were started by a service hand it on.
+fn stderr_is_journal() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(stderr) = std::fs::metadata("/proc/self/fd/2") else { return false };
+    std::env::var("JOURNAL_STREAM").is_ok_and(|journal| journal == format!("{}:{}", stderr.dev(), stderr.ino()))
 }

@@ -131,15 +131,23 @@ fn config(flags: &Flags) -> Result<Config, Box<dyn Error>> {
     Ok(config)
 }
 
-/// To stderr. Under systemd the journal adds the time itself.
+/// To stderr. The journal adds the time itself.
 fn log(filter: &str) -> Result<(), Box<dyn Error>> {
     let filter = EnvFilter::try_new(filter).map_err(|e| format!("--log {filter:?}: {e}"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
+    if stderr_is_journal() {
         log.without_time().with_ansi(false).init();
     } else {
         use std::io::IsTerminal as _;
         log.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init();
     }
     Ok(())
+}
+
+/// Whether standard error is what systemd says the journal is (`JOURNAL_STREAM`, systemd.exec(5)). That the variable is there
+/// is not enough: terminals that were started by a service hand it on.
+fn stderr_is_journal() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(stderr) = std::fs::metadata("/proc/self/fd/2") else { return false };
+    std::env::var("JOURNAL_STREAM").is_ok_and(|journal| journal == format!("{}:{}", stderr.dev(), stderr.ino()))
 }
