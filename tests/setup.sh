@@ -3,6 +3,7 @@
 #
 #   tests/setup.sh         everything that the tests need
 #   tests/setup.sh demo    only what examples/quickstart.sh needs
+#   tests/setup.sh guest   only what tests/guest/run.sh needs
 #
 # Packages come from the machine's own package sources, tools from cargo's registry. No service is started.
 set -euo pipefail
@@ -11,6 +12,7 @@ set -euo pipefail
 BUILD="cc:build-essential musl-gcc:musl-tools curl:curl git:git"
 DEMO="busybox:busybox-static docker-registry:docker-registry"
 TEST="shellcheck:shellcheck ip:iproute2 nsenter:util-linux setpriv:util-linux tini:tini openssl:openssl systemd-analyze:systemd"
+GUEST="mmdebstrap:mmdebstrap linux.uml:user-mode-linux mke2fs:e2fsprogs depmod:kmod"
 TARGET=$(uname -m)-unknown-linux-musl
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -77,11 +79,12 @@ what=${1:-test}
 case $what in
     demo) need="$BUILD $DEMO" ;;
     test) need="$BUILD $DEMO $TEST" ;;
-    *) die "unknown: $what (demo or test)" ;;
+    guest) need="$BUILD $GUEST" ;;
+    *) die "unknown: $what (demo, guest or test)" ;;
 esac
 # shellcheck disable=SC2086 # lists of words
 packages=$(missing $need)
 # shellcheck disable=SC2086
 [ -z "$packages" ] || apt_install $packages
 rust
-[ $what = demo ] || { components; nextest; }
+[ $what != test ] || { components; nextest; }
