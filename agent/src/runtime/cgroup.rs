@@ -205,6 +205,11 @@ impl Cgroups {
         }
     }
 
+    /// Where the v2 tree is mounted.
+    pub(super) fn unified_mount(&self) -> Option<&Path> {
+        self.unified.as_ref().map(|tree| tree.mount.as_path())
+    }
+
     /// Whether a container may have a cgroup mount of its own. Not on v1, where "read-only" would not hold.
     pub(super) fn may_be_mounted(&self) -> bool {
         self.v1.is_empty() && self.unified.is_some()
