@@ -23,18 +23,4 @@ pub mod state;
 pub mod sync;
 mod watch_config;
 
-/// An error and all its causes in one line, outermost first: for the place where it is handled.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        // Some libraries repeat their cause in their own words.
-        if !line.ends_with(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        source = cause.source();
-    }
-    line
-}
+pub use coord_registry::chain;

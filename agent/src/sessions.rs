@@ -4,23 +4,24 @@
 //! the coordinator ends the request.
 
 use crate::execute::log_path;
-use crate::logs;
+use crate::logs::{Follow, LogLine, read_tail};
 use crate::sync::coordinators::Coordinators;
 use bytes::Bytes;
 use coord_shared::names::HostName;
 use coord_shared::wire::{LogsRequest, Session};
+use futures_util::stream::{self, Stream, StreamExt as _};
 use reqwest::{Body, Method};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Most lines that a session begins with, whatever was asked for.
-const TAIL_MAX_LINES: u32 = 10_000;
+/// Lines that travel in one piece: enough to fill a packet many times, few enough to hold in memory without a thought.
+const PIECE_LINES: usize = 256;
 
 /// Serves one session to its end.
 pub async fn serve(session: Session, coordinators: Coordinators, host: HostName, log_dir: PathBuf) {
     let request = coordinators.request(Method::POST, &format!("/v1/hosts/{host}/sessions/{}", session.id));
     let request = match session.logs {
-        Some(wanted) => match open_log(&wanted, &log_dir) {
-            Ok(body) => request.header("content-type", "application/x-ndjson").body(body),
+        Some(wanted) => match open_log(&wanted, &log_dir).await {
+            Ok(lines) => request.header("content-type", "application/x-ndjson").body(Body::wrap_stream(lines)),
             Err(problem) => request.header("x-coord-error", problem),
         },
         None => request.header("x-coord-error", "this agent is too old for that request; upgrade coord-agent"),
@@ -31,11 +32,52 @@ pub async fn serve(session: Session, coordinators: Coordinators, host: HostName,
     }
 }
 
-fn open_log(wanted: &LogsRequest, log_dir: &std::path::Path) -> Result<Body, String> {
+/// The lines that were asked for, in pieces. What is written between the last old line and the first new one is not lost: the place
+/// to go on from is taken first, and what both have is sent once.
+async fn open_log(
+    wanted: &LogsRequest,
+    log_dir: &Path,
+) -> Result<impl Stream<Item = std::io::Result<Bytes>> + Send + 'static, String> {
     let path = log_path(log_dir, &wanted.instance);
     if !path.exists() {
         return Err(format!("instance {} has no log on this host; it has not run here", wanted.instance));
     }
-    let tail = wanted.tail.min(TAIL_MAX_LINES) as usize;
-    Err("x".into())
+    let (count, follows) = (wanted.tail as usize, wanted.follow);
+    let begun = tokio::task::spawn_blocking(move || begin(&path, count, follows)).await;
+    let unreadable = |error: &dyn std::fmt::Display| format!("cannot read the log of instance {}: {error}", wanted.instance);
+    let (old, follow) = begun.map_err(|e| unreadable(&e))?.map_err(|e| unreadable(&e))?;
+    let pieces: Vec<_> = old.chunks(PIECE_LINES).map(|lines| Ok(encode(lines))).collect();
+    let new = stream::unfold(follow, async |follow| {
+        let mut follow = follow?;
+        match follow.next().await {
+            Ok(lines) => Some((Ok(encode(&lines)), Some(follow))),
+            Err(error) => Some((Err(error), None)),
+        }
+    });
+    Ok(stream::iter(pieces).chain(new))
+}
+
+/// The last `count` lines, and the place from which to go on. The place is taken first, so nothing that is written meanwhile is lost;
+/// what was written before the lines were read is in both, and told once.
+fn begin(path: &Path, count: usize, follows: bool) -> std::io::Result<(Vec<LogLine>, Option<Follow>)> {
+    if !follows {
+        return Ok((read_tail(path, count)?, None));
+    }
+    let mut follow = Follow::from_end(path)?;
+    let mut old = read_tail(path, count)?;
+    let new = follow.read()?;
+    let both = (0..=new.len().min(old.len())).rev().find(|n| old[old.len() - n..] == new[..*n]).unwrap_or(0);
+    old.extend_from_slice(&new[both..]);
+    Ok((old, Some(follow)))
+}
+
+fn encode(lines: &[LogLine]) -> Bytes {
+    let mut text = Vec::new();
+    for line in lines {
+        // A line is two strings and an enum, which always serialise.
+        if serde_json::to_writer(&mut text, line).is_ok() {
+            text.push(b'\n');
+        }
+    }
+    text.into()
 }

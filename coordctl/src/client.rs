@@ -204,6 +204,11 @@ impl ClientError {
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status, .. } if *status == StatusCode::NOT_FOUND)
     }
+
+    /// Whether the coordinator refused this very object, and might accept another.
+    pub(crate) fn is_about_the_object(&self) -> bool {
+        matches!(self, Self::Refused { status, .. } if ![StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(status))
+    }
 }
 
 fn with_toml(request: RequestBuilder, text: &str) -> RequestBuilder {

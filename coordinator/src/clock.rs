@@ -5,15 +5,22 @@
 use coord_shared::decide::{Mono, Now};
 use jiff::Timestamp;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
+
+/// The present moment, for timers and for measuring.
+#[allow(clippy::disallowed_methods, reason = "this is the clock")]
+pub fn moment() -> Instant {
+    Instant::now()
+}
 
 /// Both clocks, read at once. Monotonic time counts from about the start of the process.
 pub fn now() -> Now {
-    Now { mono: Mono(Instant::now().saturating_duration_since(beginning())), wall: wall() }
+    Now { mono: Mono(moment().saturating_duration_since(beginning())), wall: wall() }
 }
 
 /// The time of day.
+#[allow(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn wall() -> Timestamp {
     Timestamp::now()
 }
@@ -27,7 +34,7 @@ pub fn instant(at: Mono) -> Instant {
 fn beginning() -> Instant {
     static BEGINNING: OnceLock<Instant> = OnceLock::new();
     *BEGINNING.get_or_init(|| {
-        let now = Instant::now();
+        let now = moment();
         now.checked_sub(Duration::from_secs(86_400)).unwrap_or(now)
     })
 }
@@ -43,3 +50,9 @@ pub fn mark_process_start() {
 }
 
 static PROCESS_START: OnceLock<Timestamp> = OnceLock::new();
+
+/// How long ago `then` was by the time of day, as files know it; `None` if it lies in the future.
+#[allow(clippy::disallowed_methods, reason = "this is the clock")]
+pub fn age(then: SystemTime) -> Option<Duration> {
+    SystemTime::now().duration_since(then).ok()
+}

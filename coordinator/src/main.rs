@@ -90,9 +90,9 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
         tracing::info!("stopping");
         notify(NotifyState::Stopping);
     };
-    coordinator.run(stop).await;
+    let ended = coordinator.run(stop).await;
     watchdog.abort();
-    Ok(())
+    Ok(ended?)
 }
 
 /// Tells systemd that the event loop turns, where systemd asked for it.

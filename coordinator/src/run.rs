@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::sessions::Sessions;
 use crate::store::{self, SharedStore, StoreError};
 use coord_registry::{Registry, RegistryError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -30,7 +31,7 @@ pub enum RunError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The data folder cannot be used.
-    #[error("cannot make the data folder {path}")]
+    #[error("cannot use the data folder {path}")]
     DataDir {
         /// The folder.
         path: PathBuf,
@@ -38,6 +39,15 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// Another process works there.
+    #[error("the data folder {path} is in use by another coordinator; stop that one, or set another data_dir")]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A part ended that never should; the log has its reason.
+    #[error("{0} has ended unexpectedly")]
+    Ended(&'static str),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -73,6 +83,8 @@ pub struct Coordinator {
     server: Server,
     end: watch::Sender<bool>,
     ending: watch::Receiver<bool>,
+    /// Held for as long as the process works in the data folder.
+    lock: File,
 }
 
 impl Coordinator {
@@ -85,13 +97,12 @@ impl Coordinator {
 
     pub(crate) async fn start_with(config: Config, images: Arc<dyn ResolveImage>, pace: Pace) -> Result<Self, RunError> {
         config.check()?;
-        make_data_dir(&config)?;
+        let lock = take_data_dir(&config)?;
         let tls = config.tls.as_ref().map(serve::acceptor).transpose()?;
         let store: SharedStore = store::open(&config.data_dir)?;
         let identity = Identity::load(Arc::clone(&store), &config.data_dir).await?;
-        let limits = config.liveness.limits();
-        let hosts = Arc::new(Hosts::new(limits));
-        let (mut controller, board) = Controller::new(Arc::clone(&store), Arc::clone(&hosts), limits.late_after);
+        let hosts = Arc::new(Hosts::new(config.liveness.limits()));
+        let (mut controller, board) = Controller::new(Arc::clone(&store), Arc::clone(&hosts));
         controller.pass().await?;
         let publisher = Arc::new(Publisher::new(Arc::clone(&store)));
         let problems = Arc::<Problems>::default();
@@ -115,7 +126,7 @@ impl Coordinator {
         let listener = serve::listen(config.listen).await.map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
         let server = Server { listener, tls, app: Arc::new(app), max_connections: config.max_connections };
-        Ok(Self { address, controller, resolver, folder, server, end, ending })
+        Ok(Self { address, controller, resolver, folder, server, end, ending, lock })
     }
 
     /// Where it listens; of interest where the port was 0.
@@ -123,22 +134,24 @@ impl Coordinator {
         self.address
     }
 
-    /// Runs until `stop` completes, then ends cleanly.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
+    /// Runs until `stop` completes, then ends cleanly. An error if a part of it ended by itself.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
         clock::mark_process_start();
-        let Self { controller, resolver, folder, server, end, ending, .. } = self;
+        let Self { controller, resolver, folder, server, end, ending, lock, .. } = self;
         let mut serving = tokio::spawn(server.run(ending));
-        tokio::select! {
-            () = stop => {}
-            () = spawned(controller.run()) => tracing::error!("the controller has ended"),
-            () = spawned(resolver.run()) => tracing::error!("the resolver has ended"),
-            () = spawned(folder.run()) => tracing::error!("the folder source has ended"),
-            _ = &mut serving => tracing::error!("the server has ended"),
-        }
+        let ended = tokio::select! {
+            () = stop => None,
+            () = spawned(controller.run()) => Some("the controller"),
+            () = spawned(resolver.run()) => Some("the resolver"),
+            () = spawned(folder.run()) => Some("the folder source"),
+            _ = &mut serving => Some("the server"),
+        };
         end.send_replace(true);
         if !serving.is_finished() && serving.await.is_err() {
             tracing::error!("the server has panicked");
         }
+        drop(lock);
+        ended.map_or(Ok(()), |part| Err(RunError::Ended(part)))
     }
 }
 
@@ -148,9 +161,16 @@ async fn spawned(part: impl Future<Output = ()> + Send + 'static) {
     let _ = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(part)).await;
 }
 
-/// The store holds who may command the fleet: nobody else reads the folder.
-fn make_data_dir(config: &Config) -> Result<(), RunError> {
+/// Makes the data folder, and takes it for this process alone: two coordinators would tell the same agents different things. It
+/// holds who may command the fleet, so nobody else may read it.
+fn take_data_dir(config: &Config) -> Result<File, RunError> {
     let path = &config.data_dir;
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(path).map_err(|source| RunError::DataDir { path: path.clone(), source })
+    let fail = |source| RunError::DataDir { path: path.clone(), source };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail)?;
+    let lock = File::create(path.join("lock")).map_err(fail)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(RunError::InUse { path: path.clone() }),
+        Err(TryLockError::Error(source)) => Err(fail(source)),
+    }
 }

@@ -20,6 +20,7 @@ pub mod http;
 pub mod image;
 pub mod process;
 pub mod registry;
+pub mod sim;
 pub mod tls;
 pub mod wait;
 

@@ -27,6 +27,8 @@ mod tests;
 
 pub use containers::Task;
 
+/// How long after a failed write of the ledger the next one follows: a full disk is rarely emptied sooner.
+const LEDGER_RETRY: Duration = Duration::from_secs(5);
 /// How often a pull's progress is looked at.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -64,6 +66,8 @@ pub struct Agent {
     sync_problem: Option<String>,
     refusal: Option<String>,
     ledger_problem: Option<String>,
+    /// News that could not be written to the ledger, and when to try again: the coordinator, having sent it, will not send it twice.
+    unwritten: Option<(HostState, Mono)>,
     /// Sessions that the last host state asked for and nobody has taken yet.
     sessions: Vec<Session>,
 }
@@ -87,6 +91,7 @@ impl Agent {
             sync_problem: None,
             refusal: None,
             ledger_problem: None,
+            unwritten: None,
             sessions: Vec::new(),
         };
         agent.read_desired();
@@ -164,7 +169,12 @@ impl Agent {
             }
             Event::Labels(labels) => self.labels = labels,
             Event::Facts(facts) => self.facts = *facts,
-            Event::Timer | Event::Shutdown => {}
+            Event::Timer => {
+                if let Some((state, _)) = self.unwritten.take_if(|(_, retry_at)| now.mono >= *retry_at) {
+                    self.accept(state, now);
+                }
+            }
+            Event::Shutdown => {}
         }
     }
 
@@ -181,12 +191,16 @@ impl Agent {
             }
         };
         self.refusal = None;
-        if !is_news {
-            return;
+        self.unwritten = None;
+        if is_news {
+            self.accept(state, now);
         }
+    }
+
+    fn accept(&mut self, state: HostState, now: Now) {
         let previous = predecessors(&state, self.ledger.state(), self.ledger.previous(), &self.observed);
         let generation = state.generation;
-        match self.ledger.accept(state, previous) {
+        match self.ledger.accept(&state, previous) {
             Ok(()) => {
                 self.ledger_problem = None;
                 tracing::info!(%generation, "host state accepted");
@@ -198,8 +212,9 @@ impl Agent {
             }
             Err(error) => {
                 let problem = crate::chain(&error);
-                tracing::error!(%generation, error = %problem, "host state not accepted; it will be asked for again");
+                tracing::error!(%generation, error = %problem, "host state not accepted yet; trying again");
                 self.ledger_problem = Some(problem);
+                self.unwritten = Some((state, now.mono.after(LEDGER_RETRY)));
             }
         }
     }
@@ -244,6 +259,9 @@ impl Agent {
         if !self.pulls.is_empty() {
             let look = now.mono.after(PROGRESS_INTERVAL);
             plan.wake_at = Some(plan.wake_at.map_or(look, |at| at.min(look)));
+        }
+        if let Some((_, retry_at)) = &self.unwritten {
+            plan.wake_at = Some(plan.wake_at.map_or(*retry_at, |at| at.min(*retry_at)));
         }
         (plan, tasks)
     }

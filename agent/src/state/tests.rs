@@ -40,13 +40,13 @@ fn image(name: &str) -> Image {
 
 struct Lab {
     agent: Agent,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn lab() -> Lab {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let ledger = Ledger::open(folder.path()).expect("a ledger");
-    Lab { agent: Agent::new("h".parse().expect("a host"), Labels::new(), ledger, BTreeMap::new()), _folder: folder }
+    Lab { agent: Agent::new("h".parse().expect("a host"), Labels::new(), ledger, BTreeMap::new()), folder }
 }
 
 impl Lab {
@@ -143,7 +143,7 @@ fn an_end_that_overtakes_its_start_is_not_lost() {
     lab.exited("web.0-r1-1", 0);
     lab.started("web.0-r1-1");
     assert_eq!(lab.tasks(), ["remove web.0-r1-1"]);
-    assert_eq!(lab.state(), (InstanceState::Exited, false));
+    assert_eq!(lab.state(), (InstanceState::Exited, true));
 }
 
 #[test]
@@ -171,4 +171,21 @@ fn a_document_that_this_agent_cannot_read_disturbs_nothing() {
     let (plan, _) = lab.agent.plan(now());
     let reason = lab.agent.report(&plan, now()).instances[0].reason.clone().expect("a reason").to_string();
     assert!(reason.contains("rejects the document"), "{reason}");
+}
+
+#[test]
+fn news_that_cannot_be_written_down_are_kept_and_tried_again() {
+    let mut lab = lab();
+    let (path, moved) = (lab.folder.path().to_owned(), lab.folder.path().with_extension("away"));
+    std::fs::rename(&path, &moved).expect("taken away");
+    lab.apply(host_state(1, 1, "one", document("")));
+    let (plan, tasks) = lab.agent.plan(now());
+    assert!(tasks.is_empty(), "nothing is believed that is not in the ledger");
+    assert!(lab.agent.report(&plan, now()).problems[0].contains("ledger"));
+    std::fs::rename(&moved, &path).expect("given back");
+    let later = Now { mono: plan.wake_at.expect("a next try"), ..now() };
+    lab.agent.apply(Event::Timer, later);
+    assert_eq!(lab.tasks(), ["pull"]);
+    let (plan, _) = lab.agent.plan(now());
+    assert!(lab.agent.report(&plan, now()).problems.is_empty());
 }

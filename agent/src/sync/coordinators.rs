@@ -7,6 +7,7 @@ use crate::config::Config;
 use bytes::Bytes;
 use coord_shared::wire::ErrorBody;
 use reqwest::{Method, StatusCode};
+use std::path::Path;
 use std::time::Duration;
 
 /// Time to make a connection, TLS included.
@@ -95,16 +96,17 @@ pub struct Call {
 impl Coordinators {
     /// From the configuration. Errors if the authority's file cannot be used.
     pub fn new(config: &Config) -> Result<Self, CallError> {
-        let mut builder =
+        let builder =
             reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).http1_only().no_proxy().pool_max_idle_per_host(1);
-        if let Some(ca) = &config.ca {
-            let setup = |problem: String| CallError::Setup { problem: format!("ca = {}: {problem}", ca.display()) };
-            let pem = std::fs::read(ca).map_err(|e| setup(e.to_string()))?;
-            for certificate in reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| setup(e.to_string()))? {
-                builder = builder.add_root_certificate(certificate);
-            }
-        }
-        let client = builder.build().map_err(|e| CallError::Setup { problem: e.to_string() })?;
+        let only_loopback = config.coordinators.iter().all(|url| url.starts_with("http://"));
+        let builder = match &config.ca {
+            // Named by the operator: this authority, and none that the system happens to trust.
+            Some(ca) => builder.tls_certs_only(read_authorities(ca)?),
+            // No TLS is spoken: a host without any authorities must not fail for it.
+            None if only_loopback => builder.tls_certs_only([]),
+            None => builder,
+        };
+        let client = builder.build().map_err(|e| CallError::Setup { problem: crate::chain(&e) })?;
         Ok(Self { client, urls: config.coordinators.clone(), token: config.token.clone(), preferred: 0 })
     }
 
@@ -151,6 +153,13 @@ impl Coordinators {
         }
         if is_good { Ok(Answer { status, etag, body: body.into() }) } else { Err(refused(url, status, &body)) }
     }
+}
+
+fn read_authorities(ca: &Path) -> Result<Vec<reqwest::Certificate>, CallError> {
+    let setup = |problem: String| CallError::Setup { problem: format!("ca = {}: {problem}", ca.display()) };
+    let pem = std::fs::read(ca).map_err(|e| setup(e.to_string()))?;
+    let found = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| setup(e.to_string()))?;
+    if found.is_empty() { Err(setup("holds no certificate in PEM form".to_owned())) } else { Ok(found) }
 }
 
 fn refused(url: String, status: StatusCode, body: &[u8]) -> CallError {

@@ -112,8 +112,8 @@ impl Ledger {
     }
 
     /// Makes `state` the accepted one, durably. `previous` is what ran before, where it still matters.
-    pub fn accept(&mut self, mut state: HostState, previous: Vec<DesiredInstance>) -> Result<(), LedgerError> {
-        state.sessions.clear();
+    pub fn accept(&mut self, state: &HostState, previous: Vec<DesiredInstance>) -> Result<(), LedgerError> {
+        let state = HostState { sessions: Vec::new(), ..state.clone() };
         let file = LedgerFile { version: WIRE_VERSION, state: Some(state), previous };
         write_json(&self.path, &file)?;
         self.file = file;

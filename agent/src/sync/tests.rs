@@ -113,10 +113,9 @@ async fn bad_answers_are_problems_with_a_cure() {
         (answer("404 Not Found", "", "<html>nginx</html>"), "is this really a coordinator"),
         ("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nshort".to_owned(), "does not answer"),
     ] {
-        match polled(first.clone()).await {
-            Event::CoordinatorProblem(problem) => assert!(problem.contains(part), "{first}: {problem}"),
-            other => panic!("{first}: {other:?}"),
-        }
+        let event = polled(first.clone()).await;
+        let Event::CoordinatorProblem(problem) = event else { panic!("{first}: {event:?}") };
+        assert!(problem.contains(part), "{first}: {problem}");
     }
 }
 
@@ -190,10 +189,9 @@ fn document(extra: &str) -> String {
 }
 
 async fn next_state(events: &mut mpsc::Receiver<Event>) -> HostState {
-    match next(events).await {
-        Event::State(state) => *state,
-        other => panic!("{other:?}"),
-    }
+    let event = next(events).await;
+    let Event::State(state) = event else { panic!("{event:?}") };
+    *state
 }
 
 #[tokio::test]

@@ -85,18 +85,19 @@ impl ClientError {
                 "does something else listen there, or a proxy? Check --url; if it is a coordinator, is it as new as coordctl?"
                     .to_owned()
             }
-            Self::Refused { body, request_id, status, .. } => return refusal_hint(body, request_id.as_deref(), *status),
+            Self::Refused { body, request_id, .. } => return refusal_hint(body, request_id.as_deref()),
         })
     }
 }
 
 /// The coordinator's own hint, or ours where it gives none.
-fn refusal_hint(body: &ErrorBody, request_id: Option<&str>, status: StatusCode) -> Option<String> {
+fn refusal_hint(body: &ErrorBody, request_id: Option<&str>) -> Option<String> {
     let hint = body.hint.clone();
     if body.code == "unauthorized" {
         return hint.or_else(|| Some("check the token: --token-file, COORD_TOKEN_FILE".to_owned()));
     }
-    if !status.is_server_error() {
+    // Of its other refusals the coordinator says all that it knows.
+    if body.code != "internal" {
         return hint;
     }
     let log = request_id.map(|id| format!("the coordinator's log says more under request id {id}"));

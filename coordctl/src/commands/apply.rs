@@ -6,7 +6,7 @@
 use super::status::{Goal, wait};
 use super::{changes, diff, files};
 use crate::cli::{ApplyArgs, Format};
-use crate::client::{Client, ClientError};
+use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Palette, Tone};
 use coord_shared::decide::reason::Reason;
@@ -24,9 +24,10 @@ pub(super) async fn run(args: &ApplyArgs, client: &Client, output: &Output) -> R
                 views.push(view);
             }
             Err(error) => {
-                let concerns_all = !matches!(error, ClientError::Refused { status, .. } if !matches!(status.as_u16(), 401 | 403));
+                let concerns_this_one = error.is_about_the_object();
                 let failure = diff::refused(error.into(), file);
-                if concerns_all {
+                // A coordinator that is away, or does not know us, will be no different for the next file.
+                if !concerns_this_one {
                     return Err(failure);
                 }
                 output.failure(&failure);

@@ -11,8 +11,8 @@ pub(super) fn is_change(view: &DiffView) -> bool {
     !(view.changes.is_empty() && view.starts_on.is_empty() && view.replaces_on.is_empty() && view.stops_on.is_empty())
 }
 
-/// One line a key: `+` new, `-` gone, `~` different; keys aligned.
-pub(super) fn lines(changes: &[ChangeView], indent: &str, palette: Palette) -> String {
+/// One line a key: `+` new, `-` gone, `~` different; keys aligned. Where something runs already, also which keys leave it alone.
+pub(super) fn lines(changes: &[ChangeView], runs_already: bool, palette: Palette) -> String {
     let width = changes.iter().map(|change| change.key.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
     for change in changes {
@@ -22,9 +22,9 @@ pub(super) fn lines(changes: &[ChangeView], indent: &str, palette: Palette) -> S
             (Some(old), Some(new)) => ("~", Tone::Warn, format!("{} -> {}", printable(old), printable(new))),
             (None, None) => ("~", Tone::Warn, String::new()),
         };
-        let note = if change.replaces { "" } else { "  (no restart)" };
+        let note = if runs_already && !change.replaces { "  (no restart)" } else { "" };
         let key = printable(&change.key);
-        text.push_str(format!("{indent}{} {key:width$}  {value}{note}", palette.paint(tone, mark)).trim_end());
+        text.push_str(format!("  {} {key:width$}  {value}{note}", palette.paint(tone, mark)).trim_end());
         text.push('\n');
     }
     text

@@ -47,7 +47,7 @@ fn render(view: &DiffView, all_hosts: bool, palette: Palette) -> String {
         (Some(revision), true) => format!("{name}: would follow revision {revision}\n"),
         (None, true) => format!("{name}: new\n"),
     };
-    text.push_str(&changes::lines(&view.changes, "  ", palette));
+    text.push_str(&changes::lines(&view.changes, view.current.is_some(), palette));
     let hosts = changes::hosts(view, all_hosts);
     if !hosts.is_empty() {
         text.push_str(&format!("  {hosts}\n"));

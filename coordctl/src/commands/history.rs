@@ -63,7 +63,7 @@ fn long_entry(entry: &HistoryEntry, zone: &TimeZone, palette: Palette) -> String
         text.push_str(&format!("  digest  {digest}\n"));
     }
     let changes: &[ChangeView] = if entry.action == HistoryAction::Delete { &[] } else { &entry.changes };
-    text.push_str(&changes::lines(changes, "  ", palette));
+    text.push_str(&changes::lines(changes, entry.action == HistoryAction::Update, palette));
     text
 }
 

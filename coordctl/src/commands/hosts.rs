@@ -64,7 +64,7 @@ async fn remove(args: &HostsRemoveArgs, client: &Client, output: &Output) -> Res
         }
         Err(error) => return Err(error.into()),
     }
-    output.message(&format!("host {host} is forgotten; what its agent runs goes on running until the agent is stopped there"));
+    output.message(&format!("host {host} is forgotten; what runs there goes on until `coord-agent purge` is run on it"));
     Ok(Exit::Done)
 }
 

@@ -20,13 +20,13 @@ pub use board::{Board, HostBoard, TargetBoard, WorkloadBoard};
 pub use plan::{Preview, preview};
 
 use crate::clock;
-use crate::hosts::Hosts;
+use crate::hosts::{Hosts, Observed};
 use crate::records::{AssignRecord, RecordError, assign_key, encode};
 use crate::store::{Committed, SharedStore, StoreError, StoreRevision, Txn};
 use coord_shared::decide::Mono;
 use coord_shared::names::HostName;
-use model::Model;
-use std::collections::BTreeMap;
+use model::{Model, RevisionKey};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -58,16 +58,13 @@ pub struct Controller {
     board: watch::Sender<Arc<Board>>,
     /// Which write of its assignment each host's state was compiled from.
     compiled: BTreeMap<HostName, StoreRevision>,
-    /// Until then, hosts that have not been heard of yet are taken for being busy with what they were told last.
-    warm_until: Mono,
 }
 
 impl Controller {
-    /// A controller and the board that it keeps up to date. `warm_up`: how long after a start to wait for hosts to be heard of.
-    pub fn new(store: SharedStore, hosts: Arc<Hosts>, warm_up: Duration) -> (Self, watch::Receiver<Arc<Board>>) {
+    /// A controller and the board that it keeps up to date.
+    pub fn new(store: SharedStore, hosts: Arc<Hosts>) -> (Self, watch::Receiver<Arc<Board>>) {
         let (board, shown) = watch::channel(Arc::new(Board::default()));
-        let warm_until = clock::now().mono.after(warm_up);
-        let controller = Self { store, hosts, model: Model::default(), board, compiled: BTreeMap::new(), warm_until };
+        let controller = Self { store, hosts, model: Model::default(), board, compiled: BTreeMap::new() };
         (controller, shown)
     }
 
@@ -76,7 +73,7 @@ impl Controller {
         let mut newest = self.store.watch();
         loop {
             newest.mark_unchanged();
-            let started = tokio::time::Instant::now();
+            let started = clock::moment();
             let wake = match self.pass().await {
                 Ok(wake) => wake,
                 Err(error) => {
@@ -107,20 +104,19 @@ impl Controller {
     /// Loads, decides, writes, tells. Answers when to look again although nothing has changed.
     pub async fn pass(&mut self) -> Result<Option<Mono>, ControlError> {
         for _ in 0..TXN_ATTEMPTS_MAX {
-            self.model.refresh(&*self.store).await?;
-            self.hosts.set_known(&self.model.host_names());
             let now = clock::now();
             let (observed, next_silence) = self.hosts.observe(now.mono);
-            let plan = plan::plan(&self.model, &observed, now, now.mono < self.warm_until);
+            self.model.refresh(&*self.store, reported(&observed)).await?;
+            self.hosts.set_known(&self.model.host_names(), now.mono);
+            let plan = plan::plan(&self.model, &observed, now);
             if !plan.assign.is_empty() && !self.write(plan.assign).await? {
                 continue;
             }
             self.model.fetch_revisions(&*self.store).await?;
             self.tell();
-            let warm_end = (now.mono < self.warm_until).then_some(self.warm_until);
             let board = Board::new(&self.model, plan.workloads);
             self.board.send_replace(Arc::new(board));
-            return Ok([plan.wake_at, next_silence, warm_end].into_iter().flatten().min());
+            return Ok([plan.wake_at, next_silence].into_iter().flatten().min());
         }
         Err(ControlError::Busy)
     }
@@ -160,4 +156,10 @@ impl Controller {
             }
         }
     }
+}
+
+/// The revisions that hosts report as ready.
+fn reported(observed: &BTreeMap<HostName, Observed>) -> BTreeSet<RevisionKey> {
+    let marks = observed.values().flat_map(|host| &host.ready);
+    marks.map(|(instance, mark)| (instance.workload.clone(), mark.revision)).collect()
 }

@@ -17,12 +17,16 @@ pub(super) struct Model {
     pub(super) hosts: BTreeMap<HostName, HostRecord>,
     pub(super) assigns: BTreeMap<HostName, (AssignRecord, StoreRevision)>,
     pub(super) workloads: BTreeMap<WorkloadName, WorkloadRecord>,
-    pub(super) revisions: BTreeMap<(WorkloadName, Revision), Arc<ParsedRevision>>,
+    pub(super) revisions: BTreeMap<RevisionKey, Arc<ParsedRevision>>,
+    reported: BTreeSet<RevisionKey>,
 }
 
+/// Names one revision of one workload.
+pub(super) type RevisionKey = (WorkloadName, Revision);
+
 impl Model {
-    /// Catches up with the store.
-    pub(super) async fn refresh(&mut self, store: &dyn Store) -> Result<(), RecordError> {
+    /// Catches up with the store. `reported`: revisions that hosts run, whatever they were told since.
+    pub(super) async fn refresh(&mut self, store: &dyn Store, reported: BTreeSet<RevisionKey>) -> Result<(), RecordError> {
         let changes = match store.changes(self.at, &[HOST, ASSIGN, WORKLOAD]).await {
             Err(StoreError::Compacted { .. }) => {
                 *self = Self::default();
@@ -34,18 +38,19 @@ impl Model {
             self.apply(change);
         }
         self.at = changes.revision;
+        self.reported = reported;
         self.fetch_revisions(store).await
     }
 
-    /// Loads the revisions that are newest or assigned somewhere, and forgets the others.
+    /// Loads the revisions that are newest, assigned or reported somewhere, and forgets the others.
     pub(super) async fn fetch_revisions(&mut self, store: &dyn Store) -> Result<(), RecordError> {
         let newest = self.workloads.iter().filter(|(_, record)| !record.deleted);
         let mut needed: BTreeSet<_> = newest.map(|(name, record)| (name.clone(), record.newest)).collect();
         let assigned = self.assigns.values().flat_map(|(record, _)| &record.instances);
         needed.extend(assigned.map(|instance| (instance.workload.clone(), instance.revision)));
-        self.revisions.retain(|key, _| needed.contains(key));
-        for (name, revision) in needed {
-            let key = (name, revision);
+        let wanted: BTreeSet<_> = needed.union(&self.reported).cloned().collect();
+        self.revisions.retain(|key, _| wanted.contains(key));
+        for key in wanted {
             if self.revisions.contains_key(&key) {
                 continue;
             }
@@ -53,9 +58,10 @@ impl Model {
                 Some((record, _)) => {
                     self.revisions.insert(key, Arc::new(record.into()));
                 }
-                None => {
-                    tracing::error!(workload = %key.0, revision = %key.1, "the store has no text of a revision that is in use")
+                None if needed.contains(&key) => {
+                    tracing::error!(workload = %key.0, revision = %key.1, "the store has no text of a revision that is in use");
                 }
+                None => {}
             }
         }
         Ok(())

@@ -29,14 +29,14 @@ pub(super) struct FleetPlan {
     pub(super) wake_at: Option<Mono>,
 }
 
-/// Decides for the whole fleet. `is_warming_up`: the process is young, and hosts may just not have had time to be heard of.
-pub(super) fn plan(model: &Model, observed: &BTreeMap<HostName, Observed>, now: Now, is_warming_up: bool) -> FleetPlan {
+/// Decides for the whole fleet.
+pub(super) fn plan(model: &Model, observed: &BTreeMap<HostName, Observed>, now: Now) -> FleetPlan {
     let mut plan = FleetPlan::default();
     let labels = model.labels();
     let mut wanted: BTreeMap<&HostName, Vec<Assigned>> = BTreeMap::new();
     let workloads: Vec<_> = model.workloads.iter().filter(|(_, record)| !record.deleted).collect();
     for (name, record) in workloads {
-        let view = View { model, observed, now, is_warming_up, name, record };
+        let view = View { model, observed, now, name, record };
         let (one, wake_at) = view.plan(&labels);
         for (host, target) in &one.targets {
             if let (Some(revision), Some((host, _))) = (target.assigned, model.hosts.get_key_value(host)) {
@@ -66,7 +66,6 @@ struct View<'a> {
     model: &'a Model,
     observed: &'a BTreeMap<HostName, Observed>,
     now: Now,
-    is_warming_up: bool,
     name: &'a WorkloadName,
     record: &'a WorkloadRecord,
 }
@@ -110,27 +109,15 @@ impl View<'_> {
             let revision = if counts_as_newest && has_accepted() { self.record.newest } else { mark.revision };
             (revision, mark.since)
         });
-        TargetState {
-            liveness: self.assumed_liveness(observed.liveness, assigned),
-            assigned,
-            same_container: assigned.is_some_and(makes_newest),
-            ready,
-        }
-    }
-
-    /// Right after a start, a host that was told the newest revision and has not been heard of is taken for one that is busy with
-    /// it: to take it for absent would give its turn to another before it had time to say a word.
-    fn assumed_liveness(&self, liveness: Liveness, assigned: Option<Revision>) -> Liveness {
-        let is_told = assigned.is_some_and(|revision| revision >= self.record.newest);
-        if liveness == Liveness::Unknown && is_told && self.is_warming_up { Liveness::Late } else { liveness }
+        TargetState { liveness: observed.liveness, assigned, same_container: assigned.is_some_and(makes_newest), ready }
     }
 
     fn away(&self, host: &HostName, liveness: Liveness) -> Option<Reason> {
         match liveness {
             Liveness::Unknown => Some(Reason::HostUnknown),
             Liveness::Lost => {
-                let last_seen = self.observed.get(host).and_then(|o| o.last_seen).unwrap_or(self.now.wall);
-                Some(Reason::HostLost { last_seen })
+                let last_seen = self.observed.get(host).and_then(|o| o.last_seen);
+                Some(last_seen.map_or(Reason::HostUnknown, |last_seen| Reason::HostLost { last_seen }))
             }
             Liveness::Ready | Liveness::Late => None,
         }

@@ -39,8 +39,7 @@ impl Fleet {
     /// A coordinator that has just started over what an earlier one left.
     fn over(store: Arc<FaultyStore>) -> Self {
         let hosts = Arc::new(Hosts::new(LivenessLimits::default()));
-        let warm_up = LivenessLimits::default().late_after;
-        let (controller, board) = Controller::new(Arc::clone(&store) as SharedStore, Arc::clone(&hosts), warm_up);
+        let (controller, board) = Controller::new(Arc::clone(&store) as SharedStore, Arc::clone(&hosts));
         Self { store, hosts, controller, board, sequence: 0 }
     }
 
@@ -259,7 +258,7 @@ async fn a_restart_changes_nobodys_state() {
     fleet.say("b", Some(("web.0-r1-1", true)));
     fleet.pass().await;
     assert_eq!(fleet.told("b").await, told(1, &["web@1"]));
-    tokio::time::advance(LivenessLimits::default().late_after).await;
+    tokio::time::advance(LivenessLimits::default().lost_after).await;
     fleet.say("b", Some(("web.0-r1-1", true)));
     fleet.pass().await;
     assert_eq!(fleet.told("b").await, told(2, &["web@2"]), "a host that stays away holds nobody up for ever");

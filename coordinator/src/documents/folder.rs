@@ -18,6 +18,7 @@ mod watcher;
 
 use super::problems::Problems;
 use super::publish::{PublishError, Publisher, Submission, Submitted};
+use crate::clock;
 use crate::records::{self, RecordError, Source, WORKLOAD, WaitingRecord, WorkloadRecord};
 use crate::store::SharedStore;
 use coord_shared::document;
@@ -52,7 +53,7 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            quiet: Duration::from_millis(12),
+            quiet: Duration::from_millis(10),
             quiet_max: Duration::from_millis(200),
             gone: Duration::from_millis(250),
             rescan: Duration::from_secs(30),
@@ -94,10 +95,10 @@ impl Folder {
                 Ok((watcher, id)) => {
                     self.follow(watcher, &id).await;
                     // It is another folder now, or none.
-                    self.guarded = Some(Instant::now() + self.pace.settle);
+                    self.guarded = Some(clock::moment() + self.pace.settle);
                 }
                 Err(error) => {
-                    self.guarded = Some(Instant::now() + self.pace.settle);
+                    self.guarded = Some(clock::moment() + self.pace.settle);
                     let summary = format!("cannot watch the folder {}: {error}; nothing is unpublished", self.path.display());
                     self.problems.set(
                         "folder",
@@ -114,10 +115,10 @@ impl Folder {
     async fn follow(&mut self, mut watcher: Watcher, id: &FolderId) {
         self.problems.clear("folder");
         self.gone.clear();
-        let mut next_rescan = Instant::now() + self.pace.rescan;
+        let mut next_rescan = clock::moment() + self.pace.rescan;
         self.look_at_all(true).await;
         loop {
-            let tick = Instant::now() + self.pace.tick;
+            let tick = clock::moment() + self.pace.tick;
             let wake = self.gone.values().copied().chain([tick, next_rescan]).min().unwrap_or(tick);
             let mut dirty = tokio::select! {
                 () = watcher.changed() => watcher.settled(self.pace.quiet, self.pace.quiet_max).await,
@@ -127,10 +128,10 @@ impl Folder {
                 return;
             }
             if let (Some(until), false) = (&mut self.guarded, dirty.is_empty()) {
-                *until = (*until).max(Instant::now() + self.pace.settle);
+                *until = (*until).max(clock::moment() + self.pace.settle);
             }
-            if dirty.everything || Instant::now() >= next_rescan {
-                next_rescan = Instant::now() + self.pace.rescan;
+            if dirty.everything || clock::moment() >= next_rescan {
+                next_rescan = clock::moment() + self.pace.rescan;
                 self.look_at_all(false).await;
             }
             dirty.closed.append(&mut self.retry);
@@ -178,7 +179,7 @@ impl Folder {
     fn guard(&mut self, is_empty: bool, published: &BTreeSet<String>, is_start: bool) {
         let is_suspicious = is_empty && !published.is_empty() && (is_start || self.guarded.is_some());
         if is_suspicious {
-            self.guarded = Some(Instant::now() + self.pace.settle);
+            self.guarded = Some(clock::moment() + self.pace.settle);
             let summary = format!(
                 "the folder {} holds no documents, but {} published ones came from it; nothing is unpublished",
                 self.path.display(),
@@ -190,7 +191,7 @@ impl Folder {
             return;
         }
         self.problems.clear("folder");
-        if self.guarded.is_some_and(|until| Instant::now() >= until) {
+        if self.guarded.is_some_and(|until| clock::moment() >= until) {
             self.guarded = None;
         }
     }
@@ -227,7 +228,7 @@ impl Folder {
                 self.problems.set(&source, format!("not a workload's name: {error}"), Some("rename the file".to_owned()))
             }
             (Ok(_), FileRead::Gone) => {
-                let believed = Instant::now() + self.pace.gone;
+                let believed = clock::moment() + self.pace.gone;
                 self.gone.entry(file.to_owned()).or_insert(believed);
             }
             (Ok(_), FileRead::Broken(problem)) => self.problems.set(&source, problem, None),
@@ -260,7 +261,7 @@ impl Folder {
             self.gone.clear();
             return;
         }
-        let now = Instant::now();
+        let now = clock::moment();
         let due: Vec<String> = self.gone.iter().filter(|(_, at)| **at <= now).map(|(file, _)| file.clone()).collect();
         for file in due {
             self.gone.remove(&file);

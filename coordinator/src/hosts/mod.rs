@@ -9,7 +9,7 @@ mod poll;
 pub use observed::{Observed, ReadyMark};
 pub use poll::{Compiled, Poll};
 
-use coord_shared::decide::liveness::{Liveness, LivenessLimits, liveness};
+use coord_shared::decide::liveness::{Liveness, LivenessLimits, liveness_since};
 use coord_shared::decide::{Mono, Now};
 use coord_shared::names::{Generation, HostName, InstanceId};
 use coord_shared::wire::{FullReport, Report, ReportAnswer, Session};
@@ -33,6 +33,8 @@ pub struct Hosts {
 
 #[derive(Default)]
 struct Host {
+    /// Since when this process listens for it.
+    listening_since: Mono,
     heard: Option<Now>,
     run: String,
     /// The agent process before this one, whose late reports must not count.
@@ -75,8 +77,8 @@ impl Hosts {
         Self { by_name: Mutex::default(), limits, changed: Notify::new(), polls: AtomicUsize::new(0) }
     }
 
-    /// Makes exactly these hosts known. Polls of those that are no longer end.
-    pub fn set_known(&self, known: &BTreeSet<HostName>) {
+    /// Makes exactly these hosts known, and listens for the new ones from `now` on. Polls of those that are no longer known end.
+    pub fn set_known(&self, known: &BTreeSet<HostName>, now: Mono) {
         let mut hosts = self.lock();
         hosts.retain(|name, host| {
             let stays = known.contains(name);
@@ -87,7 +89,7 @@ impl Hosts {
         });
         for name in known {
             if !hosts.contains_key(name) {
-                hosts.insert(name.clone(), Host::default());
+                hosts.insert(name.clone(), Host { listening_since: now, ..Host::default() });
             }
         }
     }
@@ -163,12 +165,19 @@ impl Hosts {
 }
 
 impl Host {
+    /// A host whose whole report is still to come counts as not heard of: nothing is known of what it runs.
+    fn heard_in_full(&self) -> Option<Mono> {
+        self.heard.filter(|_| self.full.is_some()).map(|heard| heard.mono)
+    }
+
     fn liveness(&self, now: Mono, limits: LivenessLimits) -> Liveness {
-        liveness(self.heard.map(|heard| now.since(heard.mono)), limits)
+        liveness_since(self.heard_in_full(), self.listening_since, now, limits)
     }
 
     fn next_transition(&self, now: Mono, limits: LivenessLimits) -> Option<Mono> {
-        let heard = self.heard?.mono;
+        let Some(heard) = self.heard_in_full() else {
+            return Some(self.listening_since.after(limits.lost_after)).filter(|at| *at > now);
+        };
         [heard.after(limits.late_after), heard.after(limits.lost_after)].into_iter().find(|at| *at > now)
     }
 

@@ -3,6 +3,7 @@
 //! A sleeping poll costs one waiter on its host's bell. Compiled states are shared bytes, so a thousand polls copy nothing.
 
 use super::{Hosts, SESSIONS_PER_HOST_MAX, UnknownHost};
+use crate::clock;
 use bytes::Bytes;
 use coord_shared::names::{Generation, HostName};
 use coord_shared::wire::Session;
@@ -51,7 +52,7 @@ impl Hosts {
     pub async fn poll(&self, host: &HostName, known: Option<&str>, wait: Duration) -> Result<Poll, UnknownHost> {
         self.polls.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.polls);
-        let deadline = tokio::time::Instant::now() + wait;
+        let deadline = clock::moment() + wait;
         loop {
             let bell = {
                 let hosts = self.lock();

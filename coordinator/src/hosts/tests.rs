@@ -12,7 +12,7 @@ fn name(text: &str) -> HostName {
 
 fn hosts(names: &[&str]) -> Hosts {
     let hosts = Hosts::new(LivenessLimits::default());
-    hosts.set_known(&names.iter().map(|n| name(n)).collect());
+    hosts.set_known(&names.iter().map(|n| name(n)).collect(), clock::now().mono);
     hosts
 }
 
@@ -99,19 +99,24 @@ fn readiness_is_counted_from_when_this_container_became_ready() {
 }
 
 #[test]
-fn silence_makes_late_then_lost_and_never_heard_is_unknown() {
-    let hosts = hosts(&["a", "b"]);
+fn silence_makes_late_then_lost_and_a_host_that_never_came_is_lost_in_the_end_too() {
     let start = at(0);
-    hosts.report(heartbeat("a", "run", 1), start).expect("is known");
-    let check = |seconds: u64, a: Liveness, next: Option<u64>| {
+    let hosts = Hosts::new(LivenessLimits::default());
+    hosts.set_known(&[name("a"), name("b")].into(), start.mono);
+    let check = |seconds: u64, a: Liveness, b: Liveness, next: Option<u64>| {
         let mono = start.mono.after(Duration::from_secs(seconds));
         let (observed, wake) = hosts.observe(mono);
-        assert_eq!((observed[&name("a")].liveness, observed[&name("b")].liveness), (a, Liveness::Unknown), "{seconds} s");
+        assert_eq!((observed[&name("a")].liveness, observed[&name("b")].liveness), (a, b), "{seconds} s");
         assert_eq!(wake, next.map(|s| start.mono.after(Duration::from_secs(s))), "{seconds} s");
     };
-    check(0, Liveness::Ready, Some(25));
-    check(25, Liveness::Late, Some(60));
-    check(60, Liveness::Lost, None);
+    let later = |seconds: u64| Now { mono: start.mono.after(Duration::from_secs(seconds)), wall: start.wall };
+    hosts.report(heartbeat("a", "run", 1), later(5)).expect("is known");
+    check(5, Liveness::Unknown, Liveness::Unknown, Some(60));
+    hosts.report(full("a", "run", 2, vec![]), later(10)).expect("is known");
+    check(10, Liveness::Ready, Liveness::Unknown, Some(35));
+    check(35, Liveness::Late, Liveness::Unknown, Some(60));
+    check(60, Liveness::Late, Liveness::Lost, Some(70));
+    check(70, Liveness::Lost, Liveness::Lost, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,7 +143,7 @@ async fn only_news_wakes_the_controller() {
 async fn a_poll_answers_at_once_when_there_is_news_and_else_waits() {
     let hosts = hosts(&["a"]);
     let wait = Duration::from_secs(50);
-    let started = tokio::time::Instant::now();
+    let started = clock::moment();
     assert_eq!(hosts.poll(&name("a"), None, Duration::ZERO).await, Ok(Poll::NotYet));
     hosts.set_state(&name("a"), state("one"));
     assert_eq!(hosts.poll(&name("a"), None, wait).await, Ok(Poll::State(state("one"), vec![])));
@@ -195,6 +200,6 @@ async fn polls_of_a_forgotten_host_end() {
     let other = Arc::clone(&hosts);
     let poll = tokio::spawn(async move { other.poll(&name("a"), Some("\"one\""), Duration::from_secs(50)).await });
     tokio::task::yield_now().await;
-    hosts.set_known(&BTreeSet::new());
+    hosts.set_known(&BTreeSet::new(), clock::now().mono);
     assert_eq!(poll.await.expect("no panic"), Err(UnknownHost(name("a"))));
 }

@@ -1,7 +1,7 @@
 //! Request bodies and parameters: with a limit, a deadline, and errors in our shape.
 
 use super::error::ApiError;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -13,13 +13,18 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The whole body, if it has at most `max_bytes` and arrives in time.
 pub(super) async fn read(body: Body, max_bytes: usize) -> Result<Vec<u8>, ApiError> {
+    let too_large = || {
+        let message = format!("the body is larger than {max_bytes} bytes");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    };
+    // What it says of its own length is enough to refuse it.
+    if body.size_hint().lower() > max_bytes as u64 {
+        return Err(too_large());
+    }
     let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, max_bytes).collect()).await;
     match collected {
         Ok(Ok(body)) => Ok(body.to_bytes().into()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let message = format!("the body is larger than {max_bytes} bytes");
-            Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(error)) => Err(ApiError::bad_request(format!("the body broke off: {error}"))),
         Err(_) => {
             let message = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());

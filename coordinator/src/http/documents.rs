@@ -142,7 +142,8 @@ pub(super) async fn delete(
     app.seen(removed.at).await;
     Ok(Json(DiffView {
         current: current(&before, &name),
-        published: Some(removed.revision),
+        // What only waited had no revision, and its end makes none.
+        published: (!removed.changes.is_empty()).then_some(removed.revision),
         changes: removed.changes,
         starts_on: effect.starts_on,
         replaces_on: effect.replaces_on,
@@ -175,7 +176,7 @@ pub(super) async fn diff(
             let digest = resolved.as_ref().ok().and_then(Option::as_ref);
             let mut effect = preview(&board, &name, Some((document, digest)));
             let changes = if is_same { Vec::new() } else { changes(&standing, document, digest) };
-            effect.reasons.extend(resolved.err());
+            effect.reasons.splice(0..0, resolved.err());
             (effect, changes)
         }
     };

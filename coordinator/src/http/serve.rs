@@ -142,8 +142,9 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         match self.tls.clone() {
             None => self.serve(stream).await,
-            Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.serve(stream).await,
+            // Boxed, so that plain connections are not as large as encrypted ones.
+            Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, Box::pin(tls.accept(stream))).await {
+                Ok(Ok(stream)) => Box::pin(self.serve(stream)).await,
                 Ok(Err(error)) => tracing::debug!(peer = %self.peer, error = %error, "TLS handshake failed"),
                 Err(_) => tracing::debug!(peer = %self.peer, "TLS handshake took too long"),
             },

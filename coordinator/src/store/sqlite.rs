@@ -8,6 +8,7 @@
 //! ```
 
 use super::{Change, Changes, Committed, Entry, Store, StoreError, StoreRevision, Timings, Txn, check_sizes, prefix_end, schema};
+use crate::clock;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
@@ -15,7 +16,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Transactions that share one commit at most: enough to make the fsync cheap, few enough to keep the first one's wait short.
@@ -185,7 +185,7 @@ impl Writer {
     }
 
     fn commit_group(&mut self, group: Vec<Job>) {
-        let started = Instant::now();
+        let started = clock::moment();
         let outcome = self.write_group(&group);
         let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.timings.commits.fetch_add(1, Ordering::Relaxed);

@@ -15,6 +15,7 @@
 mod answer;
 mod auth;
 mod blob;
+mod chain;
 mod client;
 mod clock;
 mod config;
@@ -28,6 +29,7 @@ mod platform;
 mod tests;
 
 pub use blob::BlobStream;
+pub use chain::chain;
 pub use client::{Registry, Timeouts};
 pub use config::RegistryConfig;
 pub use error::RegistryError;

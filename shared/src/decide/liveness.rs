@@ -3,6 +3,7 @@
 //! Three answers and one admission. `Lost` does not mean down: the host may be running everything behind a cut cable, and no
 //! decision takes it for dead.
 
+use super::Mono;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ pub enum Liveness {
     Late,
     /// Not heard of for long.
     Lost,
-    /// Never heard of since the coordinator started.
+    /// Not heard of since the coordinator started, a short while ago.
     Unknown,
 }
 
@@ -24,6 +25,11 @@ impl Liveness {
     /// Whether its reports are fresh enough to decide by.
     pub fn is_reachable(self) -> bool {
         matches!(self, Self::Ready | Self::Late)
+    }
+
+    /// Whether it is away for so long that nobody waits for it. One that is not known yet is not away.
+    pub fn is_away(self) -> bool {
+        matches!(self, Self::Lost)
     }
 }
 
@@ -64,6 +70,14 @@ pub fn liveness(silence: Option<Duration>, limits: LivenessLimits) -> Liveness {
     }
 }
 
+/// Judges a host by when it was last heard of, if ever since the coordinator started to listen. A coordinator that has listened in
+/// vain for as long as a lost host is silent knows as much as one that heard the host's last word: the host is lost, not unknown.
+pub fn liveness_since(heard_at: Option<Mono>, listening_since: Mono, now: Mono, limits: LivenessLimits) -> Liveness {
+    let listened = now.since(listening_since);
+    let silence = heard_at.map(|at| now.since(at)).or((listened >= limits.lost_after).then_some(listened));
+    liveness(silence, limits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,5 +91,17 @@ mod tests {
         check(Some(0), Liveness::Ready);
         check(Some(25), Liveness::Late);
         check(Some(60), Liveness::Lost);
+    }
+    #[test]
+    fn a_host_that_was_never_heard_of_is_lost_in_the_end() {
+        let check = |heard_at: Option<u64>, now, expect| {
+            let second = |at| Mono(Duration::from_secs(at));
+            assert_eq!(liveness_since(heard_at.map(second), second(100), second(now), LivenessLimits::default()), expect)
+        };
+        check(None, 100, Liveness::Unknown);
+        check(None, 159, Liveness::Unknown);
+        check(None, 160, Liveness::Lost);
+        check(Some(150), 160, Liveness::Ready);
+        check(Some(101), 161, Liveness::Lost);
     }
 }

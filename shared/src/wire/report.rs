@@ -81,7 +81,7 @@ pub struct InstanceReport {
     /// The revision that runs, or ran last; absent if none ever did.
     #[serde(default)]
     pub revision: Option<Revision>,
-    /// Whether it does its work: running (and, once it has a health check, healthy).
+    /// Whether it does its work, or has done it: running (and, once it has a health check, healthy), or a job that ended with success.
     pub ready: bool,
     /// When it came into this state.
     pub since: Timestamp,

@@ -22,7 +22,7 @@ fn generations_only_grow() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut ledger = Ledger::open(folder.path()).expect("opened");
     assert_eq!(ledger.judge(&state(5, 1), &host()), Ok(true));
-    ledger.accept(state(5, 1), Vec::new()).expect("accepted");
+    ledger.accept(&state(5, 1), Vec::new()).expect("accepted");
     let ledger = Ledger::open(folder.path()).expect("opened again");
     assert_eq!(ledger.generation(), Some(Generation(5)));
     assert_eq!(ledger.judge(&state(5, 1), &host()), Ok(false));
@@ -37,7 +37,7 @@ fn generations_only_grow() {
 fn a_damaged_ledger_is_named_and_kept() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut ledger = Ledger::open(folder.path()).expect("opened");
-    ledger.accept(state(5, 1), Vec::new()).expect("accepted");
+    ledger.accept(&state(5, 1), Vec::new()).expect("accepted");
     let file = folder.path().join("ledger.json");
     let whole = std::fs::read(&file).expect("read");
     std::fs::write(&file, &whole[..whole.len() / 2]).expect("cut");

@@ -75,11 +75,14 @@ fn of_instance(instance: &InstanceView, newest: Option<Revision>, now: Timestamp
     let reachable = instance.liveness.is_reachable();
     let told = instance.reason.as_ref();
     let said = report.and_then(|report| report.reason.as_ref());
+    let completed = said.is_some_and(Reason::is_content);
+    // What a job did, it has done: nothing is waited for on its host, whatever the coordinator thinks.
+    let told_nothing = told.is_none_or(|told| told.is_content() || (completed && matches!(told, Reason::WaitingForHost { .. })));
     let done = reachable
         && instance.assigned.is_some()
         && instance.assigned == newest
-        && report.is_some_and(|report| report.revision == newest && (report.ready || said.is_some_and(Reason::is_content)))
-        && told.is_none_or(Reason::is_content);
+        && report.is_some_and(|report| report.revision == newest && (report.ready || completed))
+        && told_nothing;
     if done {
         return None;
     }

@@ -82,19 +82,16 @@ fn chosen(mut status: StatusView, workload: Option<&WorkloadName>) -> StatusView
     status
 }
 
-/// Whether a problem's source (`folder:web.toml`, `api:web`) is that workload's.
+/// Whether a problem is that workload's document in the folder (`folder:web.toml`). Other sources name a host or a token.
 fn concerns(problem: &ProblemView, name: &WorkloadName) -> bool {
-    let Some((kind, source)) = problem.source.split_once(':') else { return false };
-    kind != HOST && source.strip_suffix(".toml").unwrap_or(source) == name.as_str()
+    let file = problem.source.strip_prefix("folder:").and_then(|path| path.rsplit('/').next());
+    file.and_then(|file| file.strip_suffix(".toml")) == Some(name.as_str())
 }
 
 /// Whether a problem is a document's, and not a host's (`host:web-1`): only those keep something from being published.
 fn is_of_a_document(problem: &ProblemView) -> bool {
-    problem.source.split_once(':').is_none_or(|(kind, _)| kind != HOST)
+    !problem.source.starts_with("host:")
 }
-
-/// The kind of the sources of problems that hosts have.
-const HOST: &str = "host";
 
 fn require(name: &WorkloadName, status: &StatusView) -> Result<(), Failure> {
     if status.workloads.is_empty() && status.problems.is_empty() {

@@ -288,6 +288,8 @@ fn as_desired_means_told_run_heard_and_ready() {
     check(both(Reason::Starting, Reason::WaitingForHost { revision: Revision(4) }), "starting, for 3m");
     let failing = Reason::RestartBackoff { exit: exit(1), restarts: 1, retry_at: from_now(2) };
     let turn = || Reason::WaitingForTurn { revision: Revision(4), after: Vec::new() };
+    check(both(Reason::Completed, Reason::WaitingForHost { revision: Revision(4) }), "");
+    check(both(Reason::Completed, turn()), "waits for its turn for revision 4");
     check(both(failing, turn()), "exit code 1; restarted once so far, again in 2s");
 }
 

@@ -1,10 +1,11 @@
 //! Reading the folder: names, ages and texts, with every oddity as a value.
 
+use crate::clock;
 use coord_shared::document::DOCUMENT_MAX_BYTES;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Files of the folder that are looked at; more would be no folder of documents.
 const FILES_MAX: usize = 10_000;
@@ -75,13 +76,12 @@ pub(super) fn is_complete_at_birth(path: &Path) -> bool {
 
 /// All names that are text, with the time since each was written to (none if that lies in the future).
 pub(super) fn list(path: &Path) -> io::Result<Vec<(String, Option<Duration>)>> {
-    let now = SystemTime::now();
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path)?.take(FILES_MAX) {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         let modified = entry.metadata().and_then(|meta| meta.modified());
-        files.push((name, modified.ok().and_then(|modified| now.duration_since(modified).ok())));
+        files.push((name, modified.ok().and_then(clock::age)));
     }
     files.sort();
     Ok(files)

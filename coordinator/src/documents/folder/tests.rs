@@ -107,9 +107,9 @@ impl Bench {
 
     /// Polls until `is_so`; panics with `what` after a while.
     async fn wait(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-        let end = Instant::now() + PATIENCE;
+        let end = crate::clock::moment() + PATIENCE;
         while !is_so().await {
-            assert!(Instant::now() < end, "waited in vain: {what}; problems: {:?}", self.problems.list());
+            assert!(crate::clock::moment() < end, "waited in vain: {what}; problems: {:?}", self.problems.list());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

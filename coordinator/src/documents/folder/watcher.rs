@@ -3,6 +3,7 @@
 //! Events collect as sets of names, so a storm of them costs no more than the names that it is about.
 
 use super::scan::{self, FolderId};
+use crate::clock;
 use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use std::collections::BTreeSet;
@@ -11,7 +12,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 /// Names that are kept one by one; beyond, everything is looked at.
 const NAMES_MAX: usize = 1000;
@@ -67,8 +67,8 @@ impl Watcher {
 
     /// Waits until nothing more has changed for `quiet`, but not longer than `max`; then tells what did.
     pub(super) async fn settled(&mut self, quiet: Duration, max: Duration) -> Dirty {
-        let end = Instant::now() + max;
-        while tokio::time::timeout_at(end.min(Instant::now() + quiet), self.shared.bell.notified()).await.is_ok() {}
+        let end = clock::moment() + max;
+        while tokio::time::timeout_at(end.min(clock::moment() + quiet), self.shared.bell.notified()).await.is_ok() {}
         std::mem::take(&mut *self.shared.dirty.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -196,6 +196,7 @@ impl Planner<'_> {
                 Phase::Running { .. } if chosen(id) => {
                     let kill_at = self.now.mono.after(container.grace.0);
                     self.plan.actions.push(Action::Stop { container: (*id).clone(), kill_at });
+                    self.plan.wake(kill_at);
                     kill_at
                 }
                 Phase::Stopping { kill_at, killed, .. } => {

@@ -1,6 +1,7 @@
 //! What a host says of its instances: derived from what was planned and seen, never kept beside it.
 
 use super::{Container, Desired, End, Observed, Phase, Plan, Target};
+use crate::decide::reason::Reason;
 use crate::decide::{Mono, Now};
 use crate::names::{ContainerId, InstanceId};
 use crate::wire::{InstanceReport, InstanceState};
@@ -38,33 +39,36 @@ fn instance_report(
             (InstanceState::Exited, at)
         }
         None => match history.and_then(|history| history.last_end.as_ref()) {
-            Some(End::Exited { at, .. }) => (InstanceState::Exited, *at),
-            Some(End::StartFailed { at, .. }) => (InstanceState::Pending, *at),
+            Some(End::Exited { at, .. }) => (InstanceState::Exited, at.in_this_boot(now.mono)),
+            Some(End::StartFailed { at, .. }) => (InstanceState::Pending, at.in_this_boot(now.mono)),
             None => (InstanceState::Pending, arrived),
         },
     };
-    // A running container of the desired make is the desired revision, whatever revision it was started for.
+    // A container of the desired make is the desired revision, whatever revision it was started for; so is what it left behind.
     let target = match desired.get(id).map(|wanted| &wanted.target) {
         Some(Target::Run(spec)) => Some(spec),
         Some(Target::Rejected { .. }) | None => None,
     };
-    let adopted = target.filter(|spec| shown.is_some_and(|(_, c)| c.fingerprint == spec.fingerprint)).map(|spec| spec.revision);
+    let make = shown.map(|(_, c)| &c.fingerprint).or(history.map(|history| &history.fingerprint));
+    let adopted = target.filter(|spec| make == Some(&spec.fingerprint)).map(|spec| spec.revision);
     let own = shown.map(|(id, _)| id.revision).or(history.map(|history| history.revision));
     let last_exit = history.and_then(|history| history.last_end.as_ref()).and_then(|end| match end {
         End::Exited { exit, .. } => Some(*exit),
         End::StartFailed { .. } => None,
     });
+    let reason = plan.reasons.get(id).cloned();
+    let has_done_its_work = reason.as_ref().is_some_and(Reason::is_content);
     InstanceReport {
         instance: id.clone(),
         state,
         revision: adopted.or(own),
-        ready: state == InstanceState::Running,
+        ready: state == InstanceState::Running || has_done_its_work,
         since: now.wall_at(since),
         restarts: history.map_or(0, |history| history.restarts),
         last_exit,
         container: shown.map(|(id, _)| id.clone()),
         pid: shown.and_then(|(_, container)| container.pid),
-        reason: plan.reasons.get(id).cloned(),
+        reason,
     }
 }
 

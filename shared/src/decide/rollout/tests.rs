@@ -25,6 +25,15 @@ fn new(ready_since: Option<u64>) -> TargetState {
     TargetState { liveness: Liveness::Ready, assigned: Some(NEW), same_container: true, ready }
 }
 
+/// Told an older revision than the newest and not (yet) ready in it.
+fn between() -> TargetState {
+    TargetState { ready: Some((Revision(0), Mono::default())), ..old(true) }
+}
+
+fn unknown(target: TargetState) -> TargetState {
+    TargetState { liveness: Liveness::Unknown, ready: None, ..target }
+}
+
 fn fresh() -> TargetState {
     TargetState { liveness: Liveness::Ready, assigned: None, same_container: false, ready: None }
 }
@@ -64,6 +73,13 @@ fn the_next_turn_comes_when_the_monitor_time_is_over() {
 }
 
 #[test]
+fn being_watched_is_a_reason_only_while_somebody_waits() {
+    let reasons = |plan: RolloutPlan| plan.reasons.values().filter(|reason| matches!(reason, Reason::Monitoring { .. })).count();
+    assert_eq!(reasons(check(Parallelism::Count(1), &[new(Some(96)), old(true)], "a")), 1);
+    assert_eq!(reasons(check(Parallelism::Count(1), &[new(Some(96)), new(Some(1))], "ab")), 0);
+}
+
+#[test]
 fn a_share_of_the_targets() {
     check(Parallelism::Percent(50), &[old(true), old(true), old(true), old(true)], "ab");
     check(Parallelism::Percent(1), &[old(true), old(true)], "a");
@@ -83,6 +99,30 @@ fn a_lost_host_holds_nobody_up_and_is_not_told() {
 }
 
 #[test]
+fn a_host_that_is_not_known_yet_keeps_its_place() {
+    // The coordinator has just started: what it told `a` may be under way.
+    check(Parallelism::Count(1), &[unknown(new(None)), old(true), old(true)], "a");
+    check(Parallelism::Count(2), &[unknown(new(None)), old(true), old(true)], "ab");
+    // And so may an older revision; it is not told more before it is heard of.
+    check(Parallelism::Count(1), &[unknown(old(true)), old(true), old(true)], "");
+    let plan = check(Parallelism::Count(2), &[unknown(old(true)), old(true), old(true)], "b");
+    assert!(matches!(plan.reasons.values().next(), Some(Reason::HostUnknown)));
+}
+
+#[test]
+fn a_host_that_is_between_older_revisions_goes_first() {
+    check(Parallelism::Count(1), &[old(true), between(), old(true)], "b");
+    check(Parallelism::Count(2), &[old(true), between(), old(true)], "ab");
+    // Ready for too short a time counts as well.
+    let watched = TargetState { ready: Some((OLD, Mono(Duration::from_secs(99)))), ..old(true) };
+    check(Parallelism::Count(1), &[old(true), watched], "b");
+    // The one that was told last goes before those that are merely down.
+    let told_later = TargetState { assigned: Some(OLD), ..between() };
+    let down = TargetState { assigned: Some(Revision(0)), ..old(false) };
+    check(Parallelism::Count(1), &[down, told_later], "b");
+}
+
+#[test]
 fn a_new_target_does_not_wait() {
     check(Parallelism::Count(1), &[new(None), fresh(), old(true)], "ab");
 }
@@ -91,6 +131,11 @@ fn a_new_target_does_not_wait() {
 fn a_change_that_keeps_the_container_needs_no_turn() {
     let unchanged = TargetState { same_container: true, ..old(true) };
     check(Parallelism::Count(1), &[unchanged, unchanged, unchanged], "abc");
+    // One that is still on its way to that container keeps its place.
+    let on_its_way = TargetState { same_container: true, ..between() };
+    check(Parallelism::Count(1), &[on_its_way, old(true)], "a");
+    check(Parallelism::Count(1), &[unchanged, old(true)], "ab");
+    check(Parallelism::Count(1), &[lost(on_its_way), old(true)], "ab");
 }
 
 #[test]

@@ -52,13 +52,13 @@ fn without_the_previous_image_what_runs_is_left_alone() {
 fn a_container_of_an_unknown_make_is_kept_until_the_image_is_here() {
     let old = || world().want(spec(2, "b")).container("web.0-r1-1", "a", running());
     check(old(), "pull b | pulling the image");
-    check(old().present("b"), "stop web.0-r1-1 by 110 | stopping the previous container @110");
+    check(old().present("b"), "stop web.0-r1-1 by 110 | stopping the previous container @110 | wake 110");
 }
 
 #[test]
 fn the_same_image_needs_no_pull() {
     let world = world().want_after(spec(1, "a"), spec(2, "a+x")).present("a").container("web.0-r1-1", "a", running());
-    check(world, "stop web.0-r1-1 by 110 | stopping the previous container @110");
+    check(world, "stop web.0-r1-1 by 110 | stopping the previous container @110 | wake 110");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::*;
 fn stop_first_waits_for_the_end_of_the_old() {
     let update = || world().want_after(spec(1, "a"), spec(2, "b")).present("a").present("b");
     let old = |phase| update().container("web.0-r1-1", "a", phase).history("web.0-r1-1", "a", |_| ());
-    check(old(running()), "stop web.0-r1-1 by 110 | stopping the previous container @110");
+    check(old(running()), "stop web.0-r1-1 by 110 | stopping the previous container @110 | wake 110");
     check(old(stopping(103)), "nothing | stopping the previous container @103 | wake 103");
     check(old(stopping(100)), "kill web.0-r1-1 | stopping the previous container @100");
     // One that is being made cannot be stopped yet, and is not overtaken either.
@@ -20,7 +20,7 @@ fn start_first_stops_the_old_when_the_new_runs() {
     let old = || update().container("web.0-r1-1", "a", running());
     check(old().history("web.0-r1-1", "a", |_| ()), "start web.0-r2-1 | starting");
     check(old().container("web.0-r2-1", "b", starting()), "nothing | starting");
-    check(old().container("web.0-r2-1", "b", running()), "stop web.0-r1-1 by 110");
+    check(old().container("web.0-r2-1", "b", running()), "stop web.0-r1-1 by 110 | wake 110");
     check(update().container("web.0-r1-1", "a", stopping(103)).container("web.0-r2-1", "b", running()), "nothing | wake 103");
     check(update().container("web.0-r1-1", "a", stopping(99)).container("web.0-r2-1", "b", running()), "kill web.0-r1-1");
 }
@@ -42,7 +42,7 @@ fn a_new_order_applies_to_a_start_that_is_under_way() {
         world.container("web.0-r1-1", "a", running()).container("web.0-r2-1", "b", starting())
     };
     check(both(start_first(spec(2, "b"))), "nothing | starting");
-    check(both(spec(3, "b")), "stop web.0-r1-1 by 110 | starting");
+    check(both(spec(3, "b")), "stop web.0-r1-1 by 110 | starting | wake 110");
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn going_back_keeps_the_old_container_if_it_still_runs() {
         let world = world().want_after(spec(2, "b"), start_first(spec(3, "a"))).present("a").present("b");
         world.container("web.0-r1-1", "a", old).container("web.0-r2-1", "b", running())
     };
-    check(back(running()), "stop web.0-r2-1 by 110");
+    check(back(running()), "stop web.0-r2-1 by 110 | wake 110");
     // It was told to end and is wanted again: it ends, the other one serves meanwhile, and a new one follows.
     check(back(stopping(104)), "nothing | stopping the previous container @104 | wake 104");
     check(back(exited()), "remove web.0-r1-1; start web.0-r3-1 | starting");

@@ -28,7 +28,7 @@ fn its_policy_may_leave_it_ended() {
 #[test]
 fn a_completed_job_gives_way_to_nothing_old() {
     let left = ended(RestartPolicy::No, 0, 1).container("web.0-r0-1", "b", running());
-    check(left, "stop web.0-r0-1 by 110 | completed");
+    check(left, "stop web.0-r0-1 by 110 | completed | wake 110");
 }
 
 #[test]
@@ -47,6 +47,17 @@ fn a_failed_start_is_tried_again_after_a_growing_wait() {
     };
     check(failed(100), "nothing | start failed (3 times): no such command @100.4 | wake 100.4");
     check(failed(99), "start web.0-r1-2 | starting");
+}
+
+#[test]
+fn an_end_in_an_earlier_boot_delays_nothing() {
+    // Its clock had counted further than this one.
+    let exited = world().want(spec(1, "a")).present("a").ended("web.0-r1-1", "a", 1, 20, 900_000);
+    check(exited, "start web.0-r1-2 | starting");
+    let failed = world().want(spec(1, "a")).present("a").history("web.0-r1-1", "a", |history| {
+        history.note_start_failure("no such command".to_owned(), second(900_000));
+    });
+    check(failed, "start web.0-r1-2 | starting");
 }
 
 #[test]

@@ -29,6 +29,7 @@ fn an_instance_without_a_container() {
     check(world().want(spec(1, "a")), "pending since 42, restarts 0: pulling the image");
     let why = "exit code 1; restarted 0 times so far";
     check(wanted().ended("web.0-r1-1", "a", 1, 9, 95), &format!("exited r1 since 95, restarts 0, last exit code 1: {why}"));
+    check(wanted().ended("web.0-r1-1", "a", 1, 1, 900_000), "exited r1 since 0, restarts 0, last exit code 1: starting");
     let failed = wanted().history("web.0-r1-1", "a", |history| history.note_start_failure("no".to_owned(), second(100)));
     check(failed, "pending r1 since 100, restarts 0: start failed (once): no");
 }
@@ -60,6 +61,19 @@ fn the_previous_revision_is_ready_until_the_new_one_runs() {
     );
     check(update(start_first).container("web.0-r2-1", "b", running()), "running r2 ready since 50, restarts 0, web.0-r2-1");
     check(update(|spec| spec), "running r1 ready since 50, restarts 0, web.0-r1-1: stopping the previous container");
+}
+
+#[test]
+fn a_job_that_did_its_work_is_ready() {
+    let job = |revision, code| {
+        let wanted = restarting(RestartPolicy::OnFailure(Some(0)), spec(revision, "a"));
+        world().want(wanted).present("a").ended("web.0-r1-1", "a", code, 1, 95)
+    };
+    check(job(1, 0), "exited r1 ready since 95, restarts 0, last exit code 0: completed");
+    // It need not do it again for a revision that keeps its make.
+    check(job(2, 0), "exited r2 ready since 95, restarts 0, last exit code 0: completed");
+    let given_up = "exited r2 since 95, restarts 0, last exit code 1: exit code 1; not restarted (restart = \"on-failure:0\")";
+    check(job(2, 1), given_up);
 }
 
 #[test]

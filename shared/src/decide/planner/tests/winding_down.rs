@@ -7,7 +7,7 @@ fn left(phase: Phase) -> World {
 
 #[test]
 fn an_undesired_container_is_stopped_killed_and_removed() {
-    check(left(running()), "stop web.0-r1-1 by 110 | stopping @110");
+    check(left(running()), "stop web.0-r1-1 by 110 | stopping @110 | wake 110");
     check(left(stopping(104)), "nothing | stopping @104 | wake 104");
     check(left(stopping(100)), "kill web.0-r1-1 | stopping @100");
     check(left(exited()), "remove web.0-r1-1 | removing what is left of it");
@@ -42,5 +42,5 @@ fn leftovers_of_a_desired_instance_are_removed_in_silence() {
 #[test]
 fn every_container_of_the_instance_goes() {
     let world = left(running()).container("web.0-r1-2", "a", stopping(115)).container("web.0-r2-1", "b", exited());
-    check(world, "remove web.0-r2-1; stop web.0-r1-1 by 110 | stopping @115 | wake 115");
+    check(world, "remove web.0-r2-1; stop web.0-r1-1 by 110 | stopping @115 | wake 110");
 }

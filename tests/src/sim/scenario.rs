@@ -1,0 +1,167 @@
+//! What is deployed: documents whose command says how their container behaves, so that a make and its behaviour are one thing.
+
+use super::dice::Dice;
+use coord_shared::decide::planner::Spec;
+use coord_shared::document::{Container, Document, Network, Parallelism, Resources, RestartPolicy, Rollout, RolloutOrder};
+use coord_shared::names::{Digest, HostSelector, ImageReference, Revision, WorkloadName};
+use coord_shared::quantity::Span;
+use std::collections::BTreeMap;
+
+/// What a container does once it is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Behaviour {
+    /// Serves until it is asked to end.
+    Serves,
+    /// Serves, and takes long to come up.
+    Slow,
+    /// Serves, and ignores the request to end.
+    Stubborn,
+    /// Ends soon, with a failure.
+    Crashes,
+    /// Ends after a while, with success.
+    Works,
+    /// Cannot be started at all.
+    Missing,
+}
+
+const BEHAVIOURS: [(Behaviour, &str); 6] = [
+    (Behaviour::Serves, "serve"),
+    (Behaviour::Slow, "serve-slowly"),
+    (Behaviour::Stubborn, "serve-stubbornly"),
+    (Behaviour::Crashes, "crash"),
+    (Behaviour::Works, "work"),
+    (Behaviour::Missing, "no-such-command"),
+];
+
+/// An agent of an older release rejects a document with this label.
+const NEW_KEY: &str = "needs-a-newer-agent";
+/// No registry can serve an image with this tag.
+const BAD_TAG: &str = "bad";
+const TAGS: [&str; 6] = ["1", "2", "3", "4", "5", BAD_TAG];
+
+impl Behaviour {
+    pub(super) fn of(document: &Document) -> Self {
+        let command = document.container.command.as_ref().and_then(|command| command.first());
+        BEHAVIOURS.iter().find(|(_, name)| command.is_some_and(|command| command == name)).map_or(Self::Serves, |(one, _)| *one)
+    }
+
+    fn command(self) -> Option<Vec<String>> {
+        BEHAVIOURS.iter().find(|(one, _)| *one == self).map(|(_, name)| vec![(*name).to_owned()])
+    }
+}
+
+/// Whether an older agent cannot read it.
+pub(super) fn needs_a_newer_agent(document: &Document) -> bool {
+    document.container.labels.contains_key(NEW_KEY)
+}
+
+/// Whether no registry can serve its image.
+pub(super) fn is_bad(image: &ImageReference) -> bool {
+    image.tag() == Some(BAD_TAG)
+}
+
+/// The published form of a document.
+pub(super) fn spec(revision: Revision, document: Document) -> Spec {
+    let digest = Digest::of(document.image.to_string().as_bytes());
+    let fingerprint = document.fingerprint(&digest);
+    Spec { revision, image: document.image.clone().pin(digest), document, fingerprint }
+}
+
+/// A first document for a workload.
+pub(super) fn document(workload: &WorkloadName, dice: &mut Dice) -> Document {
+    let container = Container {
+        entrypoint: None,
+        command: Behaviour::Serves.command(),
+        working_dir: None,
+        user: None,
+        hostname: None,
+        environment: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        network: Network::None,
+        read_only: false,
+        stop_signal: None,
+        resources: Resources::default(),
+    };
+    let mut document = Document {
+        image: image(workload, "1"),
+        hosts: selectors(dice),
+        container,
+        restart: RestartPolicy::Always,
+        stop_grace_period: Span::seconds(5),
+        rollout: Rollout { parallelism: Parallelism::Count(1), order: RolloutOrder::StopFirst, monitor: Span::seconds(5) },
+    };
+    for _ in 0..dice.below(4) {
+        edit(&mut document, workload, dice);
+    }
+    document
+}
+
+/// Changes one thing, as an operator would, mistakes included.
+pub(super) fn edit(document: &mut Document, workload: &WorkloadName, dice: &mut Dice) {
+    match dice.below(12) {
+        0..=2 => document.image = image(workload, TAGS[dice.below(TAGS.len())]),
+        3 => {
+            document.container.environment.insert("VARIANT".to_owned(), dice.below(3).to_string());
+        }
+        4..=5 => {
+            let behaviours = BEHAVIOURS.map(|(behaviour, _)| behaviour);
+            let behaviour = if dice.percent(50) { Behaviour::Serves } else { *dice.pick(&behaviours) };
+            document.container.command = behaviour.command();
+        }
+        6 => {
+            let policies = [RestartPolicy::No, RestartPolicy::OnFailure(None), RestartPolicy::OnFailure(Some(2))];
+            document.restart = if dice.percent(50) { RestartPolicy::Always } else { *dice.pick(&policies) };
+        }
+        7 => document.hosts = selectors(dice),
+        8 => {
+            document.rollout.parallelism =
+                *dice.pick(&[Parallelism::Count(1), Parallelism::Count(2), Parallelism::Percent(25), Parallelism::Percent(50)]);
+        }
+        9 => document.rollout.order = *dice.pick(&[RolloutOrder::StopFirst, RolloutOrder::StartFirst]),
+        10 => document.stop_grace_period = Span::seconds(*dice.pick(&[0, 1, 5, 20])),
+        _ if dice.percent(40) => {
+            document.container.labels.insert(NEW_KEY.to_owned(), "yes".to_owned());
+        }
+        _ => document.container.labels.clear(),
+    }
+}
+
+/// Whether a fleet without faults brings it to rest.
+pub(super) fn comes_to_rest(document: &Document) -> bool {
+    let rests = match Behaviour::of(document) {
+        Behaviour::Serves | Behaviour::Slow | Behaviour::Stubborn => document.restart == RestartPolicy::Always,
+        // By any other policy, a job that was killed stays undone.
+        Behaviour::Works => document.restart == RestartPolicy::OnFailure(None),
+        Behaviour::Crashes | Behaviour::Missing => false,
+    };
+    rests && !is_bad(&document.image) && !needs_a_newer_agent(document)
+}
+
+/// Mends whatever keeps it from coming to rest.
+pub(super) fn mend(document: &mut Document, workload: &WorkloadName) {
+    if is_bad(&document.image) {
+        document.image = image(workload, "2");
+    }
+    document.container.labels.clear();
+    match Behaviour::of(document) {
+        Behaviour::Serves | Behaviour::Slow | Behaviour::Stubborn => {}
+        Behaviour::Works | Behaviour::Crashes | Behaviour::Missing => document.container.command = Behaviour::Serves.command(),
+    }
+    document.restart = RestartPolicy::Always;
+}
+
+fn image(workload: &WorkloadName, tag: &str) -> ImageReference {
+    // Two workloads share a repository, so that they share pulls.
+    let repository = if workload.as_str() == "api" { "web" } else { workload.as_str() };
+    format!("registry.lan/{repository}:{tag}").parse().expect("a fixed pattern that is an image reference")
+}
+
+fn selectors(dice: &mut Dice) -> Vec<HostSelector> {
+    let selector = |text: &str| text.parse::<HostSelector>().expect("a fixed text that is a selector");
+    match dice.below(5) {
+        0 => vec![selector("role=web")],
+        1 => vec![selector("host-0"), selector("role=db")],
+        2 => vec![selector("host-?")],
+        _ => vec![selector("*")],
+    }
+}
