@@ -15,8 +15,13 @@ use super::error::RuntimeError;
 const SCOPE_TIMEOUT: Duration = Duration::from_secs(10);
 const SCOPE_PAUSE: Duration = Duration::from_millis(1);
 
+/// How long a container may take to end when systemd stops its scope, at a shutdown for example: as long as a document grants
+/// by default, and not systemd's own minute and a half, for which a reboot would wait.
+const STOP_TIMEOUT_US: u64 = 10_000_000;
+
 /// All containers of a host, so that they can be limited and listed together.
 const SLICE: &str = "coord.slice";
+const AGENT: &str = "coord-agent.service";
 
 /// Whether systemd is this host's first process.
 pub(super) fn is_running() -> bool {
@@ -36,6 +41,9 @@ pub(super) async fn make_scope(id: &str, pid: u32) -> Result<(String, PathBuf), 
         ("Delegate", true.into()),
         // Else a scope that ended badly would keep its name.
         ("CollectMode", "inactive-or-failed".into()),
+        ("TimeoutStopUSec", STOP_TIMEOUT_US.into()),
+        // At a shutdown the agent goes first: it would start again what systemd stops.
+        ("Before", vec![AGENT].into()),
     ];
     let auxiliary: Vec<(&str, Vec<(&str, Value<'_>)>)> = Vec::new();
     let connection = zbus::Connection::system().await.map_err(|error| failed(error.to_string()))?;
