@@ -41,15 +41,22 @@ pub(crate) fn mount_root(request: &Request) -> Result<PathBuf, Failure> {
     Ok(target)
 }
 
-/// By the newer interface where the kernel has it: paths have no length there, and need no escapes.
 fn overlay(request: &Request, target: &Path) -> rustix::io::Result<()> {
-    match overlay_by_layers(request, target) {
-        // Before 6.8 a layer alone is not known: 6.5 says so at once, older ones only when all is put together.
-        Err(Errno::INVAL) => overlay_by_mount(request, target),
-        result => result,
+    if takes_layers_singly(&rustix::system::uname().release().to_string_lossy()) {
+        overlay_by_layers(request, target)
+    } else {
+        overlay_by_mount(request, target)
     }
 }
 
+/// Whether overlayfs of a kernel of this release knows `lowerdir+`: from 6.8 on. Trying it out would leave a complaint in the
+/// log of an older kernel at every start, and those before 6.5 refuse it only when all is put together.
+fn takes_layers_singly(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 8)
+}
+
+/// Paths may be long and need no escapes.
 fn overlay_by_layers(request: &Request, target: &Path) -> rustix::io::Result<()> {
     let (upper, work) = (request.bundle.join("upper"), request.bundle.join("work"));
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
@@ -208,8 +215,20 @@ fn read_text(file: File, max_bytes: u64) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::relative_to_common;
+    use super::{relative_to_common, takes_layers_singly};
     use std::path::{Path, PathBuf};
+
+    #[test]
+    fn old_kernels_take_all_layers_at_once() {
+        let check = |release: &str, singly: bool| assert_eq!(takes_layers_singly(release), singly, "{release}");
+        check("5.15.0-101-generic", false);
+        check("6.1.0-56-cloud-amd64", false);
+        check("6.5.13", false);
+        check("6.8.0-31-generic", true);
+        check("6.12.117+deb12", true);
+        check("7.2", true);
+        check("unheard of", false);
+    }
 
     #[test]
     fn layers_are_named_from_their_common_folder() {
