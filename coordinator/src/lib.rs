@@ -14,6 +14,7 @@ pub mod hosts;
 pub mod http;
 pub mod identity;
 pub mod metrics;
+mod open_files;
 pub mod records;
 mod run;
 pub mod sessions;

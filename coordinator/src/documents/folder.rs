@@ -131,7 +131,9 @@ impl Folder {
                 *until = (*until).max(clock::moment() + self.pace.settle);
             }
             if dirty.everything || clock::moment() >= next_rescan {
-                next_rescan = clock::moment() + self.pace.rescan;
+                // Whose events were lost may still have been written to just now: those files have to rest first.
+                let pause = if dirty.everything { self.pace.rest * 2 } else { self.pace.rescan };
+                next_rescan = clock::moment() + pause;
                 self.look_at_all(false).await;
             }
             dirty.closed.append(&mut self.retry);
