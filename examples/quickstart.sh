@@ -117,7 +117,7 @@ C
 start_agent() {
     say "Starting the agent of the host 'demo'"
     local token
-    token=$("$dir/coordctl" hosts add demo | grep -o 'coord-agent-[A-Za-z0-9_-]*' | head -n 1)
+    token=$("$dir/coordctl" hosts add demo)
     (umask 077 && cat >"$dir/agent.toml") <<T
 host = "demo"
 coordinator = ["$url"]
@@ -198,39 +198,26 @@ N
 
 # --- stop
 
-containers() { find "$dir/agent/run/c" -mindepth 1 -maxdepth 1 2>/dev/null; }
-no_containers() { [ -z "$(containers)" ]; }
-
 stop() {
     [ -e "$dir" ] || return 0
     # What is removed below must be ours.
     [ -d "$dir/pids" ] || die "$dir was not made by this script; name another folder by COORD_QUICKSTART"
     say "Stopping"
-    # The agent itself takes the container away, as it does whenever a document is deleted.
-    rm -f "$dir/desired/web.toml"
-    if is_running agent && is_running coordinator; then
-        within $wait_seconds "the container ends" no_containers || true
-    fi
     end agent
     end coordinator
     end registry
-    end_leftovers
+    purge
     rm -rf --one-file-system "$dir"
     say "Stopped; nothing is left"
 }
 
-# What a daemon that was killed could not take away: processes inside our folders, and mounts.
-end_leftovers() {
-    local mount pid id
-    for id in $(containers); do
-        id=${id##*/}
-        for pid in $(grep -l -s -F -- "$id" /proc/[0-9]*/cgroup | cut -d/ -f3); do
-            [ "$pid" = $$ ] || kill -9 "$pid" 2>/dev/null || true
-        done
-    done
-    awk -v dir="$dir/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | tac | while read -r mount; do
-        umount -l "$mount"
-    done
+# Ending the agent ends no container, so containers, their mounts and cgroups are taken off by their own command.
+purge() {
+    [ -d "$dir/agent" ] || return 0
+    [ -x "$bin/coord-agent" ] || build
+    "$bin/coord-agent" purge --config "$dir/agent.toml" >>"$dir/log/purge.log" 2>&1 && return
+    cat "$dir/log/purge.log" >&2
+    die "not everything could be removed; mend what is said above, then try '$0 stop' again"
 }
 
 [ "$(id -u)" = 0 ] || die "containers need root: run it as root (sudo $0 $*)"

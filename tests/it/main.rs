@@ -1,4 +1,11 @@
 //! Tests with real processes: one binary, so that it links once. The modules are the chapters.
 
+mod alone;
+mod away;
+mod edits;
+mod refusals;
 mod registry;
+mod registry_faults;
+mod rollout;
+mod selection;
 mod systemd;

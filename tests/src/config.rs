@@ -17,7 +17,8 @@ pub struct Coordinator<'a> {
 pub struct Agent<'a> {
     pub host: &'a str,
     pub labels: &'a [(String, String)],
-    pub coordinator: &'a str,
+    /// Absent: the host stands alone.
+    pub coordinator: Option<&'a str>,
     pub token: &'a str,
     pub ca: Option<&'a Path>,
     pub state_dir: &'a Path,
@@ -46,8 +47,10 @@ impl Agent<'_> {
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         line(&mut text, "host", self.host);
-        let _ = writeln!(text, "coordinator = [{:?}]", self.coordinator);
-        line(&mut text, "token", self.token);
+        if let Some(coordinator) = self.coordinator {
+            let _ = writeln!(text, "coordinator = [{coordinator:?}]");
+            line(&mut text, "token", self.token);
+        }
         if let Some(ca) = self.ca {
             path(&mut text, "ca", ca);
         }

@@ -6,12 +6,11 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, umount2};
-use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::cgroup::{self, Group};
@@ -20,6 +19,8 @@ use crate::process::{Place, Process, describe};
 use crate::registry::TestRegistry;
 use crate::tls::Tls;
 use crate::{binaries, config, http, wait};
+
+pub mod view;
 
 /// For anything that the fleet does by itself: an answer of the coordinator, a container that starts or stops.
 /// Generous, because the machine may be building something at the same time; no test waits longer than it must.
@@ -93,9 +94,24 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// What it shows to the coordinator.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Everything that runs on the host, the agent itself included. Only of an agent that is a plain process.
+    pub fn group(&self) -> Option<&Group> {
+        self.group.as_ref()
+    }
+
     /// The running agent.
     pub fn process(&self) -> Result<&Process> {
         self.process.as_ref().with_context(|| format!("the agent of {} does not run", self.name))
+    }
+
+    /// The agent, to see whether it has ended.
+    pub fn process_mut(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
     }
 }
 
@@ -216,13 +232,13 @@ impl Fleet {
         self.start_agent(number)
     }
 
-    /// Starts an agent that does not run, with its labels as they are now.
-    pub fn start_agent(&mut self, number: usize) -> Result<()> {
+    /// Writes an agent's configuration, with its labels as they are now, and gives its path. A running agent notices.
+    pub fn configure_agent(&self, number: usize) -> Result<PathBuf> {
         let agent = &self.agents[number];
         let text = config::Agent {
             host: &agent.name,
             labels: &agent.labels,
-            coordinator: &self.url,
+            coordinator: Some(&self.url),
             token: &agent.token,
             ca: self.tls.as_ref().map(|tls| tls.ca.as_path()),
             state_dir: &agent.state_dir,
@@ -231,7 +247,16 @@ impl Fleet {
             registries: &self.registries,
         };
         let file = agent.state_dir.with_file_name("agent.toml");
-        fs::write(&file, text.to_toml())?;
+        let draft = file.with_extension("draft");
+        fs::write(&draft, text.to_toml())?;
+        fs::rename(&draft, &file).with_context(|| format!("write {}", file.display()))?;
+        Ok(file)
+    }
+
+    /// Starts an agent that does not run.
+    pub fn start_agent(&mut self, number: usize) -> Result<()> {
+        let file = self.configure_agent(number)?;
+        let agent = &self.agents[number];
         let place = match (&self.lab, &agent.group) {
             (Some(lab), _) => lab.host(number).place()?,
             (None, Some(group)) => Place { cgroups: group.dirs().to_vec(), ..Place::default() },
@@ -248,6 +273,12 @@ impl Fleet {
     pub fn kill_agent(&mut self, number: usize) -> Result<()> {
         let process = self.agents[number].process.take();
         process.context("the agent does not run")?.kill()
+    }
+
+    /// Starts an agent anew, whatever became of the one before.
+    pub fn restart_agent(&mut self, number: usize) -> Result<()> {
+        self.agents[number].process = None;
+        self.start_agent(number)
     }
 
     pub fn agent(&self, number: usize) -> &Agent {
@@ -267,24 +298,47 @@ impl Fleet {
         self.lab.as_ref().map_or_else(Place::default, NetLab::switch)
     }
 
+    /// Makes versions of the demonstration image and pushes them to the fleet's registry as `demo/web:VERSION`.
+    pub fn push_web(&self, versions: &[&str]) -> Result<()> {
+        // By a program of its own, because in a lab the registry is not on the test's network.
+        let program = binaries::path("coord-testimage")?;
+        let args = [&[program.as_str(), self.registry.authority(), "demo/web"], versions].concat();
+        let output = self.place().run(&args)?;
+        if !output.status.success() {
+            bail!("push demo/web: {}", describe(&output));
+        }
+        Ok(())
+    }
+
+    /// `demo/web:VERSION` in the fleet's registry.
+    pub fn web(&self, version: &str) -> String {
+        self.registry.reference("demo/web", version)
+    }
+
+    /// Where the coordinator answers.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Runs `coordctl` as the fleet's admin.
     pub fn coordctl(&self, args: &[&str]) -> Result<Output> {
-        let program = binaries::path("coordctl")?;
-        let mut command = self.place().command(&[&[program.as_str()], args].concat());
-        command.env("COORD_URL", &self.url).env("COORD_TOKEN_FILE", self.data_dir().join("admin-token"));
+        let mut command = self.coordctl_command(args)?;
         if let Some(tls) = &self.tls {
-            command.arg("--ca").arg(&tls.ca);
+            command.env("COORD_CA", &tls.ca);
         }
         command.output().with_context(|| format!("run coordctl {args:?}"))
     }
 
-    /// `coordctl status -o json`.
-    pub fn status(&self) -> Result<Value> {
-        let output = self.coordctl(&["status", "-o", "json"])?;
-        if !output.status.success() {
-            bail!("coordctl status: {}", describe(&output));
-        }
-        serde_json::from_slice(&output.stdout).context("coordctl status -o json is not JSON")
+    /// The same as somebody who does not know the authority of a lab's coordinator.
+    pub fn coordctl_without_authority(&self, args: &[&str]) -> Result<Output> {
+        self.coordctl_command(args)?.output().with_context(|| format!("run coordctl {args:?}"))
+    }
+
+    fn coordctl_command(&self, args: &[&str]) -> Result<Command> {
+        let program = binaries::path("coordctl")?;
+        let mut command = self.place().command(&[&[program.as_str()], args].concat());
+        command.env("COORD_URL", &self.url).env("COORD_TOKEN_FILE", self.data_dir().join("admin-token"));
+        Ok(command)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Started by the shim, which it replaces, and then the parent of the container's first process; or by the agent, when
 //! the monitor before it was killed. It reads the container's output from two FIFOs, writes the log and rotates it, and
-//! when the first process ends it leaves `exit.json` and ends too. The agent may come and go meanwhile.
+//! when the first process ends it leaves `exit.json` and ends too. The agent may come and go meanwhile. When the monitor is
+//! killed, the output waits in the FIFOs for the next one, except for what it had read and not yet written.
 //!
 //! There is one per container, so every page counts: no allocation after the start, no threads, no serde, a static
 //! binary. Deliberately absent: restarts (the agent's), health, signals to the container (by pidfd, without us).
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let Some(arguments) = Arguments::parse(std::env::args_os().skip(1)) else {
         return ExitCode::from(USAGE);
     };
+    sys::ignore_stop_signals();
     match watch(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE, // The agent sees that there is no exit.json, and looks after the container itself.

@@ -27,6 +27,14 @@ pub(crate) fn untouched_buffer<const LENGTH: usize>() -> Box<[u8; LENGTH]> {
     unsafe { Box::new_zeroed().assume_init() }
 }
 
+/// Whoever stops a whole scope or session means the container; its monitor ends when that has ended.
+pub(crate) fn ignore_stop_signals() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+        // SAFETY: SIG_IGN is a valid disposition, and no handler of ours is replaced.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {

@@ -33,6 +33,7 @@ use request::{Failure, FailureKind, Outcome, Request};
 const REQUEST_MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 fn main() -> ExitCode {
+    sys::ignore_stop_signals();
     // The only thread of this process: nobody else can use the descriptor.
     let Ok(agent) = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from) else {
         return ExitCode::from(2);

@@ -24,6 +24,15 @@ pub(crate) fn load_seccomp(program: &[Instruction]) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Whoever stops a whole scope or session means the container. The monitor that this process becomes inherits that; the
+/// container does not.
+pub(crate) fn ignore_stop_signals() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+        // SAFETY: SIG_IGN is a valid disposition, and no handler of ours is replaced.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
 /// Gives every signal its default meaning and unblocks all: programs expect to be born like that, and an ignored
 /// SIGPIPE or a blocked SIGTERM would be inherited across `execve`.
 pub(crate) fn reset_signals() {

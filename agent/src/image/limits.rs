@@ -13,6 +13,8 @@ pub struct Limits {
     pub ratio_free_bytes: u64,
     /// Folders within folders.
     pub depth_max: usize,
+    /// Paths of folders that are remembered while a layer is unpacked, all together: 300,000 folders of 100 bytes each.
+    pub names_max_bytes: u64,
 }
 
 impl Default for Limits {
@@ -23,6 +25,7 @@ impl Default for Limits {
             ratio_max: 250,
             ratio_free_bytes: 1 << 30,
             depth_max: 256,
+            names_max_bytes: 32 << 20,
         }
     }
 }

@@ -5,7 +5,7 @@
 //!   fetch    one blob's bytes, with retries and resume          (async)
 //!   layer    bytes -> digest, inflate, diff id, files           (threads)
 //!   tar, unpack                                                 (what an archive says; what may become of it)
-//!   implicit directories that layers need but do not describe
+//!   overlay  what stacked folders would show wrongly, put right
 //!   store    folders, records, locks, removal
 //! ```
 //!
@@ -17,9 +17,9 @@
 
 mod error;
 mod fetch;
-mod implicit;
 mod layer;
 mod limits;
+mod overlay;
 mod pull;
 mod record;
 mod store;

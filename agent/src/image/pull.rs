@@ -6,8 +6,8 @@
 
 use super::error::{LayerError, PullError, StoreError};
 use super::fetch::Source;
-use super::implicit::{self, OpenLayer};
 use super::layer::{FEED_PIECES, unpack_layer};
+use super::overlay::{self, OpenLayer};
 use super::record::{ImageRecord, LayerRecord, parse_config};
 use super::store::{Inner, Pins, Scratch, remove, sync_file_system};
 use super::{Image, ImageStore};
@@ -292,9 +292,8 @@ fn finish(store: &ImageStore, record: &ImageRecord, diff_ids: &[Digest]) -> Resu
 }
 
 fn restore_directories(inner: &Inner, layers: &[LayerRecord], path: &Path) -> Result<bool, StoreError> {
-    let visible: Vec<&LayerRecord> = implicit::visible(layers).collect();
-    // The lowest layer has nothing below it that it could hide.
-    if visible.iter().rev().skip(1).all(|layer| layer.implicit.is_empty()) {
+    let visible: Vec<&LayerRecord> = overlay::visible(layers).collect();
+    if !overlay::may_need_restoring(&visible) {
         return Ok(false);
     }
     let mut open = Vec::with_capacity(visible.len());
@@ -303,7 +302,7 @@ fn restore_directories(inner: &Inner, layers: &[LayerRecord], path: &Path) -> Re
         open.push(OpenLayer { record, diff: open_folder(&diff)? });
     }
     let target = create_folder(path)?;
-    let is_needed = implicit::restore(&open, &target, path)?;
+    let is_needed = overlay::restore(&open, &target, path)?;
     if is_needed {
         sync_file_system(&target, path)?;
     }

@@ -13,8 +13,8 @@ use std::path::Path;
 
 /// Raised when an older agent could not read what a newer one wrote.
 const FORMAT: u32 = 1;
-/// Records are a config (at most 4 MiB) and little more; a larger file is none of ours.
-const RECORD_MAX_BYTES: u64 = 32 * 1024 * 1024;
+/// Records are a config (at most 4 MiB), or a layer's remembered paths twice over (`Limits::names_max_bytes`); a larger file is none of ours.
+const RECORD_MAX_BYTES: u64 = 80 * 1024 * 1024;
 
 /// `images/HEX.json`: an image that is complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,8 +37,11 @@ pub(super) struct LayerRecord {
     pub(super) entries: u64,
     pub(super) content_bytes: u64,
     pub(super) opaque_root: bool,
-    /// Paths as bytes, because that is what they are.
+    /// See `Summary`; paths in hex digits, because they are bytes.
+    #[serde(with = "hex_paths")]
     pub(super) implicit: BTreeSet<Vec<u8>>,
+    #[serde(with = "hex_paths")]
+    pub(super) whiteouts: BTreeSet<Vec<u8>>,
 }
 
 impl ImageRecord {
@@ -69,8 +72,8 @@ impl ImageRecord {
 
 impl LayerRecord {
     pub(super) fn new(diff_id: Digest, summary: Summary) -> LayerRecord {
-        let Summary { entries, content_bytes, opaque_root, implicit, devices_left_out: _ } = summary;
-        LayerRecord { format: FORMAT, diff_id, entries, content_bytes, opaque_root, implicit }
+        let Summary { entries, content_bytes, opaque_root, implicit, whiteouts, devices_left_out: _ } = summary;
+        LayerRecord { format: FORMAT, diff_id, entries, content_bytes, opaque_root, implicit, whiteouts }
     }
 
     pub(super) fn load(path: &Path, diff_id: &Digest) -> Result<Option<LayerRecord>, StoreError> {
@@ -115,4 +118,26 @@ fn save<T: Serialize>(path: &Path, record: &T) -> Result<(), StoreError> {
     let mut file = File::create_new(path).map_err(|e| StoreError::io("create", path, e))?;
     file.write_all(&text).map_err(|e| StoreError::io("write", path, e))?;
     file.sync_all().map_err(|e| StoreError::io("sync", path, e))
+}
+
+/// Sets of byte strings as lists of hex digits.
+mod hex_paths {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+    use std::collections::BTreeSet;
+
+    pub(super) fn serialize<S: Serializer>(paths: &BTreeSet<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(paths.iter().map(|path| path.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Vec<u8>>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        texts.iter().map(|text| decode(text).ok_or_else(|| D::Error::custom("not hex digits"))).collect()
+    }
+
+    fn decode(text: &str) -> Option<Vec<u8>> {
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        rest.is_empty().then_some(())?;
+        pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+    }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   lock                            held by the one process that owns the store
 //!   images/HEX.json                 an image, by the digest that was asked for
-//!   images/HEX.dirs/                attributes for implicit directories, where an image needs them
+//!   images/HEX.dirs/                the topmost folder of an image that needs one (see `overlay`)
 //!   layers/HEX/{layer.json,diff/}   a layer, by its diff id
 //!   empty/                          the root of an image without layers
 //!   tmp/                            whatever is not finished, or on its way out
@@ -15,8 +15,8 @@
 
 use super::error::StoreError;
 use super::fetch::Retry;
-use super::implicit;
 use super::limits::Limits;
+use super::overlay;
 use super::record::{ImageRecord, LayerRecord};
 use super::{Image, RootfsLayers};
 use coord_registry::HostPlatform;
@@ -243,7 +243,7 @@ impl Inner {
         if dirs.is_dir() {
             lowers.push(dirs);
         }
-        for layer in implicit::visible(layers) {
+        for layer in overlay::visible(layers) {
             let path = self.diff_path(&layer.diff_id);
             // The same layer again, further down, adds nothing, and overlayfs refuses it.
             if !lowers.contains(&path) {

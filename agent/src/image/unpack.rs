@@ -39,11 +39,14 @@ pub(super) struct Summary {
     pub(super) opaque_root: bool,
     /// Directories that were needed but not described, relative to the layer's root.
     pub(super) implicit: BTreeSet<Vec<u8>>,
+    /// Directories with whiteouts in them.
+    pub(super) whiteouts: BTreeSet<Vec<u8>>,
 }
 
 /// Unpacks a whole archive into `root`, an empty directory.
 pub(super) fn unpack<R: BufRead>(mut archive: Archive<R>, root: OwnedFd, limits: &Limits) -> Result<Summary, LayerError> {
-    let mut unpacker = Unpacker { tree: Tree::new(root), limits, times: BTreeMap::new(), summary: Summary::default() };
+    let mut unpacker =
+        Unpacker { tree: Tree::new(root), limits, times: BTreeMap::new(), name_bytes: 0, summary: Summary::default() };
     while let Some(entry) = archive.next_entry()? {
         unpacker.apply(&entry, &mut archive)?;
     }
@@ -56,6 +59,8 @@ struct Unpacker<'a> {
     limits: &'a Limits,
     /// Of directories. Writing into one changes its time, so they are set at the end.
     times: BTreeMap<Vec<u8>, (i64, u32)>,
+    /// Length of all paths in `times` and `summary`.
+    name_bytes: u64,
     summary: Summary,
 }
 
@@ -72,6 +77,9 @@ impl Unpacker<'_> {
         // Folders that nobody described take room as well.
         if self.summary.entries + self.tree.made > self.limits.layer_max_entries {
             return Err(LayerError::Limit { limit: format!("{} entries", self.limits.layer_max_entries) });
+        }
+        if self.name_bytes + self.tree.name_bytes > self.limits.names_max_bytes {
+            return Err(LayerError::Limit { limit: format!("{} bytes of folders' names", self.limits.names_max_bytes) });
         }
         let path = self.clean(&entry.path, &entry.path)?;
         let Some(place) = Place::of(&path) else { return self.root(entry) };
@@ -145,7 +153,12 @@ impl Unpacker<'_> {
         let parent = self.tree.parent(place.parent, place.path)?;
         let failed = |e| LayerError::io("write the whiteout", place.path, e);
         match look(&parent, hidden).map_err(failed)? {
-            Found::Nothing => fs::mknodat(&*parent, hidden, FileType::CharacterDevice, Mode::empty(), 0).map_err(failed),
+            Found::Nothing => {
+                if self.summary.whiteouts.insert(place.parent.to_vec()) {
+                    self.name_bytes += place.parent.len() as u64;
+                }
+                fs::mknodat(&*parent, hidden, FileType::CharacterDevice, Mode::empty(), 0).map_err(failed)
+            }
             // A whiteout hides what is below this layer, whatever the order: the layer's own entry stays.
             Found::Directory => mark_opaque(&open_child(&parent, hidden).map_err(failed)?).map_err(failed),
             Found::Whiteout | Found::Other => Ok(()),
@@ -170,7 +183,9 @@ impl Unpacker<'_> {
             mark_opaque(&directory).map_err(failed)?;
         }
         self.tree.implicit.remove(place.path);
-        self.times.insert(place.path.to_vec(), entry.mtime);
+        if self.times.insert(place.path.to_vec(), entry.mtime).is_none() {
+            self.name_bytes += place.path.len() as u64;
+        }
         describe(&directory, entry)
     }
 

@@ -102,6 +102,7 @@ impl Cgroups {
         shim: u32,
         scope: Option<(String, PathBuf)>,
     ) -> Result<ContainerCgroup, RuntimeError> {
+        self.refuse_unsupported(id, resources)?;
         let mut made = ContainerCgroup::default();
         let result = self.create_unified(id, resources, shim, scope, &mut made).and_then(|()| {
             self.v1.iter().try_for_each(|(controller, tree)| self.create_v1(id, controller, tree, resources, &mut made))
@@ -113,6 +114,20 @@ impl Cgroups {
                 Err(error)
             }
         }
+    }
+
+    /// On hosts with v1 controllers, or with none at all: one that is missing would be missed silently.
+    fn refuse_unsupported(&self, id: &str, resources: &Resources) -> Result<(), RuntimeError> {
+        if self.v1.is_empty() && self.unified.is_some() {
+            return Ok(()); // each limit is a file, whose absence is an error
+        }
+        for controller in CONTROLLERS.iter().filter(|name| !self.v1.iter().any(|(have, _)| have == *name)) {
+            if let Some(Limit { name: limit, value, .. }) = v1_limits(controller, resources).pop() {
+                let source = io::Error::other(format!("the host has no cgroup controller `{controller}`"));
+                return Err(RuntimeError::Limit { id: id.to_owned(), limit, value, source });
+            }
+        }
+        Ok(())
     }
 
     fn create_unified(
@@ -166,13 +181,17 @@ impl Cgroups {
         resources: &Resources,
         made: &mut ContainerCgroup,
     ) -> Result<(), RuntimeError> {
+        let limits = v1_limits(controller, resources);
+        if controller == "cpu" && limits.is_empty() {
+            return Ok(()); // a group without use; the others tell of memory and processes
+        }
         let group = tree.mount.join(&tree.base).join("coord").join(&self.key).join(id);
         make_folder(&group)?;
         made.v1.push(group.clone());
         if controller == "memory" {
             made.oom_events = Some(group.join("memory.oom_control"));
         }
-        set_limits(id, &group, &v1_limits(controller, resources))
+        set_limits(id, &group, &limits)
     }
 
     /// What the shim is told.
@@ -231,16 +250,36 @@ impl ContainerCgroup {
 
     /// Kills what is left, the monitor too, and removes the groups. Waits until they are empty.
     pub(super) fn remove_now(&self) {
-        self.kill();
-        if let Some(base) = &self.unified {
-            let _ = fs::write(base.join("shim/cgroup.kill"), "1");
-        }
+        self.kill_all();
         let mut groups = self.v1.clone();
         groups.extend(self.unified.iter().flat_map(|base| [base.join("ct"), base.join("shim"), base.clone()]));
         for group in groups {
-            if !remove_when_empty(&group) {
+            if !self.remove_when_empty(&group) {
                 tracing::warn!(group = %group.display(), "a killed process does not leave its cgroup");
             }
+        }
+    }
+
+    /// Returns whether it is gone, or at least not kept by a process.
+    fn remove_when_empty(&self, group: &Path) -> bool {
+        for _ in 0..EMPTY_ATTEMPTS {
+            match remove_tree(group) {
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                    // Somebody may have entered it after the last time.
+                    self.kill_all();
+                    std::thread::sleep(EMPTY_PAUSE);
+                }
+                _ => return true,
+            }
+        }
+        false
+    }
+
+    fn kill_all(&self) {
+        self.kill();
+        if let Some(base) = &self.unified {
+            // Only scopes have it.
+            let _ = fs::write(base.join("shim/cgroup.kill"), "1");
         }
     }
 }
@@ -399,17 +438,6 @@ fn kill_one_by_one(group: &Path) {
         }
         std::thread::sleep(EMPTY_PAUSE);
     }
-}
-
-/// Returns whether it is gone, or at least not kept by a process.
-fn remove_when_empty(group: &Path) -> bool {
-    for _ in 0..EMPTY_ATTEMPTS {
-        match remove_tree(group) {
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(EMPTY_PAUSE),
-            _ => return true,
-        }
-    }
-    false
 }
 
 /// Removes a group and all below it. One that is not there is fine.

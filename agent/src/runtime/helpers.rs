@@ -83,3 +83,27 @@ fn seal(program: &Path) -> io::Result<OwnedFd> {
     // Executing a file that is open for writing fails with "text file busy".
     File::open(format!("/proc/self/fd/{}", copy.as_raw_fd())).map(OwnedFd::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write;
+    use std::os::fd::{AsFd, AsRawFd};
+    use std::process::Command;
+
+    use rustix::fs::{SealFlags, fcntl_get_seals};
+
+    use super::seal;
+
+    /// What a container would try that has the helper's binary as `/proc/self/exe`.
+    #[test]
+    fn a_sealed_program_runs_and_cannot_be_changed() {
+        let program = seal("/bin/true".as_ref()).expect("a sealed copy");
+        let path = format!("/proc/self/fd/{}", program.as_raw_fd());
+        let changed = File::options().write(true).open(&path).and_then(|mut file| file.write_all(b"hacked"));
+        assert!(changed.is_err());
+        let seals = fcntl_get_seals(program.as_fd()).expect("seals");
+        assert!(seals.contains(SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE), "{seals:?}");
+        assert!(Command::new(&path).status().expect("to be run").success());
+    }
+}

@@ -25,7 +25,8 @@ pub(super) fn is_running() -> bool {
 
 /// Puts process `pid` into a new scope for container `id`. Returns the scope's name and its path in the cgroup tree.
 pub(super) async fn make_scope(id: &str, pid: u32) -> Result<(String, PathBuf), RuntimeError> {
-    let name = format!("coord-{}.scope", unit_escape(id));
+    // The number, because systemd forgets a scope's name only some time after its end.
+    let name = format!("coord-{}-{pid}.scope", unit_escape(id));
     let failed = |what: String| RuntimeError::Systemd { id: id.to_owned(), what };
     let description = format!("coord container {id}");
     let properties: Vec<(&str, Value<'_>)> = vec![

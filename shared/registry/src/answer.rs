@@ -50,7 +50,7 @@ pub(crate) fn transport(error: reqwest::Error, object: &str) -> RegistryError {
     } else if error.is_connect() {
         "cannot connect; check the registry's name, port and network"
     } else if error.is_redirect() {
-        "redirected to where we do not go (too often, or from TLS to plain HTTP)"
+        "redirected to where we do not go (too often, or between TLS and plain HTTP)"
     } else {
         "the connection broke"
     };

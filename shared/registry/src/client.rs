@@ -1,8 +1,8 @@
 //! The client: one image reference and one digest in, verified manifests and streams of blobs out.
 //!
 //! Every request goes through `send`: the right scheme, authority and credentials for the reference, one login on 401, one error
-//! for every other status. Redirects (blobs often live in an object store) are followed, never from TLS to plain HTTP; reqwest
-//! drops the Authorization header when the host changes.
+//! for every other status. Redirects (blobs often live in an object store) are followed, never from TLS to plain HTTP or back (a client of
+//! plain registries loads no authorities); reqwest drops the Authorization header when the host changes.
 
 use crate::answer::{check_status, read_limited, timed_out, transport};
 use crate::auth::{Login, TokenCache};
@@ -264,11 +264,11 @@ fn build_client(trust: &Trust, timeouts: Timeouts) -> Result<Client, RegistryErr
 }
 
 fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    let from_tls = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
+    let changes_scheme = attempt.previous().last().is_some_and(|url| url.scheme() != attempt.url().scheme());
     if attempt.previous().len() > REDIRECTS_MAX {
         attempt.error("too many redirects")
-    } else if from_tls && attempt.url().scheme() != "https" {
-        attempt.error("redirect from TLS to plain HTTP")
+    } else if changes_scheme {
+        attempt.error("redirect between TLS and plain HTTP")
     } else {
         attempt.follow()
     }

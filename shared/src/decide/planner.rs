@@ -313,13 +313,13 @@ pub(crate) fn start_decision(spec: &Spec, history: Option<&History>, now: Now) -
     match &history.last_end {
         None => StartDecision::Now,
         Some(End::StartFailed { error, at }) => {
-            let due = at.after(backoff::RESTART.delay(history.failures));
+            let due = at.in_this_boot(now.mono).after(backoff::RESTART.delay(history.failures));
             let reason = Reason::StartFailed { error: error.clone(), attempts: history.failures, retry_at: now.wall_at(due) };
             at_or_now(due, reason)
         }
         Some(End::Exited { exit, at }) => match restart::after_exit(spec.document.restart, exit, history.failures) {
             AfterExit::StartAfter(delay) => {
-                let due = at.after(delay);
+                let due = at.in_this_boot(now.mono).after(delay);
                 let reason = Reason::RestartBackoff { exit: *exit, restarts: history.restarts, retry_at: now.wall_at(due) };
                 at_or_now(due, reason)
             }

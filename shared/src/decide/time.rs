@@ -17,6 +17,12 @@ impl Mono {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// The point as one of this boot, for times that were written down: one that lies ahead was told by the clock of an earlier
+    /// boot, and is taken for the beginning of this one.
+    pub fn in_this_boot(self, now: Self) -> Self {
+        if self > now { Self::default() } else { self }
+    }
+
     /// The point so much later.
     pub fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(span))

@@ -27,10 +27,9 @@ pub(super) struct Ledger {
     pub(super) accepted: Option<HostState>,
     /// What ran before, for instances whose newest revision may not have taken its place.
     previous: BTreeMap<InstanceId, Arc<Spec>>,
-    /// Kept for instances that are not desired any more too: a name that was used stays used.
+    /// Kept for instances that are not desired any more too: a name that was used stays used. Its times are those of the clock of
+    /// whichever boot it was.
     histories: BTreeMap<InstanceId, History>,
-    /// Whose clock the histories are told by.
-    boot: u64,
 }
 
 /// An agent process.
@@ -67,10 +66,6 @@ impl World {
         let now = self.host_clock(host);
         let machine = &mut self.machines[host];
         machine.runs += 1;
-        if machine.ledger.boot != machine.boot {
-            machine.ledger.boot = machine.boot;
-            machine.ledger.histories.values_mut().for_each(from_another_boot);
-        }
         let mut agent = Agent {
             run: machine.runs,
             desired: Desired::new(),
@@ -315,13 +310,6 @@ impl Agent {
         let attempts = self.failed_pulls.remove(&digest).unwrap_or(0) + 1;
         let failed = || Image::Failed { error: "the registry does not answer".to_owned(), attempts, at: now.mono };
         self.observed.images.insert(digest, if fails { failed() } else { Image::Present });
-    }
-}
-
-/// Times of another boot mean nothing in this one: what they said is taken to have happened as it began.
-fn from_another_boot(history: &mut History) {
-    if let Some(End::Exited { at, .. } | End::StartFailed { at, .. }) = &mut history.last_end {
-        *at = Mono::default();
     }
 }
 

@@ -296,6 +296,9 @@ impl World {
                 self.memory.between.remove(&key);
             }
         }
+        let due = plan.reasons.values().filter_map(|reason| reason.due()).min();
+        let wakes = due.is_none_or(|due| plan.wake_at.is_some_and(|wake| now.wall_at(wake) <= due));
+        self.promise(wakes, Promise::ReasonsAct, || format!("the coordinator oversleeps {due:?} of {name}"));
         let most = newest.document.rollout.parallelism.of(states.len());
         for (host, state) in states {
             let told = plan.assign.get(host).copied();

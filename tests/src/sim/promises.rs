@@ -3,13 +3,16 @@
 //! Checked against what is (the machines, the whole past), never against what an agent or the coordinator believes.
 
 use super::agent::Agent;
+use super::machine::Stage;
 use super::network::HostState;
 use super::world::World;
 use coord_shared::decide::liveness::LivenessLimits;
-use coord_shared::decide::planner::{self, Action, Phase, Plan, Spec, Target};
-use coord_shared::decide::{Mono, Now};
-use coord_shared::document::RolloutOrder;
+use coord_shared::decide::planner::{self, Action, Phase, Plan, Spec, Target, Wanted};
+use coord_shared::decide::reason::Reason;
+use coord_shared::decide::{Mono, Now, backoff};
+use coord_shared::document::{RestartPolicy, RolloutOrder};
 use coord_shared::names::{ContainerId, Digest, Generation, InstanceId, Revision, WorkloadName};
+use coord_shared::wire::InstanceReport;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -45,6 +48,8 @@ pub enum Promise {
     ReasonsAct,
     /// What is under way is not asked for again.
     AsksOnce,
+    /// What is being made is not reported as ready.
+    ReadyMeansReady,
     /// Without faults, the fleet settles in a bounded time.
     Settles,
     /// One seed is one run.
@@ -174,12 +179,18 @@ impl World {
     pub(super) fn check_plan(&mut self, host: usize, plan: &Plan, now: Now) {
         let Some(agent) = &self.machines[host].agent else { return };
         let again = planner::plan(&agent.desired, &agent.observed, now);
-        let twice = again.actions.iter().find(|action| is_repeated(action, &plan.actions)).cloned();
+        let mut earlier = plan.actions.iter().enumerate().map(|(place, action)| (action, &plan.actions[..place]));
+        let at_once = earlier.find(|(action, earlier)| is_repeated(action, earlier)).map(|(action, _)| action);
+        let twice = at_once.or_else(|| again.actions.iter().find(|action| is_repeated(action, &plan.actions))).cloned();
+        let wrong = again.reasons.iter().find(|(id, reason)| !may_rest(agent.desired.get(*id), reason));
+        let wrong = wrong.map(|(id, reason)| format!("{id}: {reason}"));
         let silent = silent(agent, &again);
         let wakes_by = |due: Mono| plan.wake_at.is_some_and(|wake| wake <= due);
         // What follows without an event: by its own time, or at once.
         let next = again.wake_at.into_iter().chain(again.actions.first().map(|_| now.mono)).min();
         let sleeps = next.filter(|next| !wakes_by(*next));
+        // Nothing that is waited for by time takes longer than a backoff; grace periods are shorter here.
+        let far = again.wake_at.filter(|wake| wake.since(now.mono) > backoff::RESTART.max.max(backoff::PULL.max));
         // One that was killed has nothing more to wait for but its end; one that is being made, its start.
         let waits = |id: &InstanceId| {
             let mut own = agent.observed.containers.iter().filter(|(container, _)| container.instance == *id);
@@ -191,8 +202,19 @@ impl World {
         let idle = idle.map(|(id, reason, due)| format!("{id}: {reason}, due {due}")).next().filter(|_| again.actions.is_empty());
         self.promise(twice.is_none(), Promise::AsksOnce, || format!("host-{host} asks again for {twice:?}"));
         self.promise(silent.is_none(), Promise::Reasons, || format!("host-{host} says nothing of {silent:?}"));
+        self.promise(wrong.is_none(), Promise::Reasons, || format!("host-{host} leaves what it must restart, {wrong:?}"));
         self.promise(sleeps.is_none(), Promise::ReasonsAct, || format!("host-{host} oversleeps {sleeps:?}: {plan:?}"));
+        self.promise(far.is_none(), Promise::ReasonsAct, || format!("host-{host} waits until {far:?}: {again:?}"));
         self.promise(idle.is_none(), Promise::ReasonsAct, || format!("host-{host} will not act on {idle:?}"));
+    }
+
+    /// Before an agent reports its instances.
+    pub(super) fn check_reports(&mut self, host: usize, reports: &[InstanceReport]) {
+        let containers = &self.machines[host].containers;
+        let is_being_made = |id: &ContainerId| containers.get(id).is_some_and(|process| process.stage == Stage::Making);
+        let early = reports.iter().find(|report| report.ready && report.container.as_ref().is_some_and(is_being_made));
+        let early = early.map(|report| report.instance.clone());
+        self.promise(early.is_none(), Promise::ReadyMeansReady, || format!("host-{host} reports {early:?} before it runs"));
     }
 
     /// Before the coordinator offers `state` to anyone.
@@ -249,6 +271,18 @@ fn silent(agent: &Agent, plan: &Plan) -> Option<InstanceId> {
     let left =
         agent.observed.containers.keys().map(|container| &container.instance).filter(|id| !agent.desired.contains_key(*id));
     not_yet.map(|(id, _)| id).chain(left).find(|id| !plan.reasons.contains_key(*id)).cloned()
+}
+
+/// Whether an instance may be left as it ended, if that is what `reason` says of it.
+fn may_rest(wanted: Option<&Wanted>, reason: &Reason) -> bool {
+    let is_at_rest = matches!(reason, Reason::Completed | Reason::NotRestarted { .. });
+    let Some(Wanted { target: Target::Run(spec), .. }) = wanted else { return !is_at_rest };
+    !is_at_rest
+        || match spec.document.restart {
+            RestartPolicy::No | RestartPolicy::OnFailure(Some(_)) => true,
+            RestartPolicy::OnFailure(None) => *reason == Reason::Completed,
+            RestartPolicy::Always => false,
+        }
 }
 
 /// Whether the same was already asked for; who carried that out is about to be told of its end.

@@ -3,10 +3,8 @@
 use super::machine::{Machine, Stage};
 use super::world::World;
 use coord_shared::decide::planner::{End, Spec};
-use coord_shared::decide::targets::targets;
 use coord_shared::document::RestartPolicy;
-use coord_shared::names::{HostName, InstanceId, Labels, WorkloadName};
-use std::collections::BTreeMap;
+use coord_shared::names::{InstanceId, WorkloadName};
 use std::time::Duration;
 
 /// Time without faults within which a fleet settles: some hosts in turn, each with the longest backoff, pull, grace period and
@@ -20,7 +18,6 @@ impl World {
             return Some("the coordinator is down".to_owned());
         }
         let hosts: Vec<usize> = (0..self.machines.len()).filter(|host| self.dark != Some(*host)).collect();
-        let labels: BTreeMap<HostName, Labels> = self.machines.iter().map(|m| (m.name.clone(), m.labels.clone())).collect();
         for &host in &hosts {
             let machine = &self.machines[host];
             if machine.agent.is_none() || self.coordinator.hosts[host].labels != machine.labels {
@@ -29,7 +26,7 @@ impl World {
             for container in machine.containers.keys() {
                 let workload = self.coordinator.workloads.get(&container.instance.workload);
                 let newest = workload.and_then(|workload| workload.newest());
-                if !newest.is_some_and(|newest| selects(newest, &machine.name, &labels)) {
+                if !newest.is_some_and(|newest| selects(newest, machine)) {
                     return Some(format!("host-{host} still has {container}"));
                 }
             }
@@ -37,7 +34,7 @@ impl World {
         let workloads =
             self.coordinator.workloads.iter().filter_map(|(name, workload)| Some((name, workload, workload.newest()?)));
         for (name, workload, newest) in workloads {
-            for machine in hosts.iter().map(|&host| &self.machines[host]).filter(|m| selects(newest, &m.name, &labels)) {
+            for machine in hosts.iter().map(|&host| &self.machines[host]).filter(|m| selects(newest, m)) {
                 if !runs_alone(machine, name, newest) {
                     return Some(format!(
                         "{name} r{} does not run on {}: {:?}",
@@ -55,8 +52,12 @@ impl World {
     }
 }
 
-fn selects(spec: &Spec, host: &HostName, labels: &BTreeMap<HostName, Labels>) -> bool {
-    targets(&spec.document, labels).0.contains(host)
+/// What the few selectors of a scenario mean, said once more: the fleet's own answer is what is under test.
+fn selects(spec: &Spec, machine: &Machine) -> bool {
+    spec.document.hosts.iter().any(|selector| match selector.as_str().split_once('=') {
+        Some((key, value)) => machine.labels.get(key).is_some_and(|label| label == value),
+        None => ["*", "host-?", machine.name.as_str()].contains(&selector.as_str()),
+    })
 }
 
 /// Whether the machine has one container of the newest make and no other, or did that job.

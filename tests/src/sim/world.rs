@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// More events than any run needs; a run that reaches it is in a loop.
-const EVENTS_MAX: u64 = 2_000_000;
+const EVENTS_MAX: u64 = 200_000;
 
 /// Longest line of a trace: an event's kind and what it concerns come first.
 const TRACE_LINE_MAX_CHARS: usize = 300;

@@ -12,8 +12,14 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::path::Path;
 
 /// Far below the real ones, so that small layers can break them.
-const SMALL: Limits =
-    Limits { layer_max_bytes: 4 << 20, layer_max_entries: 50, ratio_max: 20, ratio_free_bytes: 256 << 10, depth_max: 12 };
+const SMALL: Limits = Limits {
+    layer_max_bytes: 4 << 20,
+    layer_max_entries: 50,
+    ratio_max: 20,
+    ratio_free_bytes: 256 << 10,
+    depth_max: 12,
+    names_max_bytes: 2000,
+};
 
 /// A folder's tree, one line per thing: `d 755 a`, `f 644 a/b "content"`, `l a/c -> b`, `w a/d` for a whiteout, `p` for a FIFO.
 fn listing(root: &Path) -> Vec<String> {

@@ -2,7 +2,7 @@
 //! trouble succeeds.
 
 use super::super::{Image, ImageStore, Options, Progress, PullError, Retry};
-use super::tarball::{Tarball, gzip};
+use super::tarball::Tarball;
 use super::{SMALL, chain, listing};
 use bytes::Bytes;
 use coord_registry::fake::{FakeLayer, FakeRegistry, Fault, LoginRule, OCI_INDEX, OCI_MANIFEST};
@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A store in a folder of its own, a fake registry, and a client with short patience.
+/// A store in a folder of its own, a fake registry, and a client.
 pub(super) struct Bench {
     pub(super) folder: TempDir,
     pub(super) store: ImageStore,
@@ -34,8 +34,7 @@ impl Bench {
         let store = ImageStore::open_with(folder.path(), options()).unwrap();
         let fake = FakeRegistry::start().await.unwrap();
         let config = RegistryConfig { prefix: fake.host(), insecure: true, ..RegistryConfig::default() };
-        let timeouts = Timeouts { stall: Duration::from_millis(300), ..Timeouts::default() };
-        let registry = Registry::with_timeouts(vec![config], None, timeouts).unwrap();
+        let registry = Registry::new(vec![config], None).unwrap();
         Bench { folder, store, fake, registry }
     }
 
@@ -200,12 +199,27 @@ async fn trouble_that_stays_is_one_clear_error() {
     check(Fault::Status(403, Vec::new()), 1, "access denied by the registry; add username and password").await;
     check(Fault::Status(500, Vec::new()), 3, "the registry failed with status 500").await;
     check(Fault::Cut(0), 3, "the connection broke").await;
-    check(Fault::Drip(1, Duration::from_millis(20)), 3, ": stalled: ").await;
     let mut wrong = layer.blob.to_vec();
     wrong[30_000] ^= 1;
     check(Fault::Replace(wrong.into()), 1, "layer BLOB: its bytes have the digest sha256:").await;
     check(Fault::Replace(layer.blob.slice(..9000)), 1, "it has 9000 bytes instead of the manifest's 4").await;
     bench.pull(&digest).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_registry_that_drips_is_given_up() {
+    let mut bench = Bench::new().await;
+    let layer = noise("n", 11);
+    let digest = bench.fake.put_image("shop/web", "1", "amd64", std::slice::from_ref(&layer));
+    let config = RegistryConfig { prefix: bench.fake.host(), insecure: true, ..RegistryConfig::default() };
+    let timeouts = Timeouts { stall: Duration::from_millis(200), ..Timeouts::default() };
+    bench.registry = Registry::with_timeouts(vec![config], None, timeouts).unwrap();
+    bench.fake.fault(&format!("/blobs/{}", Digest::of(&layer.blob)), Fault::Drip(1, Duration::from_millis(10)), 3);
+    let error = bench.refused(&digest).await;
+    assert!(
+        error.contains(": stalled: ") && error.ends_with("bytes in 200 ms; check the registry's load and the network"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -299,21 +313,27 @@ async fn concurrent_pulls_fetch_a_shared_layer_once() {
 }
 
 #[tokio::test]
-async fn a_waiting_pull_takes_over_when_the_first_one_fails() {
+async fn a_waiting_pull_takes_over_when_the_first_one_goes_away() {
     let bench = Bench::new().await;
     let base = noise("base", 8);
-    let bad = bench.fake.put_image(
-        "shop/web",
-        "1",
-        "amd64",
-        &[base.clone(), FakeLayer { blob: gzip(b"no archive"), diff_id: Digest::of(b"no archive") }],
-    );
-    let good = bench.fake.put_image("shop/web", "2", "amd64", std::slice::from_ref(&base));
+    let one = bench.fake.put_image("shop/web", "1", "amd64", std::slice::from_ref(&base));
+    let two = bench.fake.put_image("shop/web", "2", "amd64", &[base.clone(), noise("more", 9)]);
     let path = format!("/blobs/{}", Digest::of(&base.blob));
-    bench.fake.fault(&path, Fault::Drip(4000, Duration::from_millis(20)), 1);
-    let (failed, succeeded) = tokio::join!(bench.pull(&bad), bench.pull(&good));
-    failed.expect_err("its second layer is none");
-    succeeded.unwrap();
+    bench.fake.fault(&path, Fault::Drip(200, Duration::from_millis(20)), 1);
+    let mut first = Box::pin(bench.pull(&one));
+    tokio::select! {
+        result = &mut first => panic!("too quick: {result:?}"),
+        () = until(|| bench.fake.count(&path) == 1) => {}
+    }
+    let mut second = Box::pin(bench.pull(&two));
+    tokio::select! {
+        result = &mut first => panic!("too quick: {result:?}"),
+        result = &mut second => panic!("too quick: {result:?}"),
+        // Both configs, the shared layer, and the second image's own, so that only the shared one is missing.
+        () = until(|| bench.fake.count("/blobs/") == 4) => {}
+    }
+    drop(first);
+    second.await.unwrap();
     assert_eq!(bench.fake.count(&path), 2);
 }
 

@@ -118,6 +118,24 @@ async fn root_an_opaque_root_hides_every_lower_layer() {
 }
 
 #[tokio::test]
+async fn root_whiteouts_of_what_is_not_there_do_not_show() {
+    let stray = Tarball::new().dir("new", 0o755).file("new/.wh.nothing", "").file("new/f", "f");
+    check(std::slice::from_ref(&stray), &["d 755 new", "f 644 new/f \"f\""]).await;
+    check(&[Tarball::new().file("x", "x"), stray], &["d 755 new", "f 644 new/f \"f\"", "f 644 x \"x\""]).await;
+    let opaque = Tarball::new().dir("etc", 0o750).file("etc/.wh..wh..opq", "").file("etc/.wh.a", "").file("etc/n", "n");
+    let expect = [
+        "d 750 etc",
+        "f 644 etc/n \"n\"",
+        "f 644 gone \"gone\"",
+        "d 1777 tmp",
+        "d 755 var",
+        "d 755 var/cache",
+        "f 644 var/cache/x \"x\"",
+    ];
+    check(&[base(), opaque], &expect).await;
+}
+
+#[tokio::test]
 async fn root_folders_that_a_layer_does_not_describe_look_as_below() {
     let top = Tarball::new().file("tmp/x", "x").file("etc/sub/y", "y");
     let expect = [
@@ -205,13 +223,34 @@ struct RealRegistry {
 impl RealRegistry {
     /// The registry takes its port from a file and does not tell which it got, so a free one is tried until it listens.
     async fn start() -> RealRegistry {
+        Self::start_with(TempDir::new().unwrap(), "").await
+    }
+
+    /// With TLS, by an authority of its own: `ca.pem` in its folder.
+    async fn start_tls() -> RealRegistry {
         let folder = TempDir::new().unwrap();
+        std::fs::write(folder.path().join("ext"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+        for arguments in [
+            format!("req -x509 {key} -keyout ca.key -out ca.pem -days 1 -subj /CN=authority"),
+            format!("req {key} -keyout key.pem -out csr -subj /CN=registry"),
+            "x509 -req -in csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 1 -extfile ext -out cert.pem".to_owned(),
+        ] {
+            let made = Command::new("openssl").args(arguments.split(' ')).current_dir(folder.path()).output();
+            assert!(made.expect("openssl is installed (Debian package openssl)").status.success(), "{arguments}");
+        }
+        let at = folder.path().display();
+        let tls = format!(", tls: {{certificate: {at}/cert.pem, key: {at}/key.pem}}");
+        Self::start_with(folder, &tls).await
+    }
+
+    async fn start_with(folder: TempDir, tls: &str) -> RealRegistry {
         for _ in 0..5 {
             let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let host = format!("127.0.0.1:{port}");
             let config = folder.path().join("config.yml");
             let text = format!(
-                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: {host}}}\n",
+                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: {host}{tls}}}\n",
                 folder.path().join("data").display()
             );
             std::fs::write(&config, text).unwrap();
@@ -253,7 +292,6 @@ impl Drop for RealRegistry {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        let _ = &self.folder;
     }
 }
 
@@ -314,4 +352,29 @@ async fn root_images_come_from_a_real_registry() {
     let missing = format!("{}/shop/web:missing", real.host).parse().unwrap();
     let error = registry.resolve(&missing).await.expect_err("there is none");
     assert_eq!(error.to_string(), format!("image {missing}: the registry has no such thing; check the name, or push it"));
+}
+
+#[tokio::test]
+async fn root_tls_is_trusted_by_the_authority_that_is_configured() {
+    let real = RealRegistry::start_tls().await;
+    let image = format!("{}/shop/web:1", real.host).parse().unwrap();
+    let check = async |config: RegistryConfig, expect: &str| {
+        let registry = Registry::new(vec![RegistryConfig { prefix: real.host.clone(), ..config }], None).unwrap();
+        let error = chain(&registry.resolve(&image).await.expect_err("there is no such image"));
+        assert!(error.contains(expect), "{error}");
+    };
+    let trusted = RegistryConfig { ca: Some(real.folder.path().join("ca.pem")), ..RegistryConfig::default() };
+    check(trusted, "the registry has no such thing").await;
+    check(
+        RegistryConfig::default(),
+        "cannot connect: its certificate is not trusted; set ca in a [[registry]] entry that covers it",
+    )
+    .await;
+    check(RegistryConfig { insecure: true, ..RegistryConfig::default() }, "bad answer: status 400").await;
+    let plain = RealRegistry::start().await;
+    let image = format!("{}/shop/web:1", plain.host).parse().unwrap();
+    let error = Registry::new(Vec::new(), None).unwrap().resolve(&image).await.expect_err("it speaks plain HTTP");
+    let expect =
+        "cannot connect: it does not answer in TLS; if it serves plain HTTP, set insecure = true in a [[registry]] entry";
+    assert!(chain(&error).contains(expect), "{}", chain(&error));
 }

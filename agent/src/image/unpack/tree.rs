@@ -26,6 +26,8 @@ pub(super) struct Tree {
     pub(super) implicit: BTreeSet<Vec<u8>>,
     /// How many of those were made, later ones that were replaced or described included.
     pub(super) made: u64,
+    /// Length of their paths.
+    pub(super) name_bytes: u64,
 }
 
 /// What lies under a name.
@@ -39,7 +41,7 @@ pub(super) enum Found {
 
 impl Tree {
     pub(super) fn new(root: OwnedFd) -> Tree {
-        Tree { root: Rc::new(root), cached: None, implicit: BTreeSet::new(), made: 0 }
+        Tree { root: Rc::new(root), cached: None, implicit: BTreeSet::new(), made: 0, name_bytes: 0 }
     }
 
     pub(super) fn root(&self) -> Rc<OwnedFd> {
@@ -121,6 +123,7 @@ impl Tree {
             mark_opaque(&fd).map_err(failed)?;
         }
         self.made += 1;
+        self.name_bytes += path.len() as u64;
         // Reached through a link, it is not at `path`; and what is below a link's target has no directory to take after.
         if self.open(path, ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH).is_ok() {
             self.implicit.insert(path.to_vec());

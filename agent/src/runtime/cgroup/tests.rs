@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Mounts, Resources, v1_limits, v2_limits};
+use super::{Cgroups, Mounts, Resources, Tree, v1_limits, v2_limits};
 
 const HYBRID: &str = "\
 30 23 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
@@ -48,4 +48,21 @@ fn limits_become_files() {
     // The kernel refuses less than a millisecond per period.
     let little = Resources { cpus_milli: Some(1), ..Resources::default() };
     assert_eq!(v2_limits(&little)[0].value, "1000 100000");
+}
+
+#[test]
+fn a_limit_without_its_controller_is_refused() {
+    let tree = || Tree { mount: PathBuf::from("/sys/fs/cgroup"), base: PathBuf::new() };
+    let check = |v1: &[&'static str], unified: Option<Tree>, expect: Option<&str>| {
+        let v1 = v1.iter().map(|name| (*name, tree())).collect();
+        let cgroups = Cgroups { unified, v1, key: "key".to_owned() };
+        let resources = Resources { memory_bytes: Some(1 << 30), cpus_milli: None, pids: Some(7) };
+        let refused = cgroups.refuse_unsupported("web", &resources).map_err(|error| error.to_string());
+        let expect = expect.map_or(Ok(()), |limit| Err(format!("container web: the host refuses the limit {limit}")));
+        assert_eq!(refused, expect);
+    };
+    check(&["memory", "pids"], None, None);
+    check(&[], Some(tree()), None);
+    check(&[], None, Some("memory = 1073741824"));
+    check(&["cpu", "memory"], Some(tree()), Some("pids = 7"));
 }

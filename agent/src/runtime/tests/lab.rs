@@ -21,9 +21,12 @@ pub(super) struct Lab {
 
 impl Lab {
     pub(super) fn new() -> Lab {
-        assert!(rustix::process::geteuid().is_root(), "this test makes namespaces: run it as root");
         // On a disk: an overlay does not take every file system as its upper layer.
-        let folder = tempfile::tempdir_in("/var/tmp").expect("a temporary folder");
+        Lab::at(tempfile::tempdir_in("/var/tmp").expect("a temporary folder"))
+    }
+
+    fn at(folder: tempfile::TempDir) -> Lab {
+        assert!(rustix::process::geteuid().is_root(), "this test makes namespaces: run it as root");
         make_busybox_root(&folder.path().join("image"));
         let runtime = open(folder.path());
         let events = runtime.events().expect("the events of a new runtime");
@@ -42,29 +45,21 @@ impl Lab {
 
     /// A container that runs a shell script.
     pub(super) fn spec(&self, id: &str, script: &str) -> ContainerSpec {
-        ContainerSpec {
-            id: id.to_owned(),
-            lowers: vec![self.path("image")],
-            args: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
-            env: vec![("PATH".to_owned(), "/bin".to_owned())],
-            cwd: String::new(),
-            user: String::new(),
-            hostname: "box".to_owned(),
-            network: NetworkMode::None,
-            resources: Resources { memory_bytes: Some(64 << 20), cpus_milli: None, pids: Some(50) },
-            read_only: false,
-            stop_signal: libc::SIGTERM,
-            log: LogPolicy { path: self.path(&format!("log/{id}.jsonl")), max_bytes: 1 << 20, max_files: 3 },
-            meta: serde_json::json!({ "made-by": "test" }),
-        }
+        spec_in(self.folder.path(), id, script)
     }
 
     /// Waits for the end of container `id`.
     pub(super) async fn exit(&mut self, id: &str) -> Exit {
-        let next = tokio::time::timeout(DEADLINE, self.events.recv()).await;
-        let RuntimeEvent::Exited { id: ended, exit } = next.expect("the container to end in time").expect("an event");
+        let (ended, exit) = self.any_exit().await;
         assert_eq!(ended, id);
         exit
+    }
+
+    /// Waits for the end of any container.
+    pub(super) async fn any_exit(&mut self) -> (String, Exit) {
+        let next = tokio::time::timeout(DEADLINE, self.events.recv()).await;
+        let RuntimeEvent::Exited { id, exit } = next.expect("a container to end in time").expect("an event");
+        (id, exit)
     }
 
     /// Runs a script to its end. Returns what it wrote, standard error too, and how it ended. Removes the container.
@@ -111,7 +106,8 @@ fn eprintln_once(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-fn open(folder: &Path) -> EmbeddedRuntime {
+/// A runtime in a lab's folder.
+pub(super) fn open(folder: &Path) -> EmbeddedRuntime {
     let (state, run) = (folder.join("state"), folder.join("run"));
     EmbeddedRuntime::open(&state, &run, &helpers()).expect("the runtime to open")
 }
@@ -164,4 +160,23 @@ pub(super) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
         }
     };
     tokio::time::timeout(DEADLINE, holds).await.unwrap_or_else(|_| panic!("in vain: {what}"));
+}
+
+/// A container in a lab's folder that runs a shell script.
+pub(super) fn spec_in(folder: &Path, id: &str, script: &str) -> ContainerSpec {
+    ContainerSpec {
+        id: id.to_owned(),
+        lowers: vec![folder.join("image")],
+        args: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+        env: vec![("PATH".to_owned(), "/bin".to_owned())],
+        cwd: String::new(),
+        user: String::new(),
+        hostname: "box".to_owned(),
+        network: NetworkMode::None,
+        resources: Resources { memory_bytes: Some(64 << 20), cpus_milli: None, pids: Some(50) },
+        read_only: false,
+        stop_signal: libc::SIGTERM,
+        log: LogPolicy { path: folder.join(format!("log/{id}.jsonl")), max_bytes: 1 << 20, max_files: 3 },
+        meta: serde_json::json!({ "made-by": "test" }),
+    }
 }

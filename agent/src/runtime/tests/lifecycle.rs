@@ -40,3 +40,50 @@ async fn root_signals_and_kill_end_it() {
     }
     assert_eq!(lab.leftovers(), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn root_many_start_at_once() {
+    let mut lab = Lab::new();
+    let starts = (0..30).map(|number| {
+        let (runtime, spec) = (lab.runtime.clone(), lab.spec(&format!("many-{number}"), &format!("echo {number}")));
+        tokio::spawn(async move { runtime.start(spec).await })
+    });
+    for start in starts.collect::<Vec<_>>() {
+        start.await.expect("a task").expect("a start");
+    }
+    for _ in 0..30 {
+        assert_eq!(lab.any_exit().await.1.code, Some(0));
+    }
+    for number in 0..30 {
+        let id = format!("many-{number}");
+        assert_eq!(log_text(&lab.path(&format!("log/{id}.jsonl"))), format!("{number}\n"));
+        lab.runtime.remove(&id).await.expect("a removal");
+    }
+    assert_eq!(lab.leftovers(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn root_long_lines_and_other_bytes_are_logged() {
+    let mut lab = Lab::new();
+    let spec = lab.spec("lines", "yes x | head -c 40000 | tr -d '\\n'; echo; printf 'a\\377b\\n'; printf 'no end'");
+    let path = spec.log.path.clone();
+    lab.output(spec).await;
+    let lines = crate::logs::read_tail(&path, 100).expect("the log");
+    let found = lines.iter().map(|line| (line.message.len(), line.partial)).collect::<Vec<_>>();
+    assert_eq!(found, [(16384, true), (3616, false), (5, false), (6, false)]);
+    assert_eq!(lines[2].message, "a\u{fffd}b");
+}
+
+#[tokio::test]
+async fn root_a_log_is_rotated_while_it_is_written() {
+    let mut lab = Lab::new();
+    let mut spec = lab.spec("rotate", "seq 1 20000");
+    spec.log.max_bytes = 100_000;
+    spec.log.max_files = 30;
+    let path = spec.log.path.clone();
+    lab.output(spec).await;
+    let lines = crate::logs::read_tail(&path, 10_000).expect("the log");
+    let numbers = lines.iter().map(|line| line.message.parse::<usize>().expect("a number"));
+    assert!(numbers.eq(10_001..=20_000));
+    assert!(std::fs::metadata(&path).expect("the log").len() <= 100_000);
+}

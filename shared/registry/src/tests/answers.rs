@@ -163,6 +163,29 @@ async fn plain_http_is_spoken_only_where_configured() {
 }
 
 #[tokio::test]
+async fn redirects_are_followed_without_the_login_and_within_bounds() {
+    let (fake, elsewhere) = (FakeRegistry::start().await.unwrap(), FakeRegistry::start().await.unwrap());
+    let blob = elsewhere.put_blob("content");
+    let to = |place: String| Fault::Status(307, vec![format!("Location: {place}/v2/a/b/blobs/{blob}")]);
+    fake.require_login(crate::fake::LoginRule::Bearer(None));
+    fake.fault(
+        "/blobs/",
+        Fault::Status(401, vec![format!("WWW-Authenticate: Bearer realm=\"http://{}/token\"", fake.host())]),
+        1,
+    );
+    fake.fault("/blobs/", to(format!("http://{}", elsewhere.host())), 1);
+    assert_eq!(read_all(&client(&fake), &image(&fake, "a/b:1"), &blob, 0).await.unwrap(), b"content");
+    assert!(fake.requests().iter().any(|request| request.headers.contains_key("authorization")));
+    assert!(elsewhere.requests().iter().all(|request| !request.headers.contains_key("authorization")));
+    fake.fault("/blobs/", to(format!("https://{}", elsewhere.host())), 1);
+    let error = read_all(&client(&fake), &image(&fake, "a/b:1"), &blob, 0).await.unwrap_err();
+    assert!(text(&fake, &error).contains("redirected to where we do not go"), "{}", text(&fake, &error));
+    fake.fault("/blobs/", to(format!("http://{}", fake.host())), 20);
+    let error = read_all(&client(&fake), &image(&fake, "a/b:1"), &blob, 0).await.unwrap_err();
+    assert!(text(&fake, &error).contains("redirected to where we do not go"), "{}", text(&fake, &error));
+}
+
+#[tokio::test]
 async fn an_index_is_returned_as_such_and_the_best_platform_chosen() {
     let fake = FakeRegistry::start().await.unwrap();
     let entry = |platform: &str, size: u64| {

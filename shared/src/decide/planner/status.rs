@@ -39,8 +39,8 @@ fn instance_report(
             (InstanceState::Exited, at)
         }
         None => match history.and_then(|history| history.last_end.as_ref()) {
-            Some(End::Exited { at, .. }) => (InstanceState::Exited, *at),
-            Some(End::StartFailed { at, .. }) => (InstanceState::Pending, *at),
+            Some(End::Exited { at, .. }) => (InstanceState::Exited, at.in_this_boot(now.mono)),
+            Some(End::StartFailed { at, .. }) => (InstanceState::Pending, at.in_this_boot(now.mono)),
             None => (InstanceState::Pending, arrived),
         },
     };

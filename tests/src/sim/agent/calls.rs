@@ -47,6 +47,7 @@ impl World {
 
     /// What there is to tell after a plan.
     pub(super) fn content(&mut self, host: usize, reports: Vec<InstanceReport>) {
+        self.check_reports(host, &reports);
         let Some(agent) = &mut self.machines[host].agent else { return };
         let calls = &mut agent.calls;
         if calls.content.1 != reports || calls.content.0 == 0 {

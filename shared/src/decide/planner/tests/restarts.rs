@@ -50,6 +50,17 @@ fn a_failed_start_is_tried_again_after_a_growing_wait() {
 }
 
 #[test]
+fn an_end_in_an_earlier_boot_delays_nothing() {
+    // Its clock had counted further than this one.
+    let exited = world().want(spec(1, "a")).present("a").ended("web.0-r1-1", "a", 1, 20, 900_000);
+    check(exited, "start web.0-r1-2 | starting");
+    let failed = world().want(spec(1, "a")).present("a").history("web.0-r1-1", "a", |history| {
+        history.note_start_failure("no such command".to_owned(), second(900_000));
+    });
+    check(failed, "start web.0-r1-2 | starting");
+}
+
+#[test]
 fn a_waiting_restart_leaves_other_containers_alone() {
     let waiting = || world().want(spec(2, "b")).present("b").ended("web.0-r2-1", "b", 1, 5, 99);
     let why = "exit code 1; restarted 0 times so far @100.6 | wake 100.6";

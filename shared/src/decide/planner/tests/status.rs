@@ -29,6 +29,7 @@ fn an_instance_without_a_container() {
     check(world().want(spec(1, "a")), "pending since 42, restarts 0: pulling the image");
     let why = "exit code 1; restarted 0 times so far";
     check(wanted().ended("web.0-r1-1", "a", 1, 9, 95), &format!("exited r1 since 95, restarts 0, last exit code 1: {why}"));
+    check(wanted().ended("web.0-r1-1", "a", 1, 1, 900_000), "exited r1 since 0, restarts 0, last exit code 1: starting");
     let failed = wanted().history("web.0-r1-1", "a", |history| history.note_start_failure("no".to_owned(), second(100)));
     check(failed, "pending r1 since 100, restarts 0: start failed (once): no");
 }
