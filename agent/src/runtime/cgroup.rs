@@ -205,6 +205,11 @@ impl Cgroups {
         }
     }
 
+    /// Where the v2 tree is mounted.
+    pub(super) fn unified_mount(&self) -> Option<&Path> {
+        self.unified.as_ref().map(|tree| tree.mount.as_path())
+    }
+
     /// Whether a container may have a cgroup mount of its own. Not on v1, where "read-only" would not hold.
     pub(super) fn may_be_mounted(&self) -> bool {
         self.v1.is_empty() && self.unified.is_some()
@@ -251,10 +256,12 @@ impl ContainerCgroup {
     /// Kills what is left, the monitor too, and removes the groups. Waits until they are empty.
     pub(super) fn remove_now(&self) {
         self.kill_all();
-        let mut groups = self.v1.clone();
-        groups.extend(self.unified.iter().flat_map(|base| [base.join("ct"), base.join("shim"), base.clone()]));
-        for group in groups {
-            if !self.remove_when_empty(&group) {
+        for group in self.v1.iter().chain(&self.unified) {
+            // systemd removes the group of a scope when it sees that it is empty; when the group is gone before, systemd
+            // takes the scope for running for ever.
+            let systemds = self.scope.is_some() && self.unified.as_ref() == Some(group);
+            let gone = if systemds { self.wait_until_gone(group) } else { self.remove_when_empty(group) };
+            if !gone {
                 tracing::warn!(group = %group.display(), "a killed process does not leave its cgroup");
             }
         }
@@ -271,6 +278,17 @@ impl ContainerCgroup {
                 }
                 _ => return true,
             }
+        }
+        false
+    }
+
+    fn wait_until_gone(&self, group: &Path) -> bool {
+        for _ in 0..EMPTY_ATTEMPTS {
+            if !group.exists() {
+                return true;
+            }
+            self.kill_all();
+            std::thread::sleep(EMPTY_PAUSE);
         }
         false
     }

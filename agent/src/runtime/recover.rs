@@ -15,7 +15,7 @@ use super::error::RuntimeError;
 use super::start::open_process;
 use super::state::{ContainerState, Phase, boot_id};
 use super::watch::{self, has_ended, read_exit, wait_ended};
-use super::{Recovered, RecoveredState, Running};
+use super::{Recovered, RecoveredState, Running, systemd};
 
 /// A killed shim is gone at once; a monitor whose container has ended writes the rest of the log first.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,6 +48,11 @@ pub(super) fn recover(inner: &Arc<Inner>) -> Result<Vec<Recovered>, RuntimeError
     }
     for stray in inner.cgroups.strays(&known) {
         stray.remove_now();
+    }
+    if inner.systemd
+        && let Some(mount) = inner.cgroups.unified_mount()
+    {
+        tokio::spawn(systemd::stop_empty_scopes(mount.to_owned()));
     }
     Ok(recovered)
 }

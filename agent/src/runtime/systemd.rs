@@ -39,16 +39,8 @@ pub(super) async fn make_scope(id: &str, pid: u32) -> Result<(String, PathBuf), 
     ];
     let auxiliary: Vec<(&str, Vec<(&str, Value<'_>)>)> = Vec::new();
     let connection = zbus::Connection::system().await.map_err(|error| failed(error.to_string()))?;
-    connection
-        .call_method(
-            Some("org.freedesktop.systemd1"),
-            "/org/freedesktop/systemd1",
-            Some("org.freedesktop.systemd1.Manager"),
-            "StartTransientUnit",
-            &(name.as_str(), "fail", properties, auxiliary),
-        )
-        .await
-        .map_err(|error| failed(error.to_string()))?;
+    let unit = (name.as_str(), "fail", properties, auxiliary);
+    manager(&connection, "StartTransientUnit", &unit).await.map_err(|error| failed(error.to_string()))?;
     let placed = async {
         loop {
             if let Some(path) = scope_of(pid, &name) {
@@ -61,6 +53,36 @@ pub(super) async fn make_scope(id: &str, pid: u32) -> Result<(String, PathBuf), 
         Ok(path) => Ok((name, path)),
         Err(_) => Err(failed(format!("the scope {name} did not come up within {} s", SCOPE_TIMEOUT.as_secs()))),
     }
+}
+
+/// Stops scopes of containers in which nothing runs. systemd does that by itself, but for a scope whose only process was
+/// gone before systemd began to look: an agent that was killed in the midst of a start leaves such ones.
+pub(super) async fn stop_empty_scopes(cgroup_mount: PathBuf) {
+    let folder = cgroup_mount.join(SLICE);
+    let scopes = fs::read_dir(&folder).into_iter().flatten().flatten().filter(|entry| is_empty(&entry.path()));
+    let names = scopes.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names = names.filter(|name| name.starts_with("coord-") && name.ends_with(".scope")).collect::<Vec<_>>();
+    if names.is_empty() {
+        return;
+    }
+    let Ok(connection) = zbus::Connection::system().await else { return };
+    for name in names {
+        let stopped = manager(&connection, "StopUnit", &(name.as_str(), "replace")).await;
+        tracing::debug!(scope = name, error = ?stopped.err(), "stopping an empty scope");
+    }
+}
+
+fn is_empty(group: &Path) -> bool {
+    fs::read_to_string(group.join("cgroup.events")).is_ok_and(|events| events.lines().any(|line| line == "populated 0"))
+}
+
+/// Calls a method of systemd's manager.
+async fn manager<Body>(connection: &zbus::Connection, method: &str, body: &Body) -> zbus::Result<zbus::Message>
+where
+    Body: serde::Serialize + zbus::zvariant::DynamicType,
+{
+    let (name, path) = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1");
+    connection.call_method(Some(name), path, Some("org.freedesktop.systemd1.Manager"), method, body).await
 }
 
 /// The group of `pid`, from the mount on, once it is that scope.

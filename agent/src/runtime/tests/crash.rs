@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::lab::{Lab, log_text, open, spec_in, until};
+use super::lab::{Lab, log_text, open, scopes, spec_in, until};
 use crate::runtime::{RecoveredState, Runtime};
 
 /// Counts up, so that a hole in the log shows.
@@ -211,6 +211,7 @@ async fn root_an_agent_may_be_killed_at_any_moment() {
         }
         assert_eq!(lab.leftovers(), Vec::<String>::new(), "round {round}");
         assert!(!processes_in(&folder), "round {round}: a process is left");
+        until("systemd to have no scope of it", || scopes("victim").is_empty()).await;
     }
 }
 

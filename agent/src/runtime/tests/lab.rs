@@ -85,6 +85,13 @@ impl Lab {
     }
 }
 
+/// Scopes of container `id` that systemd takes for running; none on hosts without systemd.
+pub(super) fn scopes(id: &str) -> String {
+    let arguments = ["list-units", "--no-legend", "--plain", &format!("coord-{id}-*.scope")];
+    let output = std::process::Command::new("systemctl").args(arguments).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+}
+
 impl Drop for Lab {
     /// Recovery by another runtime finds whatever a failed test has left.
     fn drop(&mut self) {

@@ -1,6 +1,6 @@
 //! Start, output, exit, signals, removal.
 
-use super::lab::{Lab, log_text, until};
+use super::lab::{Lab, log_text, scopes, until};
 use crate::runtime::Runtime;
 
 #[tokio::test]
@@ -86,4 +86,19 @@ async fn root_a_log_is_rotated_while_it_is_written() {
     let numbers = lines.iter().map(|line| line.message.parse::<usize>().expect("a number"));
     assert!(numbers.eq(10_001..=20_000));
     assert!(std::fs::metadata(&path).expect("the log").len() <= 100_000);
+}
+
+/// systemd takes a scope for running for ever whose group somebody else has removed.
+#[tokio::test]
+async fn root_no_scope_is_left() {
+    let mut lab = Lab::new();
+    // Unique on this machine, where an agent may be at work.
+    for round in 0..5 {
+        let id = format!("scope{}r{round}", std::process::id());
+        lab.output(lab.spec(&id, "true")).await;
+        let mut spec = lab.spec(&id, "true");
+        spec.user = "nobody".to_owned();
+        lab.runtime.start(spec).await.expect_err("there is no such user");
+        until("systemd to see the end", || scopes(&id).is_empty()).await;
+    }
 }
