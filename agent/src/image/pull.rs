@@ -81,7 +81,9 @@ impl ImageStore {
         match blocking(move || store.get(&wanted)).await {
             Ok(Some(image)) => return Ok(image),
             Ok(None) => {}
-            Err(error @ StoreError::Damaged { .. }) => tracing::warn!(image = pull.name, %error, "repairing"),
+            Err(error @ StoreError::Damaged { .. }) => {
+                tracing::warn!(image = pull.name, error = %coord_registry::chain(&error), "repairing")
+            }
             Err(error) => return Err(pull.store_error(error)),
         }
         let manifest = pull.manifest(digest).await?;
@@ -172,7 +174,7 @@ impl Pull<'_> {
                 return Ok(());
             }
             Ok(None) => {}
-            Err(error) => tracing::warn!(layer = %wanted.diff_id, %error, "repairing"),
+            Err(error) => tracing::warn!(layer = %wanted.diff_id, error = %coord_registry::chain(&error), "repairing"),
         }
         let slots = Arc::clone(&self.inner.slots);
         let slot = tokio::select! { slot = slots.acquire_owned() => slot, _ = self.stop.acquire() => return Err(stopped()) };
