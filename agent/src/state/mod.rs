@@ -253,7 +253,11 @@ impl Agent {
             let total_bytes = progress.total_bytes.load(Ordering::Relaxed);
             self.observed.images.insert(digest.clone(), planner::Image::Pulling { done_bytes, total_bytes });
         }
-        let mut plan = planner::plan(&self.desired, &self.observed, now);
+        // As long as nobody has ever said what should run here, nothing is known to be too much: what runs is left alone.
+        let mut plan = match self.ledger.state() {
+            Some(_) => planner::plan(&self.desired, &self.observed, now),
+            None => Plan::default(),
+        };
         let actions = std::mem::take(&mut plan.actions);
         let tasks = actions.into_iter().filter_map(|action| self.begin(action, now)).collect();
         if !self.pulls.is_empty() {
