@@ -33,8 +33,9 @@ pub fn now() -> Now {
 }
 
 fn mono() -> Mono {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Mono(Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0)))
+    // libc's, not rustix's own: that one panics where the kernel maps no vDSO (user-mode Linux).
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from);
+    Mono(time.expect("every Linux since 2.6.39 has CLOCK_BOOTTIME"))
 }
 
 /// The point on tokio's clock at which the monotonic clock will read `at`; for timers.

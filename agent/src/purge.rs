@@ -34,6 +34,7 @@ pub async fn run(config: &Config) -> Result<Purged, DaemonError> {
         }
     }
     if purged.left.is_empty() {
+        opened.runtime.remove_shared();
         drop(opened);
         for folder in [&config.run_dir, &config.state_dir] {
             remove_ours(folder, &mut purged.left);

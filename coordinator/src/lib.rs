@@ -14,6 +14,7 @@ pub mod hosts;
 pub mod http;
 pub mod identity;
 pub mod metrics;
+mod open_files;
 pub mod records;
 mod run;
 pub mod sessions;
@@ -21,21 +22,3 @@ pub mod status;
 pub mod store;
 
 pub use run::{Coordinator, RunError};
-
-use std::error::Error;
-
-/// An error and what caused it, in one line.
-pub fn error_chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let part = error.to_string();
-        // Some errors repeat their cause in their own words.
-        if !text.contains(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        cause = error.source();
-    }
-    text
-}

@@ -1,8 +1,9 @@
 //! `coordinator`: the daemon's command line, its log, its signals.
 
 use clap::Parser;
+use coord_registry::chain;
+use coordinator::Coordinator;
 use coordinator::config::{Config, Tls};
-use coordinator::{Coordinator, error_chain};
 use sd_notify::NotifyState;
 use std::error::Error;
 use std::io::Write as _;
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The log may not be open yet; and nobody can be told if stderr is gone.
-            let _ = writeln!(std::io::stderr(), "coordinator: {}", error_chain(error.as_ref()));
+            let _ = writeln!(std::io::stderr(), "coordinator: {}", chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

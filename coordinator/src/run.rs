@@ -13,6 +13,7 @@ use crate::http::App;
 use crate::http::serve::{self, Server, TlsError};
 use crate::identity::{Identity, IdentityError};
 use crate::metrics::Metrics;
+use crate::open_files;
 use crate::sessions::Sessions;
 use crate::store::{self, SharedStore, StoreError};
 use coord_registry::{Registry, RegistryError};
@@ -125,7 +126,7 @@ impl Coordinator {
         let fail = |source| RunError::Listen { address: config.listen, source };
         let listener = serve::listen(config.listen).await.map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
-        let server = Server { listener, tls, app: Arc::new(app), max_connections: config.max_connections };
+        let server = Server { listener, tls, app: Arc::new(app), max_connections: open_files::make_room(config.max_connections) };
         Ok(Self { address, controller, resolver, folder, server, end, ending, lock })
     }
 

@@ -3,6 +3,7 @@
 mod alone;
 mod away;
 mod edits;
+mod logs;
 mod refusals;
 mod registry;
 mod registry_faults;

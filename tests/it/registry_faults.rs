@@ -76,8 +76,8 @@ fn every_fault_is_named_with_its_cure_and_harms_nothing() -> Result<()> {
             view(status, "web").is_ok_and(|web| {
                 let said = reasons(&web);
                 // Words with a bar are alternatives.
-                let has = |word: &&str| word.split('|').any(|word| said.contains(word));
-                said.contains(&image) && case.words.iter().all(|word| has(&word))
+                let has = |word: &str| word.split('|').any(|word| said.contains(word));
+                said.contains(&image) && case.words.iter().all(|word| has(word))
             })
         })?;
         assert_eq!(pid_on(&view(&status, "web")?, "h0")?, pid, "{what}: the old container runs on");

@@ -16,7 +16,7 @@ fn serving(fleet: &mut Fleet) -> Result<Vec<usize>> {
     let place = fleet.place();
     let asks = |address: &String| {
         let url = format!("http://{address}:{PORT}/");
-        let answer = place.run(&["busybox", "wget", "-q", "-T", "5", "-O", "-", &url])?;
+        let answer = place.run(&["curl", "-s", "--noproxy", "*", "-m", "5", &url])?;
         Ok(answer.status.success() && answer.stdout.starts_with(b"Hello from web 1"))
     };
     let served = addresses.iter().map(asks).collect::<Result<Vec<bool>>>()?;

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(crate) const TIME_BYTES: usize = 27;
 
 /// The time now.
-#[allow(clippy::disallowed_methods)] // this is the clock
+#[allow(clippy::disallowed_methods, reason = "this is the clock")]
 pub(crate) fn now() -> [u8; TIME_BYTES] {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format(since_epoch.as_secs(), since_epoch.subsec_micros())

@@ -1,5 +1,5 @@
 //! The system calls for which the standard library has nothing. The crate's only unsafe code.
-#![allow(unsafe_code)] // the one file of this crate that may
+#![allow(unsafe_code, reason = "the one file of this crate that may")]
 
 use std::fs::File;
 use std::io;

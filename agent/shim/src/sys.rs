@@ -1,5 +1,5 @@
 //! The system calls for which no safe wrapper exists. The crate's only unsafe code.
-#![allow(unsafe_code)] // the one file of this crate that may
+#![allow(unsafe_code, reason = "the one file of this crate that may")]
 
 use std::convert::Infallible;
 use std::ffi::CString;

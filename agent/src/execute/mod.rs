@@ -6,7 +6,7 @@ mod container_spec;
 
 use crate::event::Event;
 use crate::image::{Image, ImageStore, Progress};
-use crate::runtime::{EmbeddedRuntime, LogPolicy, Runtime as _};
+use crate::runtime::{EmbeddedRuntime, LogPolicy, Runtime as _, RuntimeError};
 use crate::state::{ContainerMeta, Task};
 use container_spec::container_spec;
 use coord_registry::Registry;
@@ -102,7 +102,7 @@ impl Executor {
         let result = match container_spec(&container, spec, image, meta, &self.host, log) {
             Ok(made) => {
                 let _turn = self.starts.acquire().await;
-                self.runtime.start(made).await.map_err(|e| crate::chain(&e))
+                self.runtime.start(made).await.map_err(|e| in_words(&e))
             }
             Err(problem) => Err(problem),
         };
@@ -124,5 +124,14 @@ impl Executor {
     /// The loop is gone only when the process is about to be.
     async fn tell(&self, event: Event) {
         let _ = self.events.send(event).await;
+    }
+}
+
+/// What a start that failed tells the operator: the causes, and the cure where there is one.
+fn in_words(error: &RuntimeError) -> String {
+    let causes = crate::chain(error);
+    match error.hint() {
+        Some(hint) => format!("{causes}; {hint}"),
+        None => causes,
     }
 }

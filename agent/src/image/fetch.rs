@@ -60,7 +60,7 @@ impl Retry {
             return Err(error);
         }
         let pause = self.pause(failed, &error);
-        tracing::warn!(%error, attempt = failed, pause_ms = pause.as_millis(), "registry trouble, trying again");
+        tracing::warn!(error = %coord_registry::chain(&error), attempt = failed, pause_ms = pause.as_millis(), "registry trouble, trying again");
         tokio::time::sleep(pause).await;
         Ok(())
     }

@@ -15,7 +15,7 @@ use coord_registry::{HostPlatform, ManifestOrIndex, Registry, RegistryError};
 use coord_shared::names::{Digest, ImageReference};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use oci_spec::image::{Descriptor, ImageManifest};
+use oci_client::manifest::OciImageManifest;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -81,7 +81,9 @@ impl ImageStore {
         match blocking(move || store.get(&wanted)).await {
             Ok(Some(image)) => return Ok(image),
             Ok(None) => {}
-            Err(error @ StoreError::Damaged { .. }) => tracing::warn!(image = pull.name, %error, "repairing"),
+            Err(error @ StoreError::Damaged { .. }) => {
+                tracing::warn!(image = pull.name, error = %coord_registry::chain(&error), "repairing")
+            }
             Err(error) => return Err(pull.store_error(error)),
         }
         let manifest = pull.manifest(digest).await?;
@@ -102,7 +104,7 @@ impl ImageStore {
 
 impl Pull<'_> {
     /// From the digest to the manifest for this host.
-    async fn manifest(&self, digest: &Digest) -> Result<ImageManifest, PullError> {
+    async fn manifest(&self, digest: &Digest) -> Result<OciImageManifest, PullError> {
         let host = self.inner.options.platform.clone().unwrap_or_else(HostPlatform::current);
         let mut digest = digest.clone();
         for _ in 0..INDEX_DEPTH_MAX {
@@ -113,16 +115,19 @@ impl Pull<'_> {
                 ManifestOrIndex::Index(index) => index,
             };
             let chosen = host.select(&index).ok_or_else(|| self.platform_error(&host, HostPlatform::offered(&index)))?;
-            digest = self.digest_of(chosen)?;
+            digest = self.digest_of(&chosen.digest)?;
         }
         Err(self.bad_image("its index names an index that names an index".to_owned()))
     }
 
     /// The config, and the layers that it and the manifest agree on, bottom first.
-    async fn config(&self, manifest: &ImageManifest) -> Result<(Digest, String, Vec<Wanted>), PullError> {
-        let digest = self.digest_of(manifest.config())?;
-        let bytes =
-            self.source.small(&digest, manifest.config().size(), CONFIG_MAX_BYTES).await.map_err(|e| self.registry_error(e))?;
+    async fn config(&self, manifest: &OciImageManifest) -> Result<(Digest, String, Vec<Wanted>), PullError> {
+        let digest = self.digest_of(&manifest.config.digest)?;
+        let bytes = self
+            .source
+            .small(&digest, self.size_of(manifest.config.size)?, CONFIG_MAX_BYTES)
+            .await
+            .map_err(|e| self.registry_error(e))?;
         let text = String::from_utf8(bytes.to_vec()).map_err(|_| self.bad_image("its config is not text".to_owned()))?;
         let (config, diff_ids) = parse_config(text.as_bytes()).map_err(|problem| self.bad_image(problem))?;
         let host = self.inner.options.platform.clone().unwrap_or_else(HostPlatform::current);
@@ -130,14 +135,13 @@ impl Pull<'_> {
         if os != "linux" || architecture != host.architecture {
             return Err(self.platform_error(&host, format!("{os}/{architecture}")));
         }
-        let layers = manifest.layers();
+        let layers = &manifest.layers;
         if layers.len() != diff_ids.len() {
             return Err(self.bad_image(format!("its manifest has {} layers, its config {}", layers.len(), diff_ids.len())));
         }
-        let wanted = layers
-            .iter()
-            .zip(diff_ids)
-            .map(|(layer, diff_id)| Ok(Wanted { digest: self.digest_of(layer)?, size: layer.size(), diff_id }));
+        let wanted = layers.iter().zip(diff_ids).map(|(layer, diff_id)| {
+            Ok(Wanted { digest: self.digest_of(&layer.digest)?, size: self.size_of(layer.size)?, diff_id })
+        });
         Ok((digest, text, wanted.collect::<Result<_, PullError>>()?))
     }
 
@@ -172,7 +176,7 @@ impl Pull<'_> {
                 return Ok(());
             }
             Ok(None) => {}
-            Err(error) => tracing::warn!(layer = %wanted.diff_id, %error, "repairing"),
+            Err(error) => tracing::warn!(layer = %wanted.diff_id, error = %coord_registry::chain(&error), "repairing"),
         }
         let slots = Arc::clone(&self.inner.slots);
         let slot = tokio::select! { slot = slots.acquire_owned() => slot, _ = self.stop.acquire() => return Err(stopped()) };
@@ -203,8 +207,13 @@ impl Pull<'_> {
         }
     }
 
-    fn digest_of(&self, descriptor: &Descriptor) -> Result<Digest, PullError> {
-        descriptor.digest().to_string().parse().map_err(|e| self.bad_image(format!("its manifest has a bad digest: {e}")))
+    fn digest_of(&self, text: &str) -> Result<Digest, PullError> {
+        text.parse().map_err(|e| self.bad_image(format!("its manifest has a bad digest: {e}")))
+    }
+
+    /// The library reads sizes as signed, because JSON has no other numbers.
+    fn size_of(&self, size: i64) -> Result<u64, PullError> {
+        u64::try_from(size).map_err(|_| self.bad_image(format!("its manifest has the size {size}")))
     }
 
     fn bad_image(&self, problem: String) -> PullError {

@@ -9,7 +9,8 @@
 //!   tmp/                            whatever is not finished, or on its way out
 //! ```
 //! Things enter by a rename out of `tmp/` after a sync, and leave by a rename into it; so whatever has its name is whole, and
-//! cleaning up after a crash is emptying `tmp/`.
+//! cleaning up after a crash is emptying `tmp/`. What is in there for removal is removed by a thread of its own: an image of many
+//! files can take a disk minutes, and neither the start nor the agent's loop may wait for that.
 //!
 //! A pull pins the diff ids that it needs; `prune` takes neither those nor what it is told to keep.
 
@@ -132,7 +133,7 @@ impl ImageStore {
             counter: AtomicU64::new(0),
             _lock: lock,
         };
-        inner.empty_tmp()?;
+        sweep(inner.leftovers()?);
         Ok(ImageStore { inner: Arc::new(inner) })
     }
 
@@ -168,10 +169,11 @@ impl ImageStore {
         Ok(images)
     }
 
-    /// Removes every image that is not in `keep`, and the layers that no image and no pull in flight needs.
+    /// Removes every image that is not in `keep`, and the layers that no image and no pull in flight needs. They are gone at once;
+    /// their room on the disk comes back within moments.
     ///
     /// # Errors
-    /// When something cannot be removed; what is already gone stays gone.
+    /// When something cannot be removed, or the record of an image in `keep` is damaged; what is already gone stays gone.
     pub fn prune(&self, keep: &BTreeSet<Digest>) -> Result<Pruned, StoreError> {
         let inner = &self.inner;
         let mut pruned = Pruned::default();
@@ -198,9 +200,7 @@ impl ImageStore {
                 }
             }
         }
-        for path in doomed {
-            remove(&path)?;
-        }
+        sweep(doomed);
         Ok(pruned)
     }
 }
@@ -298,12 +298,17 @@ impl Inner {
         }
     }
 
-    fn empty_tmp(&self) -> Result<(), StoreError> {
+    /// What an earlier process left under `tmp/`. New names start after it.
+    fn leftovers(&self) -> Result<Vec<PathBuf>, StoreError> {
         let tmp = self.dir.join("tmp");
+        let mut paths = Vec::new();
         for entry in fs::read_dir(&tmp).map_err(|e| StoreError::io("read", &tmp, e))? {
-            remove(&entry.map_err(|e| StoreError::io("read", &tmp, e))?.path())?;
+            let entry = entry.map_err(|e| StoreError::io("read", &tmp, e))?;
+            let number: u64 = entry.file_name().to_str().and_then(|name| name.parse().ok()).unwrap_or(0);
+            self.counter.fetch_max(number.saturating_add(1), Ordering::Relaxed);
+            paths.push(entry.path());
         }
-        Ok(())
+        Ok(paths)
     }
 
     pub(super) fn finishing(&self) -> MutexGuard<'_, ()> {
@@ -359,8 +364,25 @@ pub(super) struct Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = remove(&self.path) {
-            tracing::warn!(%error, "left behind until the next start");
+            tracing::warn!(error = %coord_registry::chain(&error), "left behind until the next start");
         }
+    }
+}
+
+/// Removes things under `tmp/`, in a thread of its own; what cannot be removed now is tried again at the next start.
+fn sweep(paths: Vec<PathBuf>) {
+    if paths.is_empty() {
+        return;
+    }
+    let work = move || {
+        for path in &paths {
+            if let Err(error) = remove(path) {
+                tracing::warn!(error = %coord_registry::chain(&error), "left behind until the next start");
+            }
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("sweep".to_owned()).spawn(work) {
+        tracing::warn!(%error, "no thread to remove with; left behind until the next start");
     }
 }
 

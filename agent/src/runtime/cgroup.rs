@@ -215,6 +215,26 @@ impl Cgroups {
         self.v1.is_empty() && self.unified.is_some()
     }
 
+    /// Removes the folders that containers of this agent shared. Only when no container is left.
+    pub(super) fn remove_own_folders(&self) {
+        for folder in self.shared_folders() {
+            // One that is not there, or not empty, is not ours to remove.
+            let _ = fs::remove_dir(folder.join(&self.key));
+        }
+    }
+
+    /// Removes `coord`, where no other agent on this machine has a folder in it.
+    pub(super) fn remove_shared_folders(&self) {
+        for folder in self.shared_folders() {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+
+    fn shared_folders(&self) -> impl Iterator<Item = PathBuf> {
+        let trees = self.unified.iter().chain(self.v1.iter().map(|(_, tree)| tree));
+        trees.map(|tree| tree.mount.join(&tree.base).join("coord"))
+    }
+
     /// Groups of ours that have no container in `known`: left by a crash.
     pub(super) fn strays(&self, known: &BTreeSet<String>) -> Vec<ContainerCgroup> {
         let folder = |tree: &Tree| tree.mount.join(&tree.base).join("coord").join(&self.key);
@@ -228,16 +248,6 @@ impl Cgroups {
             .map(|path| ContainerCgroup { unified: Some(path), ..Default::default() })
             .chain(v1.map(|path| ContainerCgroup { v1: vec![path], ..Default::default() }))
             .collect()
-    }
-}
-
-#[cfg(test)]
-impl Cgroups {
-    /// Removes the folder of this agent's key everywhere: for tests, whose keys never come again.
-    pub(super) fn remove_own_folders(&self) {
-        for tree in self.unified.iter().chain(self.v1.iter().map(|(_, tree)| tree)) {
-            let _ = remove_tree(&tree.mount.join(&tree.base).join("coord").join(&self.key));
-        }
     }
 }
 

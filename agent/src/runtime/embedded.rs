@@ -94,6 +94,12 @@ impl EmbeddedRuntime {
             folders,
         })))
     }
+
+    /// Removes what containers shared, for the day the agent is uninstalled: when the last of them is removed.
+    pub fn remove_shared(&self) {
+        self.0.cgroups.remove_own_folders();
+        self.0.cgroups.remove_shared_folders();
+    }
 }
 
 impl Runtime for EmbeddedRuntime {

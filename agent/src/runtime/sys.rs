@@ -1,5 +1,5 @@
 //! The two places where safe wrappers fall short. The runtime's only unsafe code.
-#![allow(unsafe_code)] // the one file of the runtime that may
+#![allow(unsafe_code, reason = "the one file of the runtime that may")]
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};

@@ -169,9 +169,8 @@ impl Agent {
         match result {
             Ok(()) => {
                 self.forget_container(&id);
-                let is_last = !self.observed.containers.keys().any(|container| container.instance == id.instance);
-                if is_last && !self.desired.contains_key(&id.instance) {
-                    self.observed.histories.remove(&id.instance);
+                if !self.knows(&id.instance) {
+                    self.trim_histories();
                 }
             }
             Err(error) => {

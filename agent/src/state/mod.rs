@@ -29,6 +29,8 @@ pub use containers::Task;
 
 /// How long after a failed write of the ledger the next one follows: a full disk is rarely emptied sooner.
 const LEDGER_RETRY: Duration = Duration::from_secs(5);
+/// Instances that are gone whose starts are still counted, so that one that comes back uses no container's name twice.
+const GONE_HISTORIES_MAX: usize = 1000;
 /// How often a pull's progress is looked at.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -221,9 +223,20 @@ impl Agent {
 
     fn read_desired(&mut self) {
         self.desired = self.ledger.state().map(|state| desired(state, self.ledger.previous())).unwrap_or_default();
-        self.observed.histories.retain(|id, _| {
-            self.desired.contains_key(id) || self.observed.containers.keys().any(|container| container.instance == *id)
-        });
+        self.trim_histories();
+    }
+
+    /// Forgets instances that are gone, once there are many of them: the first by name, as good as any.
+    fn trim_histories(&mut self) {
+        let gone: Vec<InstanceId> = self.observed.histories.keys().filter(|id| !self.knows(id)).cloned().collect();
+        let too_many = gone.len().saturating_sub(GONE_HISTORIES_MAX);
+        for (place, id) in gone.iter().enumerate() {
+            if place < too_many {
+                self.observed.histories.remove(id);
+            } else if let Some(history) = self.observed.histories.get_mut(id) {
+                history.note_gone();
+            }
+        }
     }
 
     fn pulled(&mut self, digest: Digest, result: Result<Box<Image>, String>, now: Now) {
@@ -253,7 +266,11 @@ impl Agent {
             let total_bytes = progress.total_bytes.load(Ordering::Relaxed);
             self.observed.images.insert(digest.clone(), planner::Image::Pulling { done_bytes, total_bytes });
         }
-        let mut plan = planner::plan(&self.desired, &self.observed, now);
+        // As long as nobody has ever said what should run here, nothing is known to be too much: what runs is left alone.
+        let mut plan = match self.ledger.state() {
+            Some(_) => planner::plan(&self.desired, &self.observed, now),
+            None => Plan::default(),
+        };
         let actions = std::mem::take(&mut plan.actions);
         let tasks = actions.into_iter().filter_map(|action| self.begin(action, now)).collect();
         if !self.pulls.is_empty() {

@@ -110,6 +110,8 @@ fn from_host_state_to_running_and_gone() {
     lab.apply(Event::Removed { container: "web.0-r1-1".parse().expect("a container"), result: Ok(()) });
     let (plan, _) = lab.agent.plan(now());
     assert!(lab.agent.report(&plan, now()).instances.is_empty());
+    lab.apply(host_state(3, 1, "one", document("")));
+    assert_eq!(lab.tasks(), ["start web.0-r1-2"], "selected again: no container's name is used twice");
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl Controller {
             let wake = match self.pass().await {
                 Ok(wake) => wake,
                 Err(error) => {
-                    tracing::warn!(error = %crate::error_chain(&error), "cannot decide; trying again");
+                    tracing::warn!(error = %coord_registry::chain(&error), "cannot decide; trying again");
                     Some(clock::now().mono.after(STORE_RETRY))
                 }
             };

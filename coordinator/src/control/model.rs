@@ -117,7 +117,7 @@ where
             Ok(record) => {
                 map.insert(key, value(record, change.revision));
             }
-            Err(error) => tracing::error!("{}", crate::error_chain(&error)),
+            Err(error) => tracing::error!("{}", coord_registry::chain(&error)),
         },
     }
 }

@@ -131,7 +131,9 @@ impl Folder {
                 *until = (*until).max(clock::moment() + self.pace.settle);
             }
             if dirty.everything || clock::moment() >= next_rescan {
-                next_rescan = clock::moment() + self.pace.rescan;
+                // Whose events were lost may still have been written to just now: those files have to rest first.
+                let pause = if dirty.everything { self.pace.rest * 2 } else { self.pace.rescan };
+                next_rescan = clock::moment() + pause;
                 self.look_at_all(false).await;
             }
             dirty.closed.append(&mut self.retry);
@@ -160,7 +162,7 @@ impl Folder {
         };
         let published = match self.published().await {
             Ok(published) => published,
-            Err(error) => return tracing::warn!(error = %crate::error_chain(&error), "cannot read what is published"),
+            Err(error) => return tracing::warn!(error = %coord_registry::chain(&error), "cannot read what is published"),
         };
         let documents: BTreeSet<&String> =
             files.iter().filter(|(file, _)| document::workload_name(file).is_some()).map(|(file, _)| file).collect();
@@ -248,7 +250,7 @@ impl Folder {
                 self.problems.set(&source, error.to_string(), None);
             }
             Err(error @ (PublishError::Busy(_) | PublishError::Record(_) | PublishError::Store(_))) => {
-                self.problems.set(&source, crate::error_chain(&error), None);
+                self.problems.set(&source, coord_registry::chain(&error), None);
                 self.retry.insert(file.to_owned());
             }
         }
@@ -273,7 +275,7 @@ impl Folder {
             match self.publisher.remove(&name, &Source::Folder(file.clone()), false).await {
                 Ok(_) | Err(PublishError::NotFound(_) | PublishError::Conflict { .. }) => self.problems.clear(&source_of(&file)),
                 Err(error) => {
-                    self.problems.set(&source_of(&file), crate::error_chain(&error), None);
+                    self.problems.set(&source_of(&file), coord_registry::chain(&error), None);
                     self.retry.insert(file);
                 }
             }

@@ -17,7 +17,7 @@ pub trait ResolveImage: Send + Sync {
 
 impl ResolveImage for Registry {
     fn resolve<'a>(&'a self, image: &'a ImageReference) -> BoxFuture<'a, Result<Digest, ResolveError>> {
-        Box::pin(async move { self.resolve(image).await.map_err(|e| ResolveError(crate::error_chain(&e))) })
+        Box::pin(async move { self.resolve(image).await.map_err(|e| ResolveError(coord_registry::chain(&e))) })
     }
 }
 

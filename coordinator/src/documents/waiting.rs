@@ -150,7 +150,7 @@ impl Resolver {
         loop {
             newest.mark_unchanged();
             if let Err(error) = self.load(&mut seen).await {
-                tracing::warn!(error = %crate::error_chain(&error), "cannot read what waits for its image; trying again");
+                tracing::warn!(error = %coord_registry::chain(&error), "cannot read what waits for its image; trying again");
                 tokio::time::sleep(STORE_RETRY).await;
                 continue;
             }
@@ -193,7 +193,7 @@ impl Resolver {
             match change.value {
                 Some(value) => match records::decode::<WaitingRecord>(&change.key, &value) {
                     Ok(record) => self.publisher.waiting.begin(&name, change.revision, &record),
-                    Err(error) => tracing::error!(workload = %name, "{}", crate::error_chain(&error)),
+                    Err(error) => tracing::error!(workload = %name, "{}", coord_registry::chain(&error)),
                 },
                 None => self.publisher.waiting.end_at(&name, change.revision),
             }
@@ -235,7 +235,7 @@ impl Resolver {
             let outcome: Result<Option<Published>, String> = match resolved {
                 Ok(digest) => publisher.publish_waiting(&name, waiting.at, digest).await.map_err(|e: PublishError| {
                     // A failing store is tried again like a failing registry.
-                    crate::error_chain(&e)
+                    coord_registry::chain(&e)
                 }),
                 Err(error) => Err(error.to_string()),
             };

@@ -62,7 +62,7 @@ impl ApiError {
 
     /// The store or the machine failed: the caller learns that it was not he, the log learns the rest.
     fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
-        let message = crate::error_chain(error);
+        let message = coord_registry::chain(error);
         tracing::error!(error = message, "request failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).hint("see the coordinator's log")
     }

@@ -7,10 +7,10 @@
 use crate::answer::{check_status, read_limited, timed_out, transport};
 use crate::auth::{Login, TokenCache};
 use crate::docker_config::{Credentials, DockerConfig};
-use crate::manifest::{ACCEPT, MANIFEST_MAX_BYTES, ManifestOrIndex};
+use crate::manifest::{ACCEPTED, MANIFEST_MAX_BYTES, ManifestOrIndex};
 use crate::{BlobStream, RegistryConfig, RegistryError, config};
 use coord_shared::names::{Digest, ImageReference};
-use reqwest::header::{ACCEPT as ACCEPT_HEADER, AUTHORIZATION, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Client, Method, Response, StatusCode, redirect};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -285,7 +285,7 @@ fn load_authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, RegistryEr
 }
 
 fn accept_manifests() -> HeaderMap {
-    HeaderMap::from_iter([(ACCEPT_HEADER, HeaderValue::from_static(ACCEPT))])
+    ACCEPTED.into_iter().map(|media_type| (ACCEPT, HeaderValue::from_static(media_type))).collect()
 }
 
 /// `bytes 100-199/200` is (100, 200); the total may be `*`.

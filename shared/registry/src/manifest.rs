@@ -4,7 +4,10 @@
 //! where there is none (the OCI spec allows its absence). Docker's schema 1 is refused by name: it has no diff ids to verify.
 
 use coord_shared::names::Digest;
-use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
+use oci_client::manifest::{
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor,
+    OciImageIndex, OciImageManifest,
+};
 use serde::Deserialize;
 
 /// Largest manifest or index that is read (OCI distribution spec 1.1: registries must take at least this much, and none takes more).
@@ -13,16 +16,16 @@ pub const MANIFEST_MAX_BYTES: usize = 4 * 1024 * 1024;
 const LAYERS_MAX: usize = 500;
 
 /// What we tell the registry that we understand.
-pub(crate) const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
-     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
+pub(crate) const ACCEPTED: [&str; 4] =
+    [OCI_IMAGE_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE];
 
 /// A manifest, or an index to choose one from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum ManifestOrIndex {
     /// One image for one platform.
-    Manifest(Box<ImageManifest>),
+    Manifest(Box<OciImageManifest>),
     /// Images for several platforms.
-    Index(Box<ImageIndex>),
+    Index(Box<OciImageIndex>),
 }
 
 #[derive(Deserialize)]
@@ -44,8 +47,8 @@ impl ManifestOrIndex {
             );
         }
         let is_index = match shape.media_type.as_deref() {
-            Some("application/vnd.oci.image.index.v1+json" | "application/vnd.docker.distribution.manifest.list.v2+json") => true,
-            Some("application/vnd.oci.image.manifest.v1+json" | "application/vnd.docker.distribution.manifest.v2+json") => false,
+            Some(OCI_IMAGE_INDEX_MEDIA_TYPE | IMAGE_MANIFEST_LIST_MEDIA_TYPE) => true,
+            Some(OCI_IMAGE_MEDIA_TYPE | IMAGE_MANIFEST_MEDIA_TYPE) => false,
             Some(other) => return Err(format!("of media type {other:?}, which is no image")),
             None => shape.manifests.is_some() && shape.layers.is_none(),
         };
@@ -54,26 +57,25 @@ impl ManifestOrIndex {
             return Err("both a manifest and an index; push the image again".to_owned());
         }
         if is_index {
-            let index: ImageIndex = serde_json::from_slice(bytes).map_err(|e| format!("not an index: {e}"))?;
+            let index: OciImageIndex = serde_json::from_slice(bytes).map_err(|e| format!("not an index: {e}"))?;
             return Ok(ManifestOrIndex::Index(Box::new(index)));
         }
-        let manifest: ImageManifest = serde_json::from_slice(bytes).map_err(|e| format!("not a manifest: {e}"))?;
-        check_layers(manifest.layers())?;
+        let manifest: OciImageManifest = serde_json::from_slice(bytes).map_err(|e| format!("not a manifest: {e}"))?;
+        check_layers(&manifest.layers)?;
         Ok(ManifestOrIndex::Manifest(Box::new(manifest)))
     }
 }
 
 /// Layers must lie in this registry, under a digest that we can check.
-fn check_layers(layers: &[Descriptor]) -> Result<(), String> {
+fn check_layers(layers: &[OciDescriptor]) -> Result<(), String> {
     if layers.len() > LAYERS_MAX {
         return Err(format!("{} layers, more than {LAYERS_MAX}; squash the image", layers.len()));
     }
     for layer in layers {
-        let digest = layer.digest().to_string();
+        let digest = &layer.digest;
         digest.parse::<Digest>().map_err(|e| format!("a layer's {e}"))?;
-        let media_type = layer.media_type().to_string();
-        let is_foreign = media_type.contains("foreign") || media_type.contains("nondistributable");
-        if is_foreign || layer.urls().as_ref().is_some_and(|urls| !urls.is_empty()) {
+        let is_foreign = layer.media_type.contains("foreign") || layer.media_type.contains("nondistributable");
+        if is_foreign || layer.urls.as_ref().is_some_and(|urls| !urls.is_empty()) {
             return Err(format!(
                 "layer {digest} is to be fetched from elsewhere (foreign or with urls), which is refused; push an image with its own layers"
             ));

@@ -4,7 +4,7 @@
 //! taken, and an entry without a variant is the baseline. Emulation (binfmt) is not considered: a wrong architecture is an error
 //! that a person should see.
 
-use oci_spec::image::{Descriptor, ImageIndex};
+use oci_client::manifest::{ImageIndexEntry, OciImageIndex};
 use std::fmt;
 
 /// What a host runs, in the words of the OCI image spec (Go's GOARCH).
@@ -37,19 +37,19 @@ impl HostPlatform {
     }
 
     /// The best entry of the index for this host.
-    pub fn select<'a>(&self, index: &'a ImageIndex) -> Option<&'a Descriptor> {
-        if let [only] = index.manifests().as_slice()
-            && only.platform().is_none()
+    pub fn select<'a>(&self, index: &'a OciImageIndex) -> Option<&'a ImageIndexEntry> {
+        if let [only] = index.manifests.as_slice()
+            && only.platform.is_none()
         {
             return Some(only);
         }
         index
-            .manifests()
+            .manifests
             .iter()
             .filter_map(|entry| {
-                let platform = entry.platform().as_ref()?;
-                let fits = platform.os().to_string() == "linux" && platform.architecture().to_string() == self.architecture;
-                let rank = variant_number(platform.variant().as_deref())?;
+                let platform = entry.platform.as_ref()?;
+                let fits = platform.os.to_string() == "linux" && platform.architecture.to_string() == self.architecture;
+                let rank = variant_number(platform.variant.as_deref())?;
                 (fits && rank <= self.variant).then_some((rank, entry))
             })
             // The first of equals, as the index's author ordered them.
@@ -59,14 +59,14 @@ impl HostPlatform {
     }
 
     /// What the index offers instead, for the error.
-    pub fn offered(index: &ImageIndex) -> String {
+    pub fn offered(index: &OciImageIndex) -> String {
         let offers: Vec<String> = index
-            .manifests()
+            .manifests
             .iter()
-            .filter_map(|entry| entry.platform().as_ref())
+            .filter_map(|entry| entry.platform.as_ref())
             .map(|platform| {
-                let variant = platform.variant().as_ref().map_or_else(String::new, |variant| format!("/{variant}"));
-                format!("{}/{}{variant}", platform.os(), platform.architecture())
+                let variant = platform.variant.as_ref().map_or_else(String::new, |variant| format!("/{variant}"));
+                format!("{}/{}{variant}", platform.os, platform.architecture)
             })
             .filter(|offer| offer != "unknown/unknown")
             .collect();

@@ -214,6 +214,14 @@ impl History {
         }
     }
 
+    /// Takes note that the instance is no longer wanted and gone. Only the count of its starts is kept, so that no container's name
+    /// comes back with it; what went wrong before is forgotten.
+    pub fn note_gone(&mut self) {
+        self.restarts = 0;
+        self.failures = 0;
+        self.last_end = None;
+    }
+
     /// Takes note that the container ended by itself after it had run for `ran_for`.
     pub fn note_exit(&mut self, exit: Exit, at: Mono, ran_for: Duration) {
         self.failures = restart::count_failure(self.failures, ran_for);

@@ -175,9 +175,10 @@ impl Diagnostics {
         self.kept.len() + self.left_out
     }
 
-    /// The first mistake.
+    /// The mistake to tell first: the first one that has a place. That a key is missing is often only what a misspelt or unclosed
+    /// one further down looks like from above.
     pub fn first(&self) -> &Diagnostic {
-        &self.kept[0]
+        self.kept.iter().find(|diagnostic| diagnostic.rule != Rule::MissingKey).unwrap_or(&self.kept[0])
     }
 }
 

@@ -21,7 +21,7 @@ impl Diagnostics {
         shown.join("\n")
     }
 
-    /// One line: place and message of the first mistake, and how many more there are, as in
+    /// One line: place and message of the mistake to tell first, and how many more there are, as in
     /// `3:9: unknown key "comand" (and 2 more)`. `text` is the text that was parsed.
     pub fn summary(&self, text: &str) -> String {
         let (line, column) = position(text, self.first().span.start);

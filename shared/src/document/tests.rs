@@ -29,3 +29,10 @@ fn expect_file(path: &Path, actual: &str) {
         path.display()
     );
 }
+
+#[test]
+fn a_misspelt_key_is_told_before_the_one_that_it_leaves_missing() {
+    let text = "image = \"r.lan/web\"\nhosst = [\"a\"]\n";
+    let mistakes = super::parse(text).expect_err("two mistakes");
+    assert_eq!(mistakes.summary(text), "2:1: unknown key `hosst` (and 1 more)");
+}

@@ -22,7 +22,7 @@ impl Planner<'_> {
         let (active, not_yet) = self.choose(wanted);
         self.remove_exited();
         match active {
-            Some(spec) => self.run(&spec),
+            Some(spec) => self.run(&spec, not_yet.is_some()),
             // Nothing that could be started: what runs is left alone, but one that was told to end is still seen to its end.
             None => self.see_stops_through(),
         }
@@ -100,11 +100,12 @@ impl Planner<'_> {
         }
     }
 
-    /// Brings the instance to exactly one live container of this make.
-    fn run(&mut self, spec: &Arc<Spec>) {
+    /// Brings the instance to exactly one live container of this make. One that only goes on until the newest can take its place
+    /// takes nobody else's: what lives beside it is left alone until it runs.
+    fn run(&mut self, spec: &Arc<Spec>, only_goes_on: bool) {
         let current = self.containers.iter().find(|(_, c)| c.fingerprint == spec.fingerprint && c.phase.is_alive());
         let Some((current, container)) = current else {
-            return self.start(spec);
+            return self.start(spec, only_goes_on);
         };
         let current = *current;
         match container.phase {
@@ -112,7 +113,7 @@ impl Planner<'_> {
                 self.stop_all(|id| id != current);
             }
             Phase::Starting { .. } => {
-                if stops_first(spec) {
+                if stops_first(spec) && !only_goes_on {
                     self.stop_all(|id| id != current);
                 } else {
                     self.see_stops_through();
@@ -129,10 +130,13 @@ impl Planner<'_> {
     }
 
     /// No container of this make lives: starts one, or says why not now.
-    fn start(&mut self, spec: &Arc<Spec>) {
+    fn start(&mut self, spec: &Arc<Spec>, only_goes_on: bool) {
         match start_decision(spec, self.observed.histories.get(self.id), self.now) {
             StartDecision::Now => {
                 let others_alive = self.containers.iter().any(|(_, c)| c.phase.is_alive());
+                if others_alive && only_goes_on {
+                    return self.see_stops_through();
+                }
                 if others_alive && stops_first(spec) {
                     if let Some(kill_at) = self.stop_all(|_| true) {
                         let kill_at = self.now.wall_at(kill_at);
@@ -152,7 +156,7 @@ impl Planner<'_> {
             }
             StartDecision::Never(reason) => {
                 self.plan.reasons.insert(self.id.clone(), reason);
-                self.stop_all(|_| true);
+                self.stop_all(|_| !only_goes_on);
             }
         }
     }

@@ -57,7 +57,9 @@ fn instance_report(
         End::StartFailed { .. } => None,
     });
     let reason = plan.reasons.get(id).cloned();
-    let has_done_its_work = reason.as_ref().is_some_and(Reason::is_content);
+    // A leftover of another make that still lives is not the one that did its work.
+    let lives = shown.is_some_and(|(_, container)| container.phase.is_alive());
+    let has_done_its_work = !lives && reason.as_ref().is_some_and(Reason::is_content);
     InstanceReport {
         instance: id.clone(),
         state,

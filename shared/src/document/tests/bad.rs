@@ -158,7 +158,7 @@ fn most_mistakes_are_counted_not_kept() {
     let diagnostics = mistakes(&text);
     assert_eq!((diagnostics.iter().count(), diagnostics.count()), (100, 252));
     assert!(diagnostics.render("web.toml", &text, false).ends_with("web.toml: and 152 more mistakes, not shown\n"));
-    assert_eq!(diagnostics.summary(&text), "1:1: `image` is missing (and 251 more)");
+    assert_eq!(diagnostics.summary(&text), "1:1: unknown key `k0` (and 251 more)");
 }
 
 #[test]

@@ -39,6 +39,32 @@ fn the_previous_container_is_restarted_while_the_new_image_is_pulled() {
 }
 
 #[test]
+fn a_predecessor_that_is_not_running_takes_nothings_place() {
+    // `b` was to replace `a` and never came up; now `c` is pulled, and `a` is all that serves.
+    let stuck = |order: fn(Spec) -> Spec| {
+        let world = world().want_after(order(spec(2, "b")), spec(3, "c")).present("a").present("b");
+        world.image("c", Image::Pulling { done_bytes: 0, total_bytes: 0 })
+    };
+    let failed = |world: World| {
+        world.history("web.0-r2-1", "b", |history| history.note_start_failure("no such command".to_owned(), second(90)))
+    };
+    for order in [(|spec| spec) as fn(Spec) -> Spec, start_first] {
+        let serving = failed(stuck(order)).container("web.0-r1-1", "a", running());
+        check(serving, "nothing | pulling the image");
+        let ending = failed(stuck(order)).container("web.0-r1-1", "a", stopping(104));
+        check(ending, "nothing | pulling the image | wake 104");
+        check(failed(stuck(order)), "start web.0-r2-2 | pulling the image");
+        let both = |phase| stuck(order).container("web.0-r1-1", "a", running()).container("web.0-r2-1", "b", phase);
+        check(both(starting()), "nothing | pulling the image");
+        check(both(running()), "stop web.0-r1-1 by 110 | pulling the image | wake 110");
+        let done = |spec| restarting(RestartPolicy::No, order(spec));
+        let world = world().want_after(done(spec(2, "b")), spec(3, "c")).present("b").image("c", failed_pull(9, 99));
+        let completed = world.ended("web.0-r2-1", "b", 0, 1, 90).container("web.0-r1-1", "a", running());
+        check(completed, "nothing | pull failed (9 times): registry.lan refused @159 | wake 159");
+    }
+}
+
+#[test]
 fn without_the_previous_image_what_runs_is_left_alone() {
     let old = |phase| world().want_after(spec(1, "a"), spec(2, "b")).container("web.0-r1-1", "a", phase);
     check(old(running()), "pull b | pulling the image");

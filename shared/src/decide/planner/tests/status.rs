@@ -72,6 +72,9 @@ fn a_job_that_did_its_work_is_ready() {
     check(job(1, 0), "exited r1 ready since 95, restarts 0, last exit code 0: completed");
     // It need not do it again for a revision that keeps its make.
     check(job(2, 0), "exited r2 ready since 95, restarts 0, last exit code 0: completed");
+    // Nor is it done with while a container of another make still lives.
+    let leftover = job(1, 0).container("web.0-r0-1", "b", starting());
+    check(leftover, "starting r0 since 99, restarts 0, last exit code 0, web.0-r0-1: completed");
     let given_up = "exited r2 since 95, restarts 0, last exit code 1: exit code 1; not restarted (restart = \"on-failure:0\")";
     check(job(2, 1), given_up);
 }
