@@ -117,7 +117,7 @@ C
 start_agent() {
     say "Starting the agent of the host 'demo'"
     local token
-    token=$("$dir/coordctl" hosts add demo)
+    token=$("$dir/coordctl" hosts add demo 2>>"$dir/log/coordctl.log")
     (umask 077 && cat >"$dir/agent.toml") <<T
 host = "demo"
 coordinator = ["$url"]

@@ -1,0 +1,45 @@
+//! The benchmark: how long from saving a document to a running process, and how much memory the daemons take.
+//!
+//! Real processes on this machine, as they ship (`tests/bench/run.sh` builds them). The moment at which a container runs
+//! is when its own socket accepts a connection: no word of the product is taken for it. Beside it, docker and podman run
+//! the same image, where they are installed. The result is a Markdown table on standard output; what is going on is on
+//! standard error. Deliberately absent: pulls (the image is present everywhere), because they are another benchmark.
+
+mod engines;
+mod memory;
+mod publish;
+mod table;
+
+use anyhow::{Context, Result};
+use coord_tests::need_root;
+
+use table::Table;
+
+/// What to measure, and how often.
+struct Size {
+    /// Times each thing is timed.
+    runs: usize,
+    /// Agents on this machine in the large fleet.
+    agents: usize,
+    /// Times the large fleet starts a workload.
+    fleet_runs: usize,
+}
+
+const FULL: Size = Size { runs: 50, agents: 50, fleet_runs: 10 };
+const QUICK: Size = Size { runs: 5, agents: 5, fleet_runs: 2 };
+
+fn main() -> Result<()> {
+    need_root();
+    let size = match std::env::args().nth(1).as_deref() {
+        None => FULL,
+        Some("--quick") => QUICK,
+        Some(other) => anyhow::bail!("unknown: {other}\nusage: coord-bench [--quick]"),
+    };
+    let mut times = Table::new(&["from", "to", "runs", "median", "p99", "least", "most"]);
+    publish::one_host(&size, &mut times).context("one host")?;
+    engines::all(&size, &mut times);
+    let mut bytes = Table::new(&["process", "PSS"]);
+    memory::one_host(&mut bytes).context("memory on one host")?;
+    publish::fleet(&size, &mut times, &mut bytes).context("a fleet")?;
+    table::print(&[("Time", &times), ("Memory", &bytes)])
+}

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Builds everything as it ships, then measures: publish to running, beside docker and podman, and memory.
+#
+#   tests/bench/run.sh            the whole, about ten minutes; a Markdown table on standard output
+#   tests/bench/run.sh --quick    a few runs of each, to see that it works
+#
+# Run it as root, on a machine that does nothing else.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")/../.."
+export PATH=$PATH:$HOME/.cargo/bin
+TARGET=$(uname -m)-unknown-linux-musl
+cargo build -q --locked --release --target "$TARGET" --bins \
+    -p coordinator -p coord-agent -p coord-shim -p coord-monitor -p coordctl -p coord-tests
+bin=${CARGO_TARGET_DIR:-target}/$TARGET/release
+COORD_TEST_BIN=$(readlink -f "$bin") COORD_TEST_HELPERS=$(readlink -f "$bin") exec "$bin/coord-bench" "$@"
