@@ -104,9 +104,10 @@ fn podman(runs: usize) -> Result<Vec<Duration>> {
         "--runtime",
         "runc",
     ];
-    // Its own limits are higher than a machine may allow: `--ulimit host` below.
+    // Its own limits are higher than a machine may allow: so they are given below.
     run(&[base.as_slice(), &["pull", "-q", "--tls-verify=false", &image]].concat())?;
-    let times = time_engine(&base, &["--network", "host", "--ulimit", "host"], &image, runs);
+    let times =
+        time_engine(&base, &["--network", "host", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"], &image, runs);
     let _ = run(&[base.as_slice(), &["system", "reset", "-f"]].concat());
     unmount_below(dir.path());
     times
@@ -140,11 +141,11 @@ fn run(argv: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What engines leave outside of the folders that they are given: groups, and a folder for plugins. Those that exist.
+/// What engines leave outside of the folders that they are given: groups, and folders in /run. Those that exist.
 fn traces() -> Vec<PathBuf> {
     let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
     let groups = hierarchies.flat_map(|entry| ["docker", "libpod_parent"].map(|name| entry.path().join(name)));
-    groups.chain([PathBuf::from("/run/docker")]).filter(|path| path.is_dir()).collect()
+    groups.chain(["/run/docker", "/run/runc"].map(PathBuf::from)).filter(|path| path.is_dir()).collect()
 }
 
 /// Folders, with empty folders in them. What holds anything else stays.
