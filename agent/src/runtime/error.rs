@@ -132,7 +132,7 @@ impl RuntimeError {
             RuntimeError::Systemd { .. } => "see `journalctl -u init.scope` and `systemctl status coord.slice`",
             RuntimeError::Start { failure, .. } => failure.hint()?,
             RuntimeError::ShimDied { .. } | RuntimeError::Timeout { .. } => {
-                "see the kernel's log (dmesg); when it happens again, report it with the agent's log"
+                "check that coord-shim, coord-monitor and coord-agent are of one release; else see the kernel's log (dmesg)"
             }
             RuntimeError::Specification { .. }
             | RuntimeError::Exists { .. }

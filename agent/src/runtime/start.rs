@@ -237,7 +237,10 @@ impl Attempt {
         match tokio::time::timeout(START_TIMEOUT, talk).await {
             Err(_) => Err(RuntimeError::Timeout { id: id(), seconds: START_TIMEOUT.as_secs(), detail: self.stderr() }),
             Ok(answer) => {
-                let died = |detail: String| RuntimeError::ShimDied { id: id(), detail };
+                let died = |said: String| {
+                    let detail = if said.trim().is_empty() { "it said nothing".to_owned() } else { said };
+                    RuntimeError::ShimDied { id: id(), detail }
+                };
                 let text = answer.map_err(|error| died(format!("{error} {}", self.stderr())))?;
                 serde_json::from_slice(&text).map_err(|_| died(self.stderr()))
             }
