@@ -18,7 +18,7 @@ use crate::state::Agent;
 use crate::sync::coordinators::Coordinators;
 use crate::sync::ledger::{HistoryFile, Ledger};
 use crate::sync::{poll, report, standalone};
-use crate::{facts, logs_sweep, sessions, watch_config};
+use crate::{durable, facts, logs_sweep, sessions, watch_config};
 use coord_registry::Registry;
 use coord_shared::decide::Mono;
 use coord_shared::decide::planner::{History, Plan};
@@ -53,9 +53,12 @@ pub enum DaemonError {
         source: std::io::Error,
     },
     /// Another agent runs on the same state.
-    #[error("another coord-agent runs on {}; stop it first, or give this one a state_dir of its own", path.display())]
+    #[error(
+        "another coord-agent runs on {}; stop it first, or give this one a state_dir and a run_dir of its own",
+        path.display()
+    )]
     Locked {
-        /// The state directory.
+        /// The folder that both want.
         path: PathBuf,
     },
     /// A part of the agent did not start.
@@ -84,7 +87,7 @@ pub(crate) struct Opened {
     pub(crate) runtime: EmbeddedRuntime,
     pub(crate) images: ImageStore,
     pub(crate) logs: LogSettings,
-    _lock: std::fs::File,
+    _locks: [std::fs::File; 2],
 }
 
 /// Makes and locks the folders, opens runtime and image store.
@@ -93,17 +96,19 @@ pub(crate) fn open(config: &Config) -> Result<Opened, DaemonError> {
     for path in [&config.state_dir, &config.run_dir, &logs] {
         std::fs::create_dir_all(path).map_err(|source| DaemonError::Folder { path: path.clone(), source })?;
     }
-    let lock = lock(&config.state_dir)?;
+    // Both: containers are found by their run folder, and two agents would take each other's for their own.
+    let locks = [lock(&config.state_dir)?, lock(&config.run_dir)?];
+    durable::remove_unfinished(&config.state_dir);
     let runtime = EmbeddedRuntime::open(&config.state_dir, &config.run_dir, &config.helpers_dir).map_err(part("the runtime"))?;
     let images = ImageStore::open(&config.state_dir.join("images")).map_err(part("the image store"))?;
     let logs = LogSettings { dir: logs, max_bytes: config.log_max_bytes, max_files: config.log_max_files };
-    Ok(Opened { runtime, images, logs, _lock: lock })
+    Ok(Opened { runtime, images, logs, _locks: locks })
 }
 
-fn lock(state_dir: &Path) -> Result<std::fs::File, DaemonError> {
-    let path = state_dir.join("agent.lock");
+fn lock(folder: &Path) -> Result<std::fs::File, DaemonError> {
+    let path = folder.join("agent.lock");
     let file = std::fs::File::create(&path).map_err(|source| DaemonError::Folder { path, source })?;
-    file.try_lock().map_err(|_| DaemonError::Locked { path: state_dir.to_owned() })?;
+    file.try_lock().map_err(|_| DaemonError::Locked { path: folder.to_owned() })?;
     Ok(file)
 }
 
@@ -114,7 +119,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     }
     let opened = open(&config)?;
     let registry = Registry::new(config.registries.clone(), config.docker_config.clone()).map_err(part("the registry client"))?;
-    let ledger = Ledger::open(&config.state_dir).map_err(part("the ledger"))?;
+    let ledger = Ledger::open(&config.state_dir, &config.host).map_err(part("the ledger"))?;
     let (history_file, histories) = HistoryFile::open(&config.state_dir);
     let accepted = ledger.state().cloned().unwrap_or_else(|| HostState::empty(config.host.clone()));
     let mut agent = Agent::new(config.host.clone(), config.labels.clone(), ledger, histories);

@@ -29,6 +29,8 @@ use super::{ContainerSpec, NetworkMode, Running, spec, systemd, watch};
 /// A start takes some 10 ms. On a host that is swamped it takes longer; beyond this, something hangs.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long the answer of a shim that has ended may still be on its way.
+const LAST_WORD: Duration = Duration::from_millis(500);
 /// The shim's answer is a few hundred bytes.
 const OUTCOME_MAX_BYTES: u64 = 256 * 1024;
 
@@ -80,6 +82,14 @@ impl Attempt {
     /// Makes both folders, or finds that the ID is taken.
     fn claim(&self) -> Result<(), RuntimeError> {
         for path in [&self.run, &self.bundle] {
+            // Somebody may have tidied up around us: the folder of all containers is made again.
+            if let Some(parent) = path.parent() {
+                make_private_folder(parent).map_err(|source| RuntimeError::File {
+                    operation: "make",
+                    path: parent.to_owned(),
+                    source,
+                })?;
+            }
             match fs::DirBuilder::new().mode(0o700).create(path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     if path == &self.bundle {
@@ -105,7 +115,7 @@ impl Attempt {
         };
         let this = self.clone();
         let (state, request) = self.blocking(move || this.place(id, scope)).await?;
-        let outcome = self.exchange(socket, &request).await?;
+        let outcome = self.exchange(shim.as_ref(), socket, &request).await?;
         let failed =
             |failure| RuntimeError::Start { id: self.spec.id.clone(), failure: StartFailure::new(failure, &self.stderr()) };
         match outcome {
@@ -222,7 +232,12 @@ impl Attempt {
     }
 
     /// Sends the request, waits for the outcome.
-    async fn exchange(&self, socket: Option<StdUnixStream>, request: &Request) -> Result<Outcome, RuntimeError> {
+    async fn exchange(
+        &self,
+        shim: Option<&Shim>,
+        socket: Option<StdUnixStream>,
+        request: &Request,
+    ) -> Result<Outcome, RuntimeError> {
         let id = || self.spec.id.clone();
         let talk = async {
             let socket = socket.ok_or(io::ErrorKind::NotConnected)?;
@@ -233,6 +248,21 @@ impl Attempt {
             let mut text = Vec::new();
             socket.take(OUTCOME_MAX_BYTES).read_to_end(&mut text).await?;
             Ok::<_, io::Error>(text)
+        };
+        // A shim that was killed leaves children that hold its socket open: its end is seen by its pidfd. What it said before it
+        // ended is still read.
+        let died_in_silence = async {
+            match shim {
+                Some(shim) => watch::ended(&shim.fd).await,
+                None => std::future::pending().await,
+            }
+            tokio::time::sleep(LAST_WORD).await;
+        };
+        let talk = async {
+            tokio::select! {
+                text = talk => text,
+                () = died_in_silence => Ok(Vec::new()),
+            }
         };
         match tokio::time::timeout(START_TIMEOUT, talk).await {
             Err(_) => Err(RuntimeError::Timeout { id: id(), seconds: START_TIMEOUT.as_secs(), detail: self.stderr() }),

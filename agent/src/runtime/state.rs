@@ -45,7 +45,9 @@ impl ContainerState {
     /// Reads `state.json` of a run folder. `None` when there is none yet, or none that can be read: the agent was
     /// killed, or the disk was full, before there was a container.
     pub(super) fn load(run: &Path) -> Result<Option<ContainerState>, RuntimeError> {
-        Ok(read_limited(&run.join("state.json"), STATE_MAX_BYTES)?.and_then(|text| serde_json::from_slice(&text).ok()))
+        let Some(text) = read_limited(&run.join("state.json"), STATE_MAX_BYTES)? else { return Ok(None) };
+        let parsed = serde_json::from_slice(&text);
+        Ok(parsed.inspect_err(|error| tracing::warn!(folder = %run.display(), %error, "state.json is damaged")).ok())
     }
 
     /// Writes it, with the next generation, so that it is whole or as it was.

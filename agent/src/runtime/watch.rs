@@ -85,7 +85,7 @@ fn unknown_exit() -> Exit {
 }
 
 /// Waits for the end of a process.
-async fn ended(process: &OwnedFd) {
+pub(super) async fn ended(process: &OwnedFd) {
     let Ok(fd) = process.try_clone() else { return };
     match sys::readable(fd) {
         Ok(fd) => {

@@ -45,7 +45,7 @@ struct Lab {
 
 fn lab() -> Lab {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let ledger = Ledger::open(folder.path()).expect("a ledger");
+    let ledger = Ledger::open(folder.path(), &"h".parse().expect("a host")).expect("a ledger");
     Lab { agent: Agent::new("h".parse().expect("a host"), Labels::new(), ledger, BTreeMap::new()), folder }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::durable::{self, DurableError};
 use coord_shared::decide::planner::History;
-use coord_shared::names::{Generation, InstanceId};
+use coord_shared::names::{Generation, HostName, InstanceId};
 use coord_shared::wire::{DesiredInstance, HostState, WIRE_VERSION};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,6 +18,20 @@ pub enum LedgerError {
     /// The file system refused.
     #[error("ledger")]
     File(#[source] DurableError),
+    /// The file is that of another host.
+    #[error(
+        "{} is the ledger of host {theirs}, and this host is {ours}: was the disk copied? Put host = \"{theirs}\" into agent.toml, \
+         or run `coord-agent purge` to begin anew",
+        path.display()
+    )]
+    OtherHost {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        theirs: HostName,
+        /// Who we are.
+        ours: HostName,
+    },
     /// The file is there and makes no sense: it was cut or edited.
     #[error(
         "{} is damaged ({problem}); containers are left alone. Restore it, or move it away to accept the coordinator's word anew",
@@ -73,11 +87,15 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Reads the ledger below `state_dir`, or begins an empty one.
-    pub fn open(state_dir: &Path) -> Result<Self, LedgerError> {
+    /// Reads the ledger below `state_dir`, or begins an empty one. Errors if it is another host's: this machine, or its disk, was
+    /// copied from that one.
+    pub fn open(state_dir: &Path, host: &HostName) -> Result<Self, LedgerError> {
         let path = state_dir.join("ledger.json");
-        let file = read_json(&path)?.unwrap_or_default();
-        Ok(Self { path, file })
+        let file: LedgerFile = read_json(&path)?.unwrap_or_default();
+        match file.state.as_ref().map(|state| &state.host) {
+            Some(theirs) if theirs != host => Err(LedgerError::OtherHost { path, theirs: theirs.clone(), ours: host.clone() }),
+            Some(_) | None => Ok(Self { path, file }),
+        }
     }
 
     /// The last accepted host state.
@@ -96,7 +114,7 @@ impl Ledger {
     }
 
     /// Judges an offered host state: `Ok(true)` if it is news, `Ok(false)` if it is what we have.
-    pub fn judge(&self, offered: &HostState, host: &coord_shared::names::HostName) -> Result<bool, Refusal> {
+    pub fn judge(&self, offered: &HostState, host: &HostName) -> Result<bool, Refusal> {
         if offered.host != *host {
             return Err(Refusal::OtherHost { theirs: offered.host.to_string() });
         }
@@ -132,7 +150,11 @@ impl HistoryFile {
     pub fn open(state_dir: &Path) -> (Self, BTreeMap<InstanceId, History>) {
         let path = state_dir.join("history.json");
         let histories = read_json(&path).unwrap_or_else(|error| {
-            tracing::warn!(error = %crate::chain(&error), "restart counts begin anew");
+            let problem = match &error {
+                LedgerError::Damaged { problem, .. } => problem.clone(),
+                LedgerError::File(_) | LedgerError::OtherHost { .. } => crate::chain(&error),
+            };
+            tracing::warn!(file = %path.display(), %problem, "damaged; restart counts begin anew");
             None
         });
         (Self { path }, histories.unwrap_or_default())

@@ -104,13 +104,22 @@ impl Hosts {
         self.changed.notified().await;
     }
 
-    /// Takes in a report. Stale ones (an older sequence number, or an agent process that has been followed by another) are dropped.
+    /// Takes in a report. Stale ones (an older sequence number, or an agent process that has been followed by another which is well)
+    /// are dropped. Two agents with one token take turns at most once in `late_after`; the log says so.
     pub fn report(&self, report: Report, now: Now) -> Result<ReportAnswer, UnknownHost> {
         let mut hosts = self.lock();
         let host = hosts.get_mut(&report.host).ok_or_else(|| UnknownHost(report.host.clone()))?;
         let is_same_run = host.run == report.agent_run;
-        if (is_same_run && report.sequence <= host.sequence) || (!is_same_run && host.previous_run == report.agent_run) {
+        if is_same_run && report.sequence <= host.sequence {
             return Ok(ReportAnswer::default());
+        }
+        if !is_same_run && host.previous_run == report.agent_run {
+            // Late words of a process that has ended; or that process is alive, and the one after it was the stray.
+            if host.liveness(now.mono, self.limits) == Liveness::Ready {
+                tracing::warn!(host = %report.host, "two agents report for this host; the one that came last is believed");
+                return Ok(ReportAnswer::default());
+            }
+            tracing::warn!(host = %report.host, "the agent that came last is silent; the one before it is believed again");
         }
         if !is_same_run {
             host.previous_run = std::mem::replace(&mut host.run, report.agent_run);

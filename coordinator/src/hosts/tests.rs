@@ -203,3 +203,19 @@ async fn polls_of_a_forgotten_host_end() {
     hosts.set_known(&BTreeSet::new(), clock::now().mono);
     assert_eq!(poll.await.expect("no panic"), Err(UnknownHost(name("a"))));
 }
+
+#[test]
+fn an_agent_that_a_stray_one_drowned_out_is_believed_again() {
+    let hosts = hosts(&["a"]);
+    let limits = LivenessLimits::default();
+    let report = |report, seconds| hosts.report(report, at(seconds)).expect("is known");
+    let accepted = || hosts.summaries(at(0).mono).values().next().expect("a host").agent_version.clone();
+    let version = |report: Report, text: &str| Report { agent_version: text.to_owned(), ..report };
+    report(version(full("a", "good", 1, vec![]), "good"), 0);
+    report(version(full("a", "stray", 1, vec![]), "stray"), 1);
+    report(version(full("a", "good", 2, vec![]), "good"), 2);
+    assert_eq!(accepted().as_deref(), Some("stray"), "while both report, the one that came last counts");
+    let silent = 1 + limits.late_after.as_secs();
+    assert!(report(version(heartbeat("a", "good", 3), "good"), silent).send_full);
+    assert_eq!(accepted().as_deref(), Some("good"));
+}

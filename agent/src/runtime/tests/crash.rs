@@ -224,3 +224,47 @@ fn processes_in(folder: &Path) -> bool {
         line.starts_with("coord-") && line.contains(&folder)
     })
 }
+
+#[tokio::test]
+async fn root_a_killed_shim_is_noticed_at_once() {
+    let lab = Lab::new();
+    let ours = std::process::id();
+    let mut noticed = false;
+    for round in 0..20 {
+        let start = tokio::spawn({
+            let (runtime, spec) = (lab.runtime.clone(), lab.spec(&format!("short{round}"), "sleep 100"));
+            async move { runtime.start(spec).await }
+        });
+        let killer = tokio::task::spawn_blocking(move || kill_shim_of(ours, Duration::from_millis(1 + round % 8)));
+        let outcome = tokio::time::timeout(Duration::from_secs(20), start).await.expect("in time").expect("a task");
+        let was_killed = killer.await.expect("a task");
+        match outcome {
+            Ok(_) => lab.runtime.remove(&format!("short{round}")).await.expect("a removal"),
+            Err(error) => {
+                assert!(was_killed, "{error}");
+                noticed = true;
+            }
+        }
+    }
+    assert!(noticed, "no round hit a shim");
+    assert_eq!(lab.leftovers(), Vec::<String>::new());
+}
+
+/// Kills a shim that this process has started, so long after it appeared. Whether there was one.
+fn kill_shim_of(parent_pid: u32, after: Duration) -> bool {
+    for _ in 0..2000 {
+        let shim = fs::read_dir("/proc").expect("proc").flatten().find_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            let parent: u32 = stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()?;
+            let is_shim = parent == parent_pid && !stat.contains("(coord-monitor)") && !stat.contains(") Z");
+            is_shim.then_some(pid)
+        });
+        if let Some(pid) = shim {
+            std::thread::sleep(after);
+            return Pid::from_raw(pid).is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok());
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    false
+}

@@ -20,10 +20,10 @@ fn state(generation: u64, revision: u64) -> HostState {
 #[test]
 fn generations_only_grow() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut ledger = Ledger::open(folder.path()).expect("opened");
+    let mut ledger = Ledger::open(folder.path(), &host()).expect("opened");
     assert_eq!(ledger.judge(&state(5, 1), &host()), Ok(true));
     ledger.accept(&state(5, 1), Vec::new()).expect("accepted");
-    let ledger = Ledger::open(folder.path()).expect("opened again");
+    let ledger = Ledger::open(folder.path(), &host()).expect("opened again");
     assert_eq!(ledger.generation(), Some(Generation(5)));
     assert_eq!(ledger.judge(&state(5, 1), &host()), Ok(false));
     assert_eq!(ledger.judge(&state(5, 2), &host()), Err(Refusal::NotIdentical(Generation(5))));
@@ -36,12 +36,22 @@ fn generations_only_grow() {
 #[test]
 fn a_damaged_ledger_is_named_and_kept() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut ledger = Ledger::open(folder.path()).expect("opened");
+    let mut ledger = Ledger::open(folder.path(), &host()).expect("opened");
     ledger.accept(&state(5, 1), Vec::new()).expect("accepted");
     let file = folder.path().join("ledger.json");
     let whole = std::fs::read(&file).expect("read");
     std::fs::write(&file, &whole[..whole.len() / 2]).expect("cut");
-    let error = Ledger::open(folder.path()).expect_err("damaged").to_string();
+    let error = Ledger::open(folder.path(), &host()).expect_err("damaged").to_string();
     assert!(error.contains("ledger.json is damaged"), "{error}");
     assert_eq!(std::fs::read(&file).expect("still there").len(), whole.len() / 2);
+}
+
+#[test]
+fn the_ledger_of_another_host_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut ledger = Ledger::open(folder.path(), &host()).expect("opened");
+    ledger.accept(&state(5, 1), Vec::new()).expect("accepted");
+    let other: HostName = "web-2".parse().expect("a host name");
+    let error = Ledger::open(folder.path(), &other).expect_err("refused").to_string();
+    assert!(error.contains("host web-1") && error.contains("web-2"), "{error}");
 }
