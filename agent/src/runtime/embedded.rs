@@ -165,8 +165,13 @@ impl Inner {
     /// Removes groups and folders of a container, and whatever still runs in it. What is gone already is fine.
     pub(super) fn clean(&self, id: &str) -> Result<(), RuntimeError> {
         let (run, bundle) = (self.folders.run(id), self.folders.bundle(id));
-        if let Some(state) = ContainerState::load(&run)? {
-            state.cgroup.remove_now();
+        // From memory where it is known: somebody may have removed the file.
+        let known = self.containers().get(id).cloned();
+        match (known, ContainerState::load(&run)) {
+            (Some(container), _) => container.cgroup.remove_now(),
+            (None, Ok(Some(state))) => state.cgroup.remove_now(),
+            (None, Ok(None)) => {}
+            (None, Err(error)) => return Err(error),
         }
         // The run folder last: it is what recovery goes by.
         for path in [bundle, run] {

@@ -268,3 +268,14 @@ fn kill_shim_of(parent_pid: u32, after: Duration) -> bool {
     }
     false
 }
+
+#[tokio::test]
+async fn root_a_run_folder_that_somebody_removed_leaves_no_cgroup() {
+    let mut lab = Lab::new();
+    lab.runtime.start(lab.spec("tidied", "sleep 100")).await.expect("a start");
+    fs::remove_dir_all(lab.path("run/c/tidied")).expect("removed");
+    lab.runtime.kill("tidied").expect("a kill");
+    lab.exit("tidied").await;
+    lab.runtime.remove("tidied").await.expect("a removal");
+    assert_eq!(lab.leftovers(), Vec::<String>::new());
+}
