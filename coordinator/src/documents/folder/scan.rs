@@ -74,13 +74,12 @@ pub(super) fn is_complete_at_birth(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file() || meta.nlink() > 1)
 }
 
-/// All names, as text, with the time since each was written to (none if that lies in the future).
+/// All names that are text, with the time since each was written to (none if that lies in the future).
 pub(super) fn list(path: &Path) -> io::Result<Vec<(String, Option<Duration>)>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path)?.take(FILES_MAX) {
         let entry = entry?;
-        // A name that is no text is told as one that no workload can have.
-        let name = entry.file_name().to_string_lossy().into_owned();
+        let Ok(name) = entry.file_name().into_string() else { continue };
         let modified = entry.metadata().and_then(|meta| meta.modified());
         files.push((name, modified.ok().and_then(clock::age)));
     }
