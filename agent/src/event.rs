@@ -1,7 +1,7 @@
 //! Everything that can happen to the agent: a closed set. The loop takes one at a time.
 
-use crate::image::Image;
 use crate::runtime::{Running, RuntimeEvent};
+use coord_image::Image;
 use coord_shared::names::{ContainerId, Digest, Labels};
 use coord_shared::wire::HostState;
 

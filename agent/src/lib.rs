@@ -13,7 +13,6 @@ pub mod durable;
 pub mod event;
 pub mod execute;
 pub mod facts;
-pub mod image;
 pub mod logs;
 mod logs_sweep;
 pub mod purge;

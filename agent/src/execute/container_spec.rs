@@ -4,9 +4,9 @@
 //! entrypoint sets the image's command aside; environments are laid over each other; everything else is the document's, else the
 //! image's, else a default.
 
-use crate::image::Image;
 use crate::runtime::{ContainerSpec, LogPolicy, NetworkMode, Resources};
 use crate::state::ContainerMeta;
+use coord_image::Image;
 use coord_shared::decide::planner::Spec;
 use coord_shared::document::Network;
 use coord_shared::names::{ContainerId, HostName};

@@ -5,10 +5,10 @@
 mod container_spec;
 
 use crate::event::Event;
-use crate::image::{Image, ImageStore, Progress};
 use crate::runtime::{EmbeddedRuntime, LogPolicy, Runtime as _, RuntimeError};
 use crate::state::{ContainerMeta, Task};
 use container_spec::container_spec;
+use coord_image::{Image, ImageStore, Progress};
 use coord_registry::Registry;
 use coord_shared::decide::planner::Spec;
 use coord_shared::names::{ContainerId, HostName, InstanceId, PinnedImage};

@@ -1,7 +1,7 @@
 //! What happens to containers and images: the agent's memory of actions that were set going and of how they ended.
 
 use super::{Agent, ContainerMeta};
-use crate::image::{Image, Progress};
+use coord_image::{Image, Progress};
 use coord_shared::decide::Now;
 use coord_shared::decide::planner::{self, Action, Container, History, Phase, Spec};
 use coord_shared::names::{ContainerId, PinnedImage};

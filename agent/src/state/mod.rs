@@ -6,10 +6,10 @@
 
 use crate::clock;
 use crate::event::Event;
-use crate::image::{Image, Progress};
 use crate::runtime::{Recovered, RecoveredState, RuntimeEvent};
 use crate::sync::desired::{desired, predecessors};
 use crate::sync::ledger::Ledger;
+use coord_image::{Image, Progress};
 use coord_shared::decide::planner::{self, Desired, History, Observed, Phase, Plan, Target};
 use coord_shared::decide::{Mono, Now};
 use coord_shared::names::{ContainerId, Digest, HostName, InstanceId, Labels};

@@ -26,6 +26,8 @@ mod store;
 mod tar;
 #[cfg(test)]
 mod tests;
+#[allow(dead_code, unused_imports, reason = "becomes the way of every layer")]
+mod tree;
 mod unpack;
 
 pub use error::{LayerError, PullError, StoreError};

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 /// Linux, Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories".
-pub(in crate::image) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+pub(crate) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 /// A resolution with `..` is given up by the kernel when somebody renames elsewhere at that moment; again is all it takes.
 const OPEN_TRIES: usize = 64;
 /// Attributes of directories that no entry describes.
@@ -173,7 +173,7 @@ pub(super) fn look(parent: &OwnedFd, name: &[u8]) -> Result<Found, Errno> {
 }
 
 /// A directory by its name in an open one, no link followed.
-pub(in crate::image) fn open_child(parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_child(parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     fs::openat(parent, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
