@@ -9,7 +9,8 @@ use super::{check, check_repository};
 const DIRECTIONS: &[(&str, &[&str])] = &[
     ("coord-shared", &[]),
     ("coord-registry", &["coord-shared"]),
-    ("coord-agent", &["coord-shared", "coord-registry"]),
+    ("coord-image", &["coord-shared", "coord-registry"]),
+    ("coord-agent", &["coord-shared", "coord-registry", "coord-image"]),
     ("coord-shim", &[]),
     ("coord-monitor", &[]),
     ("coordinator", &["coord-shared", "coord-registry"]),
