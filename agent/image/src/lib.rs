@@ -34,7 +34,7 @@ pub use error::{LayerError, PullError, StoreError};
 pub use fetch::Retry;
 pub use limits::Limits;
 pub use pull::Progress;
-pub use store::{ImageStore, ImageSummary, Options, Pruned};
+pub use store::{FormatChoice, ImageStore, ImageSummary, Options, Pruned};
 
 use coord_shared::names::Digest;
 use oci_spec::image::ImageConfiguration;

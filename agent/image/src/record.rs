@@ -2,13 +2,14 @@
 //! config's own bytes under their digest, so that damage shows.
 
 use super::error::StoreError;
+use super::store::disk;
 use super::unpack::Summary;
 use coord_shared::names::Digest;
 use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 /// Raised when an older agent could not read what a newer one wrote.
@@ -115,9 +116,7 @@ fn load<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreE
 /// Written and synced; making it appear by a rename is the caller's.
 fn save<T: Serialize>(path: &Path, record: &T) -> Result<(), StoreError> {
     let text = serde_json::to_vec(record).map_err(|e| StoreError::io("encode", path, io::Error::other(e)))?;
-    let mut file = File::create_new(path).map_err(|e| StoreError::io("create", path, e))?;
-    file.write_all(&text).map_err(|e| StoreError::io("write", path, e))?;
-    file.sync_all().map_err(|e| StoreError::io("sync", path, e))
+    disk::write_file(path, &text)
 }
 
 /// Sets of byte strings as lists of hex digits.

@@ -14,6 +14,12 @@
 //!
 //! A pull pins the diff ids that it needs; `prune` takes neither those nor what it is told to keep.
 
+pub(crate) mod crash;
+#[allow(dead_code, reason = "the writers of layers come next")]
+pub(crate) mod disk;
+#[allow(dead_code, reason = "the pull comes next")]
+mod room;
+
 use super::error::StoreError;
 use super::fetch::Retry;
 use super::limits::Limits;
@@ -25,8 +31,7 @@ use coord_shared::names::Digest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,9 +39,11 @@ use tokio::sync::Semaphore;
 
 /// Layers that are fetched and unpacked at the same time, over all pulls: enough to fill a link and a disk, and it bounds memory.
 const LAYERS_AT_ONCE: usize = 3;
+/// Logs, ledgers and the containers' own files need room to go on while a disk fills up.
+const RESERVE_BYTES: u64 = 1 << 30;
 
 /// What may differ between stores.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// What a layer may have.
     pub limits: Limits,
@@ -44,6 +51,37 @@ pub struct Options {
     pub retry: Retry,
     /// Instead of this host's own platform.
     pub platform: Option<HostPlatform>,
+    /// How layers are kept.
+    pub format: FormatChoice,
+    /// Of all pulls together; None is no limit.
+    pub bandwidth_bytes_per_s: Option<u64>,
+    /// Of the disk, never taken by a pull.
+    pub reserve_bytes: u64,
+}
+
+/// How layers are kept, and images mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FormatChoice {
+    /// As archives under one EROFS image if the host can mount that, else as directories.
+    #[default]
+    Auto,
+    /// As directories, whatever the host can.
+    Directories,
+    /// As archives, mounted through loop devices even if the host could do without.
+    Loop,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            limits: Limits::default(),
+            retry: Retry::default(),
+            platform: None,
+            format: FormatChoice::default(),
+            bandwidth_bytes_per_s: None,
+            reserve_bytes: RESERVE_BYTES,
+        }
+    }
 }
 
 /// All images of this host. Cheap to clone.
@@ -112,8 +150,7 @@ impl ImageStore {
     pub fn open_with(dir: &Path, options: Options) -> Result<ImageStore, StoreError> {
         let dir = std::path::absolute(dir).map_err(|e| StoreError::io("find", dir, e))?;
         for folder in ["images", "layers", "empty", "tmp"] {
-            let path = dir.join(folder);
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|e| StoreError::io("create", &path, e))?;
+            disk::create_dir_all(&dir.join(folder), disk::PRIVATE)?;
         }
         let empty = dir.join("empty");
         fs::set_permissions(&empty, fs::Permissions::from_mode(0o755))
@@ -280,14 +317,14 @@ impl Inner {
 
     /// Makes a finished file or folder visible. Its content must have been synced.
     pub(super) fn commit(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
-        fs::rename(from, to).map_err(|e| StoreError::io("rename into place", to, e))?;
-        sync_folder_of(to)
+        disk::rename(from, to)?;
+        disk::sync_folder(to.parent().unwrap_or(to))
     }
 
     /// Moves something out of sight, into `tmp/`. Returns where it is now.
     pub(super) fn discard(&self, path: &Path) -> Result<PathBuf, StoreError> {
         let tmp = self.tmp_path();
-        fs::rename(path, &tmp).map_err(|e| StoreError::io("remove", path, e))?;
+        disk::rename_away(path, &tmp)?;
         Ok(tmp)
     }
 
@@ -363,7 +400,7 @@ pub(super) struct Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.path) {
+        if let Err(error) = disk::remove(&self.path) {
             tracing::warn!(error = %coord_registry::chain(&error), "left behind until the next start");
         }
     }
@@ -376,7 +413,7 @@ fn sweep(paths: Vec<PathBuf>) {
     }
     let work = move || {
         for path in &paths {
-            if let Err(error) = remove(path) {
+            if let Err(error) = disk::remove(path) {
                 tracing::warn!(error = %coord_registry::chain(&error), "left behind until the next start");
             }
         }
@@ -384,30 +421,6 @@ fn sweep(paths: Vec<PathBuf>) {
     if let Err(error) = std::thread::Builder::new().name("sweep".to_owned()).spawn(work) {
         tracing::warn!(%error, "no thread to remove with; left behind until the next start");
     }
-}
-
-/// Removes a file or folder; gone already is fine.
-pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(e) => Err(e),
-    };
-    match removed {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path, e)),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-/// Makes a rename survive a power cut.
-fn sync_folder_of(path: &Path) -> Result<(), StoreError> {
-    let folder = path.parent().unwrap_or(path);
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| StoreError::io("sync", folder, e))
-}
-
-/// Everything written to this folder's file system, in one go: a sync per file would take minutes.
-pub(super) fn sync_file_system(folder: &OwnedFd, path: &Path) -> Result<(), StoreError> {
-    rustix::fs::syncfs(folder).map_err(|e| StoreError::io("sync", path, e))
 }
 
 /// The digests that a folder's names stand for, in order. Other names are none of ours and stay.

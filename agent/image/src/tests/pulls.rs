@@ -25,7 +25,7 @@ pub(super) struct Bench {
 pub(super) fn options() -> Options {
     let retry = Retry { attempts: 3, pause_min: Duration::from_millis(1), pause_max: Duration::from_millis(10) };
     let platform = Some(HostPlatform { architecture: "amd64".to_owned(), variant: 1 });
-    Options { limits: SMALL, retry, platform }
+    Options { limits: SMALL, retry, platform, reserve_bytes: 0, ..Options::default() }
 }
 
 impl Bench {
