@@ -11,4 +11,5 @@ pub mod decide;
 pub mod document;
 pub mod names;
 pub mod quantity;
+pub mod text;
 pub mod wire;

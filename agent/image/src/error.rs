@@ -49,6 +49,12 @@ pub enum StoreError {
         /// The store's folder.
         path: PathBuf,
     },
+    /// There is no such image.
+    #[error("image store: there is no image {digest}; pull it first")]
+    Missing {
+        /// The one that was asked for.
+        digest: Digest,
+    },
     /// What is on disk is not what was written.
     #[error("image store: {} is damaged ({problem}); pulling the image again repairs it", path.display())]
     Damaged {

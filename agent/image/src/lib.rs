@@ -12,13 +12,14 @@
 //! Nothing half-written is ever visible: a layer is unpacked under `tmp/`, synced and renamed into place; an image's record is
 //! written last. A pull that fails leaves the store as it was, except that layers which did arrive whole are kept for the next try.
 //!
-//! Callers see `Image::rootfs` and nothing of the format, so that another one can take its place. Deliberately absent: mounting
-//! (the runtime's), deciding when to pull or to prune (the agent's), pushing, building.
+//! Callers see `ImageStore::mount` and nothing of the format, so that another one can take its place. Deliberately absent: a
+//! container's own layer (the runtime's), deciding when to pull or to prune (the agent's), pushing, building.
 
 mod error;
 mod fetch;
 mod layer;
 mod limits;
+mod mount;
 mod overlay;
 mod pull;
 mod record;

@@ -12,6 +12,7 @@ use coord_shared::document::Network;
 use coord_shared::names::{ContainerId, HostName};
 use oci_spec::image::Config as ImageConfig;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// What programs are looked up in where neither image nor document says (Docker's default).
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -24,6 +25,7 @@ pub(super) fn container_spec(
     meta: &ContainerMeta,
     host: &HostName,
     log: LogPolicy,
+    lowers: Vec<PathBuf>,
 ) -> Result<ContainerSpec, String> {
     let none = ImageConfig::default();
     let config = image.config.config().as_ref().unwrap_or(&none);
@@ -35,7 +37,7 @@ pub(super) fn container_spec(
     let non_empty = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     Ok(ContainerSpec {
         id: id.to_string(),
-        lowers: image.rootfs.lowers.clone(),
+        lowers,
         args,
         env: environment(&container.environment, config, id, host),
         cwd: container.working_dir.clone().or_else(|| non_empty(config.working_dir())).unwrap_or_else(|| "/".to_owned()),

@@ -11,7 +11,7 @@ use container_spec::container_spec;
 use coord_image::{Image, ImageStore, Progress};
 use coord_registry::Registry;
 use coord_shared::decide::planner::Spec;
-use coord_shared::names::{ContainerId, HostName, InstanceId, PinnedImage};
+use coord_shared::names::{ContainerId, Digest, HostName, InstanceId, PinnedImage};
 use coord_shared::quantity::Signal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -99,14 +99,22 @@ impl Executor {
             max_bytes: self.logs.max_bytes,
             max_files: self.logs.max_files,
         };
-        let result = match container_spec(&container, spec, image, meta, &self.host, log) {
-            Ok(made) => {
-                let _turn = self.starts.acquire().await;
-                self.runtime.start(made).await.map_err(|e| in_words(&e))
-            }
-            Err(problem) => Err(problem),
+        let started = async {
+            let _turn = self.starts.acquire().await;
+            let lowers = self.mount(&image.digest).await?;
+            let made = container_spec(&container, spec, image, meta, &self.host, log, lowers)?;
+            self.runtime.start(made).await.map_err(|e| in_words(&e))
         };
+        let result = started.await;
         self.tell(Event::Started { container, result }).await;
+    }
+
+    /// The image's root file system, ready to be stacked. The error is in words for the operator.
+    async fn mount(&self, image: &Digest) -> Result<Vec<PathBuf>, String> {
+        let (images, digest) = (self.images.clone(), image.clone());
+        let mounted = tokio::task::spawn_blocking(move || images.mount(&digest)).await;
+        let mounted = mounted.map_err(|_| format!("image {image} cannot be mounted: the agent is ending"))?;
+        mounted.map(|rootfs| rootfs.lowers).map_err(|e| crate::chain(&e))
     }
 
     /// A process that is gone needs no signal: its end is told as an event of its own.

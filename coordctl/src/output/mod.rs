@@ -3,14 +3,11 @@
 //! Data goes to stdout, everything said about it to stderr. Deliberately absent: any knowledge of what is printed; texts come from
 //! the commands, ready but for the decision whether colours and a width apply.
 
-mod age;
 mod progress;
-mod style;
-mod table;
 
-pub(crate) use age::{age, ago, until};
-pub(crate) use style::{Palette, Tone, printable, printable_log_line};
-pub(crate) use table::{Align, Cell, Column, Shrink, Table};
+pub(crate) use coord_shared::text::{
+    Align, Cell, Column, Palette, Shrink, Table, Tone, age, ago, printable, printable_log_line, until,
+};
 
 use crate::failure::Failure;
 use serde::Serialize;

@@ -9,19 +9,19 @@ const HOUR_S: i64 = 60 * MINUTE_S;
 const DAY_S: i64 = 24 * HOUR_S;
 
 /// How long ago `then` was; a time that has not come yet is `0s`.
-pub(crate) fn age(now: Timestamp, then: Timestamp) -> String {
+pub fn age(now: Timestamp, then: Timestamp) -> String {
     span(now.as_second().saturating_sub(then.as_second()).max(0))
 }
 
 /// How long until `then`; `None` once it has come.
-pub(crate) fn until(now: Timestamp, then: Timestamp) -> Option<String> {
+pub fn until(now: Timestamp, then: Timestamp) -> Option<String> {
     let milliseconds = then.as_millisecond().saturating_sub(now.as_millisecond());
     // Rounded up, so that nothing is due "in 0s".
     (milliseconds > 0).then(|| span(milliseconds.saturating_add(999) / 1000))
 }
 
 /// `3m ago`.
-pub(crate) fn ago(now: Timestamp, then: Timestamp) -> String {
+pub fn ago(now: Timestamp, then: Timestamp) -> String {
     format!("{} ago", age(now, then))
 }
 

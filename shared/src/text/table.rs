@@ -13,30 +13,36 @@ const NOTE_MIN: usize = 20;
 
 /// A piece of text and what it means.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Cell {
+pub struct Cell {
     text: String,
     tone: Tone,
 }
 
 impl Cell {
-    pub(crate) fn new(text: impl AsRef<str>) -> Self {
+    /// A plain one; control characters are tamed.
+    pub fn new(text: impl AsRef<str>) -> Self {
         Self { text: printable(text.as_ref()), tone: Tone::Plain }
     }
 
-    pub(crate) fn toned(text: impl AsRef<str>, tone: Tone) -> Self {
+    /// One in the colour of its tone.
+    pub fn toned(text: impl AsRef<str>, tone: Tone) -> Self {
         Self { tone, ..Self::new(text) }
     }
 }
 
+/// Where a column's texts begin or end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Align {
+pub enum Align {
+    /// Words.
     Left,
+    /// Numbers.
     Right,
 }
 
 /// How a column gives way when the table is wider than the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shrink {
+pub enum Shrink {
+    /// Not at all.
     Never,
     /// Loses its end, down to so many columns.
     End(usize),
@@ -44,23 +50,30 @@ pub(crate) enum Shrink {
     Start(usize),
 }
 
+/// A column: its heading, and how it is fitted in.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Column {
-    pub(crate) title: &'static str,
-    pub(crate) align: Align,
-    pub(crate) shrink: Shrink,
+pub struct Column {
+    /// The heading.
+    pub title: &'static str,
+    /// Where its texts stand.
+    pub align: Align,
+    /// How it gives way.
+    pub shrink: Shrink,
 }
 
 impl Column {
-    pub(crate) const fn left(title: &'static str) -> Self {
+    /// For words.
+    pub const fn left(title: &'static str) -> Self {
         Self { title, align: Align::Left, shrink: Shrink::Never }
     }
 
-    pub(crate) const fn right(title: &'static str) -> Self {
+    /// For numbers.
+    pub const fn right(title: &'static str) -> Self {
         Self { title, align: Align::Right, shrink: Shrink::Never }
     }
 
-    pub(crate) const fn shrinks(self, shrink: Shrink) -> Self {
+    /// The same, giving way as said.
+    pub const fn shrinks(self, shrink: Shrink) -> Self {
         Self { shrink, ..self }
     }
 }
@@ -76,29 +89,31 @@ enum Line {
     },
 }
 
+/// Rows under headings.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub struct Table {
     columns: Vec<Column>,
     lines: Vec<Line>,
 }
 
 impl Table {
-    pub(crate) fn new(columns: &[Column]) -> Self {
+    /// An empty one.
+    pub fn new(columns: &[Column]) -> Self {
         Self { columns: columns.to_vec(), lines: Vec::new() }
     }
 
     /// Cells beyond the columns would not be shown; missing ones are empty.
-    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
+    pub fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
         self.lines.push(Line::Row(cells.into_iter().collect()));
     }
 
     /// A line of its own under the last row. Heads of neighbouring notes are aligned.
-    pub(crate) fn note(&mut self, head: Cell, text: Cell, tail: impl Into<String>) {
+    pub fn note(&mut self, head: Cell, text: Cell, tail: impl Into<String>) {
         self.lines.push(Line::Note { head, text, tail: tail.into() });
     }
 
     /// The text, each line ending with a newline.
-    pub(crate) fn render(&self, width: Option<usize>, palette: Palette) -> String {
+    pub fn render(&self, width: Option<usize>, palette: Palette) -> String {
         let widths = self.widths(width);
         let mut text = String::new();
         let header = self.columns.iter().map(|column| Cell::toned(column.title, Tone::Strong)).collect::<Vec<_>>();

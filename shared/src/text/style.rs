@@ -4,13 +4,19 @@
 
 /// What a piece of text means, and so which colour it gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Tone {
+pub enum Tone {
+    /// As the terminal has it.
     #[default]
     Plain,
+    /// A heading.
     Strong,
+    /// Beside the matter.
     Faint,
+    /// As it should be.
     Good,
+    /// Not as it should be, and nobody must act.
     Warn,
+    /// Somebody must act.
     Bad,
 }
 
@@ -32,18 +38,19 @@ const NEIGHBOUR_CODES: [&str; 6] = ["36", "33", "32", "35", "34", "96"];
 
 /// Whether colours are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Palette {
-    pub(crate) on: bool,
+pub struct Palette {
+    /// Where not, every text stays as it is.
+    pub on: bool,
 }
 
 impl Palette {
     /// The text in the colour of its tone (ECMA-48, SGR).
-    pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
+    pub fn paint(self, tone: Tone, text: &str) -> String {
         self.wrap(tone.code(), text)
     }
 
     /// The text in a colour that differs from its neighbours'.
-    pub(crate) fn neighbour(self, number: usize, text: &str) -> String {
+    pub fn neighbour(self, number: usize, text: &str) -> String {
         self.wrap(NEIGHBOUR_CODES[number % NEIGHBOUR_CODES.len()], text)
     }
 
@@ -53,7 +60,7 @@ impl Palette {
 }
 
 /// One line without control characters: line ends and tabs become spaces, the rest U+FFFD.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let tame = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
         c if c.is_control() => char::REPLACEMENT_CHARACTER,
@@ -64,7 +71,7 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// A container's log line for a terminal: tabs and colours (SGR sequences) stay, all else that a terminal would obey is shown as
 /// U+FFFD. Ends with a reset if it has colours.
-pub(crate) fn printable_log_line(text: &str) -> String {
+pub fn printable_log_line(text: &str) -> String {
     if !text.contains(|c: char| c.is_control() && c != '\t') {
         return text.to_owned();
     }

@@ -1,0 +1,11 @@
+//! Texts for people, as both command lines show them: tables, colours, ages.
+//!
+//! Deliberately absent: writing them anywhere, and knowing what a terminal is; whoever prints says whether colours and a width apply.
+
+mod age;
+mod style;
+mod table;
+
+pub use age::{age, ago, until};
+pub use style::{Palette, Tone, printable, printable_log_line};
+pub use table::{Align, Cell, Column, Shrink, Table};
