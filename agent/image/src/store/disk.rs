@@ -41,6 +41,13 @@ pub(crate) fn create_file(path: &Path) -> Result<File, StoreError> {
     options.read(true).write(true).create_new(true).open(path).map_err(|e| StoreError::io("create", path, e))
 }
 
+/// The file, made empty if it is not there.
+pub(crate) fn open_or_create(path: &Path) -> Result<File, StoreError> {
+    crash::point("open a file");
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).open(path).map_err(|e| StoreError::io("create", path, e))
+}
+
 /// Appends bytes to a file where it stands. `path` is for the error.
 pub(crate) fn write_all(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     crash::point("write");

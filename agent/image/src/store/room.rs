@@ -46,7 +46,7 @@ impl Inner {
     /// Of all layers.
     fn store_bytes(&self) -> Result<u64, StoreError> {
         let mut bytes = 0;
-        for diff_id in super::hex_names(&self.dir.join("layers"), "")? {
+        for diff_id in self.layer_ids()? {
             bytes += self.layer(&diff_id).ok().flatten().map_or(0, |layer| layer.content_bytes);
         }
         Ok(bytes)
