@@ -22,6 +22,8 @@ mod layer;
 mod limits;
 mod mount;
 mod overlay;
+#[allow(dead_code)]
+mod pipeline;
 mod pull;
 mod record;
 mod store;
