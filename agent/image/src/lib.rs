@@ -27,6 +27,7 @@ mod pipeline;
 mod pull;
 mod record;
 mod store;
+#[allow(dead_code, reason = "becomes the way of every layer")]
 mod tar;
 #[cfg(test)]
 mod tests;
