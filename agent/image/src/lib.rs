@@ -15,6 +15,8 @@
 //! Callers see `Image::rootfs` and nothing of the format, so that another one can take its place. Deliberately absent: mounting
 //! (the runtime's), deciding when to pull or to prune (the agent's), pushing, building.
 
+#[allow(dead_code, reason = "becomes the way of every image")]
+mod erofs;
 mod error;
 mod fetch;
 mod layer;
@@ -22,7 +24,9 @@ mod limits;
 mod overlay;
 mod pull;
 mod record;
+mod rootfs;
 mod store;
+mod sys;
 mod tar;
 #[cfg(test)]
 mod tests;
