@@ -62,7 +62,8 @@ impl Maker<'_> {
     /// One node. Depth first: its folder is the last one that is open.
     fn make(&mut self, number: u32, root: &OwnedFd) -> Result<(), Errno> {
         let node = self.node(number);
-        let name = self.bytes(node.name);
+        let tree = self.tree;
+        let name = bytes(&tree.bytes, node.name);
         let Some((_, folder)) = self.open.last() else {
             // The root is there.
             self.open.push((number, root.try_clone().map_err(|_| Errno::MFILE)?));
@@ -84,11 +85,12 @@ impl Maker<'_> {
             | LayerWhat::Symlink { .. }
             | LayerWhat::CharDevice { .. }
             | LayerWhat::BlockDevice { .. }
-            | LayerWhat::Fifo => return make_one(&self.tree.bytes, self.source, &node, folder.as_fd(), name, self.own),
+            | LayerWhat::Fifo => return make_one(&tree.bytes, self.source, &node, folder.as_fd(), name, self.own),
         };
         let link = to.to_string();
         if self.linked.insert(to) {
-            make_one(&self.tree.bytes, self.source, &self.node(to), self.links, link.as_bytes(), self.own)?;
+            let node = self.node(to);
+            make_one(&tree.bytes, self.source, &node, self.links, link.as_bytes(), self.own)?;
         }
         fs::linkat(self.links, &link, folder, name, AtFlags::empty())
     }
@@ -123,10 +125,6 @@ impl Maker<'_> {
     fn node(&self, number: u32) -> LayerNode {
         // Numbers of a tree are its own.
         self.tree.nodes[number as usize]
-    }
-
-    fn bytes(&self, span: Span) -> &[u8] {
-        bytes(&self.tree.bytes, span)
     }
 
     fn error(&self, operation: &'static str, number: u32, errno: Errno) -> LayerError {

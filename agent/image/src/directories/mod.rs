@@ -23,7 +23,7 @@ use crate::store::{Inner, Scratch, disk, layout};
 use crate::tree::{self, Data, Layer, LayerTree, LayerWhat};
 use coord_shared::names::Digest;
 use kept::Kept;
-use materialise::{Source, materialise, open_child};
+use materialise::{Source, materialise};
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -59,44 +59,60 @@ impl Lower {
     }
 }
 
-/// Makes `diff`, a new folder in `scratch`, from contents by numbers. Not synced.
-pub(crate) fn from_numbered(tree: &LayerTree, contents: Numbered<'_>, scratch: &Path, diff: &Path) -> Result<(), LayerError> {
-    let wanted = |operation: &'static str| move |e: StoreError| LayerError::io(operation, b"diff", io::Error::other(e));
-    let links = new_folder(&scratch.join(LINKS)).map_err(wanted("make the folder of links for"))?;
-    let root = new_folder(diff).map_err(wanted("make"))?;
-    struct Renamed(OwnedFd);
-    impl Source for Renamed {
-        fn place(&mut self, content: u32, _data: Data, _size: u64, folder: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-            fs::renameat(&self.0, numbered::name_of(content), folder, name)
-        }
-    }
+/// Fills `root`, an empty folder, from a layer's tree and its contents by numbers. `links` is another one on the same file system, which
+/// only serves while this runs. Nothing is synced.
+pub(crate) fn from_numbered(tree: &LayerTree, contents: Numbered<'_>, root: OwnedFd, links: &OwnedFd) -> Result<(), LayerError> {
     materialise(tree, &mut Renamed(contents.into_folder()), root, links.as_fd())
+}
+
+/// The same from an archive that is kept, and what was expanded of it.
+pub(crate) fn from_kept(
+    tree: &LayerTree,
+    archive: File,
+    expanded: Option<File>,
+    root: OwnedFd,
+    links: &OwnedFd,
+) -> Result<(), LayerError> {
+    materialise(tree, &mut Kept { archive, expanded }, root, links.as_fd())
+}
+
+/// Contents that only need their name.
+struct Renamed(OwnedFd);
+
+impl Source for Renamed {
+    fn place(&mut self, content: u32, _data: Data, _size: u64, folder: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+        fs::renameat(&self.0, numbered::name_of(content), folder, name)
+    }
 }
 
 /// The folders that overlayfs is to stack for these layers (bottom first): topmost first, at least one. What is missing is made.
 pub(crate) fn stack(inner: &Inner, diff_ids: &[Digest]) -> Result<Vec<PathBuf>, StoreError> {
+    let _alone = inner.stacking();
     let chain = layout::chain_of(diff_ids);
     let list = inner.chain_path(&chain).join(LIST);
-    let text = match File::open(&list) {
-        Ok(file) => io::read_to_string(io::Read::take(file, LIST_MAX_BYTES)).map_err(|e| StoreError::io("read", &list, e))?,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => make_stack(inner, diff_ids, &chain, &list)?,
+    let known = match File::open(&list) {
+        Ok(file) => {
+            let text = io::read_to_string(io::Read::take(file, LIST_MAX_BYTES)).map_err(|e| StoreError::io("read", &list, e))?;
+            folders(inner, &chain, &text)
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
         Err(e) => return Err(StoreError::io("open", &list, e)),
     };
-    let mut lowers = Vec::new();
-    for line in text.lines() {
-        let path = match line.parse::<Digest>() {
-            Ok(diff_id) => inner.diff_path(&diff_id),
-            Err(_) => inner.top_path(&chain),
-        };
-        if !path.is_dir() {
-            return Err(StoreError::Damaged { path, problem: "it is missing".to_owned() });
-        }
-        lowers.push(path);
+    if let Some(known) = known {
+        return Ok(known);
     }
-    if lowers.is_empty() {
-        lowers.push(inner.empty_path());
+    let text = make_stack(inner, diff_ids, &chain, &list)?;
+    folders(inner, &chain, &text).ok_or_else(|| StoreError::Damaged { path: list, problem: "what it lists has vanished".to_owned() })
+}
+
+/// What a list says; none if it is not so any more.
+fn folders(inner: &Inner, chain: &Digest, text: &str) -> Option<Vec<PathBuf>> {
+    let path = |line: &str| line.parse().map_or_else(|_| inner.top_path(chain), |diff_id| inner.diff_path(&diff_id));
+    let mut folders: Vec<PathBuf> = text.lines().map(path).collect();
+    if folders.is_empty() {
+        folders.push(inner.empty_path());
     }
-    Ok(lowers)
+    folders.iter().all(|folder| folder.is_dir()).then_some(folders)
 }
 
 /// Makes the layers' directories and the chain's topmost folder, if they are missing; then the list. Returns its text.
@@ -180,13 +196,13 @@ fn from_archive(inner: &Inner, diff_id: &Digest, tree: &LayerTree) -> Result<(),
     inner.room(tree.content_bytes)?;
     let open = |path: PathBuf| File::open(&path).map_err(|e| StoreError::io("open", path, e));
     let expanded = if tree.expanded_bytes > 0 { Some(open(inner.expanded_path(diff_id))?) } else { None };
-    let mut source = Kept { archive: open(inner.tar_path(diff_id))?, expanded };
+    let archive = open(inner.tar_path(diff_id))?;
     let scratch = Scratch { path: inner.tmp_path() };
     new_folder(&scratch.path)?;
     let links = new_folder(&scratch.path.join(LINKS))?;
     let made = scratch.path.join("diff");
     let root = new_folder(&made)?;
-    materialise(tree, &mut source, root, links.as_fd())
+    from_kept(tree, archive, expanded, root, &links)
         .map_err(|e| StoreError::io("make the directory of", &place, io::Error::other(coord_registry::chain(&e))))?;
     disk::sync_file_system(&links, &place)?;
     inner.commit(&made, &place)
@@ -199,7 +215,7 @@ fn read_tree(inner: &Inner, diff_id: &Digest) -> Result<LayerTree, StoreError> {
 }
 
 /// Created and opened; anybody may enter, as in an image's root.
-fn new_folder(path: &Path) -> Result<OwnedFd, StoreError> {
+pub(crate) fn new_folder(path: &Path) -> Result<OwnedFd, StoreError> {
     disk::create_dir(path, disk::OPEN_TO_ALL)?;
     fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
         .map_err(|e| StoreError::io("open", path, e))

@@ -116,8 +116,8 @@ fn shows_wrongly(
     let tree = layers[*layer];
     let shown = &tree.nodes[*node as usize].attributes;
     let meant = attributes_of(inode);
-    let xattrs_differ = bytes(&tree.bytes, shown.xattrs) != bytes(&merged.bytes, meant.xattrs);
-    if xattrs_differ || Attributes { xattrs: Span::default(), ..*shown } != (Attributes { xattrs: Span::default(), ..meant }) {
+    let without = |attributes: Attributes| Attributes { xattrs: Span::default(), ..attributes };
+    if without(*shown) != without(meant) || bytes(&tree.bytes, shown.xattrs) != bytes(&merged.bytes, meant.xattrs) {
         return true;
     }
     // The root is always merged, with the container's own layer.

@@ -13,12 +13,14 @@
 //! channels and the others stop; the first cause is what gets reported. Nothing here knows the network, or where in the store it is.
 
 mod buffers;
+mod expanded;
 mod index;
 mod inflate;
 mod input;
 mod memory;
 mod write;
 
+pub(crate) use expanded::Expanded;
 pub(crate) use input::{FEED_PIECES, Feed};
 pub(crate) use memory::Memory;
 

@@ -46,7 +46,6 @@ impl Inner {
                 needed.extend(diff_ids);
             } else {
                 doomed.push(self.discard(&self.image_path(&digest))?);
-                doomed.extend(self.discard_if_there(&self.dirs_path(&digest))?);
                 pruned.images.push(digest);
             }
         }
@@ -64,7 +63,7 @@ impl Inner {
         Ok((pruned, doomed))
     }
 
-    fn diff_ids_of(&self, digest: &Digest) -> Result<Vec<Digest>, StoreError> {
+    pub(crate) fn diff_ids_of(&self, digest: &Digest) -> Result<Vec<Digest>, StoreError> {
         let path = self.image_path(digest);
         let Some(record) = super::ImageRecord::load(&path, digest)? else { return Ok(Vec::new()) };
         record.config().map(|image| image.diff_ids).map_err(|problem| StoreError::Damaged { path, problem })

@@ -1,32 +1,71 @@
 //! What archives become, and what they must not.
 
+use super::super::directories::{from_kept, from_numbered, new_folder, Numbered};
 use super::super::error::LayerError;
 use super::super::limits::Limits;
-use super::super::unpack::tar::Archive;
-use super::super::unpack::{Summary, unpack};
+use super::super::pipeline::Expanded;
+use super::super::tree::{LayerTree, LayerWhat, read_layer};
 use super::tarball::{Tarball, header, seal};
 use super::{SMALL, chain, listing};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use tempfile::TempDir;
 
-/// Unpacks into a folder of its own, with a witness beside it that no archive may touch.
-fn unpack_bytes(bytes: &[u8], limits: &Limits) -> (TempDir, Result<Summary, LayerError>) {
+/// Makes a directory of an archive while it is read, and another one of what would be kept of it; they are alike. Beside them lies a
+/// witness that no archive may touch.
+fn unpack_bytes(bytes: &[u8], limits: &Limits) -> (TempDir, Result<LayerTree, LayerError>) {
     let folder = TempDir::new().unwrap();
     std::fs::create_dir(folder.path().join("outside")).unwrap();
     std::fs::write(folder.path().join("outside/witness"), "untouched").unwrap();
-    std::fs::create_dir(folder.path().join("diff")).unwrap();
-    let root = File::open(folder.path().join("diff")).unwrap().into();
-    let result = unpack(Archive::new(bytes), root, limits);
+    let streamed = streamed(bytes, limits, folder.path());
+    let kept = kept(bytes, limits, folder.path());
+    match (&streamed, &kept) {
+        (Ok(streamed), Ok(kept)) => {
+            assert_eq!(streamed, kept);
+            let path = |name: &str| folder.path().join(name);
+            assert_eq!(listing(&path("diff")), listing(&path("kept")));
+        }
+        (Err(streamed), Err(kept)) => assert_eq!(chain(streamed), chain(kept)),
+        _ => panic!("{streamed:?} {kept:?}"),
+    }
     assert_eq!(listing(&folder.path().join("outside")), ["f 644 witness \"untouched\""]);
-    (folder, result)
+    (folder, streamed)
 }
 
-fn accepts(archive: Tarball, expect: &[&str]) -> (TempDir, Summary) {
+fn streamed(bytes: &[u8], limits: &Limits, folder: &Path) -> Result<LayerTree, LayerError> {
+    let [files, links, root] = ["files", "links", "diff"].map(|name| new_folder(&folder.join(name)).unwrap());
+    let room = || Ok(());
+    let mut contents = Numbered::new(files, &room);
+    let tree = read_layer(bytes, limits, &mut contents)?;
+    from_numbered(&tree, contents, root, &links)?;
+    assert_eq!(std::fs::read_dir(folder.join("files")).unwrap().count(), 0, "each content has its place or is gone");
+    Ok(tree)
+}
+
+fn kept(bytes: &[u8], limits: &Limits, folder: &Path) -> Result<LayerTree, LayerError> {
+    let mut contents = Expanded::new(folder.join("expanded"));
+    let tree = read_layer(bytes, limits, &mut contents)?;
+    contents.finish(tree.expanded_bytes)?;
+    let archive = folder.join("tar");
+    std::fs::write(&archive, bytes).unwrap();
+    let [links, root] = ["kept-links", "kept"].map(|name| new_folder(&folder.join(name)).unwrap());
+    from_kept(&tree, File::open(archive).unwrap(), File::open(folder.join("expanded")).ok(), root, &links)?;
+    Ok(tree)
+}
+
+/// The directories that are needed but not described, by name.
+fn implicit(tree: &LayerTree) -> Vec<String> {
+    let is_implicit = |what: LayerWhat| matches!(what, LayerWhat::Directory { described: false, .. });
+    let nodes = tree.nodes.iter().filter(|node| is_implicit(node.what));
+    nodes.map(|node| tree.bytes[node.name.range()].escape_ascii().to_string()).collect()
+}
+
+fn accepts(archive: Tarball, expect: &[&str]) -> (TempDir, LayerTree) {
     accepts_bytes(&archive.finish(), expect)
 }
 
-fn accepts_bytes(archive: &[u8], expect: &[&str]) -> (TempDir, Summary) {
+fn accepts_bytes(archive: &[u8], expect: &[&str]) -> (TempDir, LayerTree) {
     let (folder, result) = unpack_bytes(archive, &SMALL);
     let summary = result.unwrap_or_else(|error| panic!("{}", chain(&error)));
     assert_eq!(listing(&folder.path().join("diff")), expect);
@@ -70,7 +109,7 @@ fn the_usual_entries_become_what_they_say() {
         assert_eq!(path(name).symlink_metadata().unwrap().mtime(), 1_700_000_000, "{name}");
     }
     assert_eq!((summary.entries, summary.content_bytes), (8, 3));
-    assert_eq!(summary.implicit.into_iter().collect::<Vec<_>>(), [b"run".to_vec()]);
+    assert_eq!(implicit(&summary), ["run"]);
 }
 
 #[test]
@@ -134,7 +173,7 @@ fn later_entries_win() {
     // A folder that gives way to a file goes with all that was in it, and with what was remembered of it.
     let (_folder, summary) =
         accepts(Tarball::new().file("d/a/b", "1").file("d/c", "2").file("d", "now a file"), &["f 644 d \"now a file\""]);
-    assert_eq!(summary.implicit.into_iter().collect::<Vec<_>>(), [b"".to_vec()]);
+    assert_eq!(implicit(&summary), [""]);
     let relinked = Tarball::new().file("a", "1").hard_link("b", "a").file("b", "2");
     accepts(relinked, &["f 644 a \"1\"", "f 644 b \"2\""]);
 }
@@ -199,7 +238,7 @@ fn links_among_parents_are_followed_as_a_container_would() {
     let usr_merged = Tarball::new().dir("usr/lib", 0o755).symlink("lib", "usr/lib").file("lib/so", "1").dir("lib/sub", 0o700);
     let (_folder, summary) =
         accepts(usr_merged, &["l lib -> usr/lib", "d 755 usr", "d 755 usr/lib", "f 644 usr/lib/so \"1\"", "d 700 usr/lib/sub"]);
-    assert_eq!(summary.implicit.into_iter().collect::<Vec<_>>(), [b"".to_vec(), b"usr".to_vec()]);
+    assert_eq!(implicit(&summary), ["", "usr"]);
     let absolute = Tarball::new().dir("outside", 0o755).symlink("l", "/outside").file("l/witness", "mine");
     accepts(absolute, &["l l -> /outside", "d 755 outside", "f 644 outside/witness \"mine\""]);
     // Up from the root is the root.
@@ -235,7 +274,7 @@ fn devices_and_attributes_of_overlayfs_do_not_come_in() {
     seal(&mut whiteout);
     let archive = Tarball::new().raw(&whiteout).entry(b"disk", b'4', 0o666, b"", b"").file("f", "1");
     let (_folder, summary) = accepts(archive, &["f 644 f \"1\""]);
-    assert_eq!(summary.devices_left_out, 2);
+    assert_eq!(summary.left_out, 2);
     let tricks: &[(&str, &[u8])] = &[
         ("SCHILY.xattr.trusted.overlay.redirect", b"/etc/shadow"),
         ("SCHILY.xattr.trusted.overlay.opaque", b"y"),

@@ -66,7 +66,7 @@ async fn check(layers: &[Tarball], expect: &[&str]) {
     let layers: Vec<FakeLayer> = layers.iter().map(|layer| layer.clone().layer()).collect();
     let digest = bench.fake.put_image("shop/web", "1", "amd64", &layers);
     let image = bench.pull(&digest).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
-    let overlay = Overlay::of(&image.rootfs.lowers);
+    let overlay = Overlay::of(&bench.store.mount(&image.digest).unwrap().lowers);
     assert_eq!(listing(&overlay.root()), expect);
 }
 
@@ -168,10 +168,11 @@ async fn root_owners_and_capabilities_are_kept() {
         Tarball::new().pax(records).entry(b"srv", b'0', 0o6755, b"", b"run").pax(&records[..2]).symlink("link", "srv").layer();
     let digest = bench.fake.put_image("shop/web", "1", "amd64", &[layer]);
     let image = bench.pull(&digest).await.unwrap();
-    let srv = image.rootfs.lowers[0].join("srv");
+    let lowers = bench.store.mount(&image.digest).unwrap().lowers;
+    let srv = lowers[0].join("srv");
     let meta = srv.metadata().unwrap();
     assert_eq!((meta.uid(), meta.gid(), meta.permissions().mode() & 0o7777), (1000, 70_000, 0o6755));
-    assert_eq!(image.rootfs.lowers[0].join("link").symlink_metadata().unwrap().uid(), 1000);
+    assert_eq!(lowers[0].join("link").symlink_metadata().unwrap().uid(), 1000);
     let mut value = [0_u8; 64];
     let length = rustix::fs::getxattr(&srv, "security.capability", &mut value[..]).unwrap();
     assert_eq!(&value[..length], capability);
@@ -345,7 +346,7 @@ async fn root_images_come_from_a_real_registry() {
         let progress = Arc::new(Progress::default());
         let image =
             store.pull(&registry, &reference, &digest, progress).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
-        let overlay = Overlay::of(&image.rootfs.lowers);
+        let overlay = Overlay::of(&store.mount(&image.digest).unwrap().lowers);
         assert_eq!(listing(&overlay.root()).len(), expect, "{:?}", listing(&overlay.root()));
         assert_eq!(image.config.config().as_ref().unwrap().env().as_deref(), Some(&["A=b".to_owned()][..]));
     }
