@@ -23,13 +23,13 @@ mod room;
 pub use collect::Pruned;
 pub(crate) use pins::{Pins, Scratch};
 
+use super::Image;
 use super::error::StoreError;
 use super::fetch::Retry;
 use super::limits::Limits;
 use super::pipeline::Memory;
 use super::pull::{Flights, Format};
 use super::record::{ImageRecord, LayerRecord};
-use super::Image;
 use coord_registry::HostPlatform;
 use coord_shared::names::Digest;
 use std::collections::BTreeMap;

@@ -29,11 +29,8 @@ pub(super) fn materialise(
     root: OwnedFd,
     links: BorrowedFd<'_>,
 ) -> Result<(), LayerError> {
-    let shared: BTreeSet<u32> = tree
-        .nodes
-        .iter()
-        .filter_map(|node| if let LayerWhat::HardLink { to } = node.what { Some(to) } else { None })
-        .collect();
+    let shared: BTreeSet<u32> =
+        tree.nodes.iter().filter_map(|node| if let LayerWhat::HardLink { to } = node.what { Some(to) } else { None }).collect();
     let own = Some((rustix::process::geteuid(), rustix::process::getegid()));
     let mut maker = Maker { tree, source, links, shared, linked: BTreeSet::new(), open: Vec::new(), own };
     for number in 0..tree.nodes.len() {

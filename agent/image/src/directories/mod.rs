@@ -102,7 +102,8 @@ pub(crate) fn stack(inner: &Inner, diff_ids: &[Digest]) -> Result<Vec<PathBuf>, 
         return Ok(known);
     }
     let text = make_stack(inner, diff_ids, &chain, &list)?;
-    folders(inner, &chain, &text).ok_or_else(|| StoreError::Damaged { path: list, problem: "what it lists has vanished".to_owned() })
+    folders(inner, &chain, &text)
+        .ok_or_else(|| StoreError::Damaged { path: list, problem: "what it lists has vanished".to_owned() })
 }
 
 /// What a list says; none if it is not so any more.

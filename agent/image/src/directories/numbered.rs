@@ -82,6 +82,7 @@ impl Contents for Numbered<'_> {
 
     fn forget(&mut self, content: u32) -> Result<(), LayerError> {
         let name = name_of(content);
-        fs::unlinkat(&self.folder, &name, AtFlags::empty()).map_err(|e| LayerError::io("remove the file of content", name.as_bytes(), e))
+        fs::unlinkat(&self.folder, &name, AtFlags::empty())
+            .map_err(|e| LayerError::io("remove the file of content", name.as_bytes(), e))
     }
 }

@@ -50,7 +50,8 @@ pub(super) fn plan(layers: &[&LayerTree], merged: &MergedTree) -> Plan {
         for number in entries.at..entries.at + entries.len {
             let entry = merged.entries[number as usize];
             let name = bytes(&merged.bytes, entry.name);
-            let seen = parts.iter().filter_map(|(layer, node)| Some((*layer, children[*layer].find(layers[*layer], *node, name)?)));
+            let seen =
+                parts.iter().filter_map(|(layer, node)| Some((*layer, children[*layer].find(layers[*layer], *node, name)?)));
             let seen: Parts = seen.collect();
             let Some(first) = seen.first() else { continue };
             match layers[first.0].nodes[first.1 as usize].what {

@@ -93,12 +93,7 @@ struct Ended {
     written: Result<(), LayerError>,
 }
 
-fn flow<'s>(
-    scope: &'s Scope<'s, '_>,
-    input: &mut Input,
-    job: &'s Job<'_>,
-    contents: &'s mut (dyn Contents + Send),
-) -> Ended {
+fn flow<'s>(scope: &'s Scope<'s, '_>, input: &mut Input, job: &'s Job<'_>, contents: &'s mut (dyn Contents + Send)) -> Ended {
     let (full, to_index) = sync_channel(BUFFERS);
     let (spent, to_fill) = channel();
     let writer = job.archive.map(|path| {

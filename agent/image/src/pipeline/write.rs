@@ -35,7 +35,10 @@ pub(super) struct ArchiveFile<'a> {
 
 impl<'a> ArchiveFile<'a> {
     /// A new file.
-    pub(super) fn create(path: &Path, room: &'a (dyn Fn() -> Result<(), LayerError> + Sync)) -> Result<ArchiveFile<'a>, LayerError> {
+    pub(super) fn create(
+        path: &Path,
+        room: &'a (dyn Fn() -> Result<(), LayerError> + Sync),
+    ) -> Result<ArchiveFile<'a>, LayerError> {
         crash::point("create an archive");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;

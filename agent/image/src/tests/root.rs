@@ -1,6 +1,6 @@
 //! What only root can try: the kernel's overlayfs over our layers, and a real registry process.
 
-use super::super::{ImageStore, Progress};
+use super::super::{FormatChoice, ImageStore, Limits, Options, Progress};
 use super::pulls::{Bench, options};
 use super::tarball::Tarball;
 use super::{chain, listing};
@@ -182,16 +182,25 @@ async fn root_owners_and_capabilities_are_kept() {
 async fn root_a_full_disk_is_one_clear_error_and_leaves_the_store_as_it_was() {
     let bench = Bench::new().await;
     let mut random = fastrand::Rng::with_seed(1);
-    let content: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(3 << 20).collect();
-    let layer = Tarball::new().entry(b"big", b'0', 0o644, b"", &content).layer();
-    let digest = bench.fake.put_image("shop/web", "1", "amd64", &[layer]);
+    let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(3 << 20).collect();
+    let text = b"the same line, over and over\n".repeat(100_000);
     let disk = SmallDisk::new("1m");
-    let store = ImageStore::open_with(&disk.folder.path().join("store"), options()).unwrap();
-    let error = store.pull(&bench.registry, &bench.image(), &digest, Arc::default()).await.expect_err("the disk is full");
-    assert!(error.is_retryable());
-    let text = chain(&error);
-    assert!(text.ends_with(": does not fit on the disk; free some space, or let unused images be removed"), "{text}");
-    assert_eq!(super::pulls::names(&disk.folder.path().join("store")), Vec::<String>::new());
+    for format in [FormatChoice::Directories, FormatChoice::Loop] {
+        let options = Options { format, limits: Limits::default(), ..options() };
+        let store = ImageStore::open_with(&disk.folder.path().join("store"), options).unwrap();
+        let check = async |content: &[u8], expect: &str| {
+            let layer = Tarball::new().entry(b"big", b'0', 0o644, b"", content).layer();
+            let digest = bench.fake.put_image("shop/web", "1", "amd64", &[layer]);
+            let error = store.pull(&bench.registry, &bench.image(), &digest, Arc::default()).await.expect_err("the disk is full");
+            assert!(error.is_retryable());
+            let text = chain(&error);
+            assert!(text.contains(expect), "{text}");
+            assert_eq!(super::pulls::names(&disk.folder.path().join("store")), Vec::<String>::new());
+        };
+        // Seen before the first byte; and, of what turns out larger than it looked, when it is there.
+        check(&noise, "image store: 9.49 MiB are needed, but ").await;
+        check(&text, ": does not fit on the disk; free some space, or let unused images be removed").await;
+    }
 }
 
 /// A tmpfs of a given size, unmounted when dropped.
