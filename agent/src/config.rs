@@ -41,7 +41,7 @@ pub struct Config {
     pub log_max_files: u32,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct RawConfig {
     host: Option<HostName>,
@@ -105,6 +105,12 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let raw: RawConfig =
         toml::from_str(&text).map_err(|e| ConfigError::Syntax { path: path.to_owned(), problem: e.to_string() })?;
     check(raw, path).map_err(|problem| ConfigError::Invalid { path: path.to_owned(), problem })
+}
+
+/// What holds where there is no file: for commands on a host without an agent. Errors if this machine has no name that serves.
+pub fn defaults() -> Result<Config, ConfigError> {
+    let path = PathBuf::from("the defaults");
+    check(RawConfig::default(), &path).map_err(|problem| ConfigError::Invalid { path, problem })
 }
 
 fn check(raw: RawConfig, path: &Path) -> Result<Config, String> {

@@ -300,7 +300,7 @@ impl Service {
         let present: Vec<_> = self.agent.present_images().cloned().collect();
         for digest in present {
             let last_used = self.images_last_used.entry(digest.clone()).or_insert(now);
-            if in_use.contains(&digest) {
+            if in_use.contains_key(&digest) {
                 *last_used = now;
             }
         }
