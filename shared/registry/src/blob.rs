@@ -9,6 +9,7 @@
 use crate::answer::transport;
 use crate::client::Mirror;
 use crate::clock;
+use crate::round::Round;
 use crate::route::Place;
 use crate::send::Asked;
 use crate::{Registry, RegistryError};
@@ -16,7 +17,6 @@ use bytes::Bytes;
 use coord_shared::names::Digest;
 use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode};
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -30,12 +30,9 @@ pub struct BlobStream {
     size: u64,
     /// What has not come yet.
     rest: Range<u64>,
-    /// Not asked yet, in this order.
-    untried: VecDeque<Place>,
+    round: Round,
     body: Option<Body>,
     mirrors: Vec<Mirror>,
-    /// What the caller hears when nobody is left: the location's error, else the last.
-    verdict: Option<(bool, RegistryError)>,
 }
 
 /// What one place sends.
@@ -54,21 +51,12 @@ impl BlobStream {
     /// Opens the body at the first place that answers well.
     pub(crate) async fn open(
         registry: Registry,
-        places: Vec<Place>,
+        round: Round,
         digest: Digest,
         size: u64,
         range: Range<u64>,
     ) -> Result<BlobStream, RegistryError> {
-        let mut stream = BlobStream {
-            registry,
-            digest,
-            size,
-            rest: range,
-            untried: places.into(),
-            body: None,
-            mirrors: Vec::new(),
-            verdict: None,
-        };
+        let mut stream = BlobStream { registry, digest, size, rest: range, round, body: None, mirrors: Vec::new() };
         stream.open_next().await?;
         Ok(stream)
     }
@@ -95,7 +83,7 @@ impl BlobStream {
                 }
                 Err(error) => {
                     if let Some(body) = self.body.take() {
-                        self.failed(&body.place, error);
+                        self.round.failed(&body.place, error);
                     }
                 }
             }
@@ -105,7 +93,8 @@ impl BlobStream {
 
     /// Asks those not tried yet for the rest.
     async fn open_next(&mut self) -> Result<(), RegistryError> {
-        while let Some(place) = self.untried.pop_front() {
+        loop {
+            let place = self.round.next()?;
             match Body::open(&self.registry, &place, &self.digest, self.size, &self.rest).await {
                 Ok(body) => {
                     if place.is_mirror {
@@ -114,21 +103,8 @@ impl BlobStream {
                     self.body = Some(body);
                     return Ok(());
                 }
-                Err(error) => self.failed(&place, error),
+                Err(error) => self.round.failed(&place, error),
             }
-        }
-        let nobody = || RegistryError::Config { problem: format!("no place to ask for blob {}", self.digest) };
-        Err(self.verdict.take().map_or_else(nobody, |(_, error)| error))
-    }
-
-    fn failed(&mut self, place: &Place, error: RegistryError) {
-        let is_last = self.untried.is_empty() && self.verdict.is_none();
-        // The only place there is cannot be passed over.
-        if !is_last {
-            self.registry.pass_over(place, &error);
-        }
-        if self.verdict.as_ref().is_none_or(|(is_locations, _)| !is_locations) {
-            self.verdict = Some((!place.is_mirror, error));
         }
     }
 }

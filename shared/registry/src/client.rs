@@ -9,6 +9,7 @@ use crate::auth::TokenCache;
 use crate::http::{Clients, load_authorities};
 use crate::logins::Logins;
 use crate::manifest::{ACCEPTED, MANIFEST_MAX_BYTES, ManifestOrIndex};
+use crate::round::{First, Round};
 use crate::route::{Entries, Ill, Place};
 use crate::send::{Asked, Sender};
 use crate::{BlobStream, RegistryConfig, RegistryError};
@@ -46,13 +47,6 @@ pub struct Registry {
 struct Inner {
     sender: Sender,
     ill: Ill,
-}
-
-/// Which of an image's places is asked first.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum First {
-    Mirrors,
-    Location,
 }
 
 /// A mirror that served bytes.
@@ -110,25 +104,15 @@ impl Registry {
     /// # Errors
     /// `NotFound` names the tag or digest; the others as the registry answers.
     pub async fn resolve(&self, image: &ImageReference) -> Result<Digest, RegistryError> {
-        let wanted = image.digest().map_or_else(|| image.tag().unwrap_or("latest").to_owned(), Digest::to_string);
         let first = if image.digest().is_some() { First::Mirrors } else { First::Location };
-        let own_name = format!("{}/{}", image.registry(), image.repository());
-        self.ask(image, first, async |place| {
-            let object =
-                if place.name == own_name { format!("image {image}") } else { format!("image {image} at {}", place.name) };
-            let asked = |method| Asked { method, headers: accept_manifests(), kind: "manifests", name: &wanted, object: &object };
-            let response = self.inner.sender.send(place, &asked(Method::HEAD)).await?;
-            if let Some(digest) = image.digest() {
-                return Ok(digest.clone());
+        let mut round = self.round(image, first)?;
+        loop {
+            let place = round.next()?;
+            match self.resolve_at(&place, image).await {
+                Ok(digest) => return Ok(digest),
+                Err(error) => round.failed(&place, error),
             }
-            let named = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok()?.parse().ok());
-            match named {
-                Some(digest) => Ok(digest),
-                // The header is optional: then the digest is that of the bytes.
-                None => Ok(Digest::of(&self.fetch_manifest(place, &asked(Method::GET)).await?)),
-            }
-        })
-        .await
+        }
     }
 
     /// The manifest or index under `digest` in the image's repository; its bytes are verified, at most 4 MiB.
@@ -136,22 +120,17 @@ impl Registry {
     /// # Errors
     /// `BadAnswer` when the bytes are not those of the digest, too many, or no manifest.
     pub async fn manifest(&self, image: &ImageReference, digest: &Digest) -> Result<ManifestOrIndex, RegistryError> {
-        let object_at = |place: &Place| format!("manifest {digest} of {}", place.name);
-        let (object, bytes) = self
-            .ask(image, First::Mirrors, async |place| {
-                let object = object_at(place);
-                let name = digest.as_ref();
-                let asked = Asked { method: Method::GET, headers: accept_manifests(), kind: "manifests", name, object: &object };
-                let bytes = self.fetch_manifest(place, &asked).await?;
-                let actual = Digest::of(&bytes);
-                if actual != *digest {
-                    let problem = format!("its content has the digest {actual}; the registry or something before it is broken");
-                    return Err(RegistryError::BadAnswer { object, problem });
+        let mut round = self.round(image, First::Mirrors)?;
+        loop {
+            let place = round.next()?;
+            let object = format!("manifest {digest} of {}", place.name);
+            match self.manifest_at(&place, digest, &object).await {
+                Ok(bytes) => {
+                    return ManifestOrIndex::parse(&bytes).map_err(|problem| RegistryError::BadAnswer { object, problem });
                 }
-                Ok((object, bytes))
-            })
-            .await?;
-        ManifestOrIndex::parse(&bytes).map_err(|problem| RegistryError::BadAnswer { object, problem })
+                Err(error) => round.failed(&place, error),
+            }
+        }
     }
 
     /// The bytes `range` of a blob of `size` bytes. Verifying the digest is the caller's, who sees all bytes.
@@ -165,8 +144,8 @@ impl Registry {
         size: u64,
         range: Range<u64>,
     ) -> Result<BlobStream, RegistryError> {
-        let places = self.places(image, First::Mirrors)?;
-        BlobStream::open(self.clone(), places, digest.clone(), size, range).await
+        let round = self.round(image, First::Mirrors)?;
+        BlobStream::open(self.clone(), round, digest.clone(), size, range).await
     }
 
     /// Passes over mirrors that turned out to serve wrong bytes.
@@ -178,41 +157,40 @@ impl Registry {
         }
     }
 
-    fn places(&self, image: &ImageReference, first: First) -> Result<Vec<Place>, RegistryError> {
+    fn round(&self, image: &ImageReference, first: First) -> Result<Round, RegistryError> {
         let mut places = self.inner.sender.entries.places(image)?;
         if first == First::Location {
             places.rotate_right(1);
         }
-        Ok(self.inner.ill.last(places))
+        Ok(Round::new(self.clone(), first, self.inner.ill.last(places)))
     }
 
-    /// Asks one place after the other. Where all fail, the location's word counts: it is the one that has to know.
-    async fn ask<T>(
-        &self,
-        image: &ImageReference,
-        first: First,
-        attempt: impl AsyncFn(&Place) -> Result<T, RegistryError>,
-    ) -> Result<T, RegistryError> {
-        let places = self.places(image, first)?;
-        let has_others = places.len() > 1;
-        let mut verdict = None;
-        for place in &places {
-            let error = match attempt(place).await {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
-            // What a tag does not stand for at the location, no old copy may say otherwise.
-            if first == First::Location && !place.is_mirror && !error.is_retryable() {
-                return Err(error);
-            }
-            if has_others {
-                self.pass_over(place, &error);
-            }
-            if verdict.is_none() || !place.is_mirror {
-                verdict = Some(error);
-            }
+    async fn resolve_at(&self, place: &Place, image: &ImageReference) -> Result<Digest, RegistryError> {
+        let is_own = place.name == format!("{}/{}", image.registry(), image.repository());
+        let object = if is_own { format!("image {image}") } else { format!("image {image} at {}", place.name) };
+        let wanted = image.digest().map_or_else(|| image.tag().unwrap_or("latest"), |digest| digest.as_ref());
+        let asked = |method| Asked { method, headers: accept_manifests(), kind: "manifests", name: wanted, object: &object };
+        let response = self.inner.sender.send(place, &asked(Method::HEAD)).await?;
+        if let Some(digest) = image.digest() {
+            return Ok(digest.clone());
         }
-        Err(verdict.unwrap_or_else(|| RegistryError::Config { problem: format!("no place to ask for {image}") }))
+        let named = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok()?.parse().ok());
+        match named {
+            Some(digest) => Ok(digest),
+            // The header is optional: then the digest is that of the bytes.
+            None => Ok(Digest::of(&self.fetch_manifest(place, &asked(Method::GET)).await?)),
+        }
+    }
+
+    async fn manifest_at(&self, place: &Place, digest: &Digest, object: &str) -> Result<Vec<u8>, RegistryError> {
+        let asked = Asked { method: Method::GET, headers: accept_manifests(), kind: "manifests", name: digest.as_ref(), object };
+        let bytes = self.fetch_manifest(place, &asked).await?;
+        let actual = Digest::of(&bytes);
+        if actual != *digest {
+            let problem = format!("its content has the digest {actual}; the registry or something before it is broken");
+            return Err(RegistryError::BadAnswer { object: object.to_owned(), problem });
+        }
+        Ok(bytes)
     }
 
     pub(crate) fn pass_over(&self, place: &Place, error: &RegistryError) {

@@ -3,7 +3,7 @@
 //! ```text
 //!   config.rs            what an operator says of a registry
 //!   route.rs             which places may serve a reference, and which of them are well
-//!   client.rs            resolve, manifest, blob: what callers use; one place after the other
+//!   client.rs, round.rs  resolve, manifest, blob: what callers use; one place after the other
 //!   send.rs              one request to one place
 //!   http.rs              whom a connection trusts, and which proxy it goes through
 //!   auth.rs, logins/     401 -> challenge -> Basic or Bearer, tokens kept until they expire; where the passwords come from
@@ -31,6 +31,7 @@ mod http;
 mod logins;
 mod manifest;
 mod platform;
+mod round;
 mod route;
 mod send;
 #[cfg(test)]
