@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -38,19 +38,18 @@ pub(crate) fn run(daemon: Option<Pid>, lines: &[Vec<String>]) -> Result<Cost> {
         // Its high-water mark starts anew (proc(5), clear_refs).
         fs::write(format!("/proc/{pid}/clear_refs"), "5").context("reset the daemon's peak")?;
     }
-    let (peak, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (peak, ended, command) = (AtomicU64::new(0), AtomicBool::new(false), AtomicI32::new(0));
     let start = Instant::now();
-    let own = Pid::this();
     let done = std::thread::scope(|scope| {
         scope.spawn(|| {
             while !ended.load(Ordering::Relaxed) {
-                let roots = children(own).into_iter().chain(daemon);
-                let most = roots.map(peak_below).max().unwrap_or_default();
+                let command = Some(command.load(Ordering::Relaxed)).filter(|pid| *pid != 0).map(Pid::from_raw);
+                let most = command.into_iter().chain(daemon).map(peak_below).max().unwrap_or_default();
                 peak.fetch_max(most, Ordering::Relaxed);
                 std::thread::sleep(LOOK_EVERY);
             }
         });
-        let done = lines.iter().try_for_each(|line| one(line));
+        let done = lines.iter().try_for_each(|line| one(line, &command));
         let time = start.elapsed();
         ended.store(true, Ordering::Relaxed);
         done.map(|()| time)
@@ -65,9 +64,15 @@ pub(crate) fn run(daemon: Option<Pid>, lines: &[Vec<String>]) -> Result<Cost> {
     })
 }
 
-fn one(line: &[String]) -> Result<()> {
+/// One command to its end; `pid` is its number as long as it runs.
+fn one(line: &[String], pid: &AtomicI32) -> Result<()> {
     let (program, args) = line.split_first().context("an empty command line")?;
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output().with_context(|| format!("run {program}"))?;
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().with_context(|| format!("run {program}"))?;
+    pid.store(i32::try_from(child.id())?, Ordering::Relaxed);
+    let output = child.wait_with_output().with_context(|| format!("wait for {program}"))?;
+    pid.store(0, Ordering::Relaxed);
     if !output.status.success() {
         let said = [output.stderr.as_slice(), &output.stdout].concat();
         let said = String::from_utf8_lossy(&said);
