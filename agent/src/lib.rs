@@ -3,16 +3,19 @@
 //! - [`sync`] learns what should run and tells what does;
 //! - [`state`] is the one owner of all state, [`event`] the closed set of what can happen to it;
 //! - the planner in `coord_shared::decide` says what follows, and [`execute`] does it;
-//! - [`image`] pulls and keeps images, [`runtime`] runs containers, [`logs`] reads what they print. These three know nothing of
-//!   each other, nor of coordinator and ledger.
+//! - `coord_image` pulls and keeps images, [`runtime`] runs containers, [`logs`] reads what they print. These three know nothing of
+//!   each other, nor of coordinator and ledger;
+//! - [`images`] is what a person can do with this host's images, [`control`] the socket through which the running agent is asked.
 
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod durable;
 pub mod event;
 pub mod execute;
 pub mod facts;
+pub mod images;
 pub mod logs;
 mod logs_sweep;
 pub mod purge;

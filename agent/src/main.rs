@@ -1,40 +1,22 @@
-//! `coord-agent`: the command line.
+//! `coord-agent`: the service, and the commands for whoever is logged in to the host.
 
-use clap::{Parser, Subcommand};
+mod cli;
+mod commands;
+mod output;
+
+use clap::Parser as _;
+use cli::{Cli, Command};
+use commands::{CommandError, Outcome};
 use coord_agent::{chain, config, daemon, purge};
-use std::path::PathBuf;
+use output::Output;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-
-/// Keeps this host's containers as the coordinator's documents say.
-#[derive(Parser)]
-#[command(name = "coord-agent", version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Run the service in the foreground.
-    Daemon {
-        /// The configuration.
-        #[arg(long, default_value = "/etc/coord/agent.toml", env = "COORD_AGENT_CONFIG")]
-        config: PathBuf,
-        /// Stand alone: take what to run from this host state, document, or folder of documents, and ask no coordinator.
-        #[arg(long, value_name = "PATH")]
-        state: Option<PathBuf>,
-    },
-    /// Stop and remove every container of ours, and all that the agent keeps on this host. For uninstalling.
-    Purge {
-        /// The configuration.
-        #[arg(long, default_value = "/etc/coord/agent.toml", env = "COORD_AGENT_CONFIG")]
-        config: PathBuf,
-    },
-}
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    init_tracing();
+    let is_service = matches!(cli.command, Command::Daemon { .. } | Command::Purge { .. });
+    // A command says itself what matters.
+    init_tracing(if is_service { "info" } else { "warn" });
     // Fails only if another provider is installed already, and there is none.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -42,10 +24,50 @@ fn main() -> ExitCode {
         // Hashing, inflating, syncing: more threads than this only contend for the disk.
         .max_blocking_threads(16)
         .build();
-    let done = match runtime {
-        Ok(runtime) => tokio::task::LocalSet::new().block_on(&runtime, run(cli.command)),
-        Err(error) => Err(format!("cannot start the event loop: {error}")),
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("cannot start the event loop: {error}");
+            return ExitCode::FAILURE;
+        }
     };
+    tokio::task::LocalSet::new().block_on(&runtime, run(cli.command))
+}
+
+async fn run(command: Command) -> ExitCode {
+    let output = Output::new();
+    let done = match command {
+        Command::Daemon { config, state } => return logged(run_daemon(&config, state).await),
+        Command::Purge { config } => return logged(run_purge(&config).await),
+        Command::Image(args) => commands::image(args, &output).await,
+    };
+    match done {
+        // Whoever read us has read enough: `coord-agent image ls | head -1` is no error.
+        Ok(Outcome::Done) | Err(CommandError::BrokenPipe) => ExitCode::SUCCESS,
+        Ok(Outcome::Bad) => ExitCode::FAILURE,
+        Err(CommandError::Failed(error)) => {
+            output.failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run_daemon(path: &Path, state: Option<PathBuf>) -> Result<(), String> {
+    let config = config::load(path).map_err(|e| chain(&e))?;
+    daemon::run(path, config, state).await.map_err(|e| chain(&e))
+}
+
+async fn run_purge(path: &Path) -> Result<(), String> {
+    let config = config::load(path).map_err(|e| chain(&e))?;
+    let purged = purge::run(&config).await.map_err(|e| chain(&e))?;
+    tracing::info!(containers = purged.containers, "removed");
+    if purged.left.is_empty() {
+        return Ok(());
+    }
+    Err(format!("not everything could be removed:\n  {}", purged.left.join("\n  ")))
+}
+
+fn logged(done: Result<(), String>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -55,30 +77,11 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> Result<(), String> {
-    match command {
-        Command::Daemon { config: path, state } => {
-            let config = config::load(&path).map_err(|e| chain(&e))?;
-            daemon::run(&path, config, state).await.map_err(|e| chain(&e))
-        }
-        Command::Purge { config: path } => {
-            let config = config::load(&path).map_err(|e| chain(&e))?;
-            let purged = purge::run(&config).await.map_err(|e| chain(&e))?;
-            tracing::info!(containers = purged.containers, "removed");
-            if purged.left.is_empty() {
-                Ok(())
-            } else {
-                Err(format!("not everything could be removed:\n  {}", purged.left.join("\n  ")))
-            }
-        }
-    }
-}
-
 /// To standard error, where the service manager or the person in front of it reads; `RUST_LOG` chooses how much. The journal
 /// adds the time itself.
-fn init_tracing() {
+fn init_tracing(default: &str) {
     use std::io::IsTerminal as _;
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if stderr_is_journal() {
         log.without_time().with_ansi(false).init();

@@ -205,7 +205,8 @@ impl Folders {
     }
 }
 
-fn list(folder: &Path) -> Result<Vec<String>, RuntimeError> {
+/// The names in a folder.
+pub(super) fn list(folder: &Path) -> Result<Vec<String>, RuntimeError> {
     let failed = |source| RuntimeError::File { operation: "read", path: folder.to_owned(), source };
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {

@@ -36,6 +36,7 @@ use tokio::sync::mpsc;
 
 pub use embedded::EmbeddedRuntime;
 pub use error::RuntimeError;
+pub use recover::peek;
 
 /// Everything that is needed to run one container, merged from document and image by the caller.
 #[derive(Debug, Clone)]

@@ -4,13 +4,14 @@
 //! a new monitor if it has none | else unknown. Then all that has no such folder: folders on disk, cgroups.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::watch as signal;
 
-use super::embedded::{Container, Inner};
+use super::embedded::{Container, Inner, list};
 use super::error::RuntimeError;
 use super::start::open_process;
 use super::state::{ContainerState, Phase, boot_id};
@@ -19,6 +20,24 @@ use super::{Recovered, RecoveredState, Running, systemd};
 
 /// A killed shim is gone at once; a monitor whose container has ended writes the rest of the log first.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What callers have kept beside the containers of an agent that does not run now, by ID; reads, and looks after nothing.
+///
+/// # Errors
+/// When the folder or one of the containers' files cannot be read.
+pub fn peek(run_dir: &Path) -> Result<Vec<(String, serde_json::Value)>, RuntimeError> {
+    let folder = run_dir.join("c");
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for id in list(&folder)? {
+        if let Some(state) = ContainerState::load(&folder.join(&id))? {
+            found.push((id, state.meta));
+        }
+    }
+    Ok(found)
+}
 
 /// See [`super::Runtime::recover`].
 pub(super) fn recover(inner: &Arc<Inner>) -> Result<Vec<Recovered>, RuntimeError> {

@@ -6,17 +6,18 @@
 
 use crate::clock;
 use crate::event::Event;
+use crate::images::{self, Uses};
 use crate::runtime::{Recovered, RecoveredState, RuntimeEvent};
 use crate::sync::desired::{desired, predecessors};
 use crate::sync::ledger::Ledger;
 use coord_image::{Image, Progress};
-use coord_shared::decide::planner::{self, Desired, History, Observed, Phase, Plan, Target};
+use coord_shared::decide::planner::{self, Desired, History, Observed, Phase, Plan};
 use coord_shared::decide::{Mono, Now};
 use coord_shared::names::{ContainerId, Digest, HostName, InstanceId, Labels};
 use coord_shared::quantity::{Signal, Span};
 use coord_shared::wire::{FullReport, HostFacts, HostState, Session};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -171,6 +172,14 @@ impl Agent {
             }
             Event::Labels(labels) => self.labels = labels,
             Event::Facts(facts) => self.facts = *facts,
+            // Whoever asked may have given up.
+            Event::AskedForUses(answer) => drop(answer.send(self.images_in_use())),
+            Event::ImagesRemoved(images) => {
+                for digest in images {
+                    self.observed.images.remove(&digest);
+                    self.images.remove(&digest);
+                }
+            }
             Event::Timer => {
                 if let Some((state, _)) = self.unwritten.take_if(|(_, retry_at)| now.mono >= *retry_at) {
                     self.accept(state, now);
@@ -303,16 +312,10 @@ impl Agent {
         self.desired.contains_key(instance) || self.observed.containers.keys().any(|container| container.instance == *instance)
     }
 
-    /// Images that anything here needs or may need again at once.
-    pub fn images_in_use(&self) -> BTreeSet<Digest> {
-        let wanted = self.desired.values().flat_map(|wanted| {
-            let target = match &wanted.target {
-                Target::Run(spec) => Some(spec),
-                Target::Rejected { .. } => None,
-            };
-            target.into_iter().chain(&wanted.previous).map(|spec| spec.image.digest.clone())
-        });
-        wanted.chain(self.observed.containers.values().map(|container| container.image.clone())).collect()
+    /// Images that anything here needs or may need again at once, and for which instances.
+    pub fn images_in_use(&self) -> Uses {
+        let containers = self.observed.containers.iter();
+        images::uses(&self.desired, containers.map(|(id, container)| (&id.instance, &container.image)))
     }
 
     /// Takes note that an image was removed from the store.

@@ -90,12 +90,18 @@ impl Ledger {
     /// Reads the ledger below `state_dir`, or begins an empty one. Errors if it is another host's: this machine, or its disk, was
     /// copied from that one.
     pub fn open(state_dir: &Path, host: &HostName) -> Result<Self, LedgerError> {
-        let path = state_dir.join("ledger.json");
-        let file: LedgerFile = read_json(&path)?.unwrap_or_default();
+        let Self { path, file } = Self::of_any_host(state_dir)?;
         match file.state.as_ref().map(|state| &state.host) {
             Some(theirs) if theirs != host => Err(LedgerError::OtherHost { path, theirs: theirs.clone(), ours: host.clone() }),
             Some(_) | None => Ok(Self { path, file }),
         }
+    }
+
+    /// The same for whoever only reads, whichever host it is of.
+    pub fn of_any_host(state_dir: &Path) -> Result<Self, LedgerError> {
+        let path = state_dir.join("ledger.json");
+        let file: LedgerFile = read_json(&path)?.unwrap_or_default();
+        Ok(Self { path, file })
     }
 
     /// The last accepted host state.

@@ -1,9 +1,8 @@
 //! The last steps of a pull: the image's layers as one root file system, and its record.
 
-use super::Format;
 use crate::error::StoreError;
 use crate::record::ImageRecord;
-use crate::store::{Inner, Scratch};
+use crate::store::{Format, Inner, Scratch};
 use crate::{Image, ImageStore, directories};
 use coord_shared::names::Digest;
 
@@ -14,7 +13,7 @@ pub(super) fn finish(store: &ImageStore, record: &ImageRecord, diff_ids: &[Diges
     let alone = inner.finishing();
     if let Ok(Some(image)) = store.get(&record.digest) {
         drop(alone);
-        record.references.iter().try_for_each(|reference| store.remember(&record.digest, reference))?;
+        record.references.iter().for_each(|reference| store.remember(&record.digest, reference));
         return Ok(image);
     }
     let scratch = Scratch { path: inner.tmp_path() };
@@ -26,7 +25,7 @@ pub(super) fn finish(store: &ImageStore, record: &ImageRecord, diff_ids: &[Diges
 
 fn prepare(inner: &Inner, diff_ids: &[Digest]) -> Result<(), StoreError> {
     match inner.format() {
-        Format::Tar => Ok(()),
+        Format::Archive => Ok(()),
         Format::Directory => directories::stack(inner, diff_ids).map(drop),
     }
 }

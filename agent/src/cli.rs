@@ -1,0 +1,142 @@
+//! The command line: definitions only.
+//!
+//! What a person can type, and the words that explain it; `docs/agent-cli.md` is made from here. Deliberately absent: any behaviour.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Where the configuration is looked for.
+pub(crate) const DEFAULT_CONFIG: &str = "/etc/coord/agent.toml";
+
+/// Widest help text, in columns.
+const HELP_MAX_COLUMNS: usize = 100;
+
+const LONG_ABOUT: &str = "\
+Keeps this host's containers as the coordinator's documents say.
+
+`daemon` is the service. The other commands are for whoever is logged in to the host; they need root, and work whether or not the \
+service runs.";
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0    done
+  1    an error; for `image verify`: something is damaged; for `doctor`: there is a problem
+  2    a command line that cannot be understood
+
+Data goes to stdout, messages go to stderr. Colours are used on terminals only, and not where NO_COLOR is set.";
+
+/// Keeps this host's containers as the coordinator's documents say.
+#[derive(Debug, Parser)]
+#[command(name = "coord-agent", version, long_about = LONG_ABOUT, after_long_help = AFTER_HELP)]
+#[command(max_term_width = HELP_MAX_COLUMNS, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the service in the foreground
+    Daemon {
+        /// The configuration
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG, env = "COORD_AGENT_CONFIG")]
+        config: PathBuf,
+        /// Stand alone: take what to run from this host state, document, or folder of documents, and ask no coordinator
+        #[arg(long, value_name = "PATH")]
+        state: Option<PathBuf>,
+    },
+    /// Show, pull, look into, check and remove this host's images
+    #[command(
+        long_about = "Show, pull, look into, check and remove this host's images. While the service runs, it does the work; else \
+the command opens the image store itself."
+    )]
+    Image(ImageArgs),
+    /// Stop and remove every container of ours, and all that the agent keeps on this host; for uninstalling
+    Purge {
+        /// The configuration
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG, env = "COORD_AGENT_CONFIG")]
+        config: PathBuf,
+    },
+}
+
+/// Which host's.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Host")]
+pub(crate) struct HostArgs {
+    /// The configuration [default: /etc/coord/agent.toml, where there is one]
+    #[arg(long, global = true, value_name = "FILE", env = "COORD_AGENT_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Instead of the configuration's state_dir
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+/// The form of the data on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For programs: the bodies of the control socket.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FormatArgs {
+    /// The form of the data on stdout
+    #[arg(short = 'o', long = "output", global = true, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageArgs {
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    #[command(subcommand)]
+    pub(crate) command: ImageCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// List the images: sizes, and which instances need them
+    #[command(visible_alias = "list")]
+    Ls,
+    /// Pull an image, so that a later start finds it here
+    Pull {
+        /// The image, as in a document: registry/repository:tag, or with @sha256:...
+        #[arg(value_name = "REF")]
+        image: String,
+    },
+    /// Show an image's files, read-only, at a folder
+    Mount {
+        /// The image: its reference, its digest, or the beginning of its digest
+        #[arg(value_name = "REF")]
+        image: String,
+        /// An existing folder
+        dir: PathBuf,
+    },
+    /// Take away what `mount` showed
+    #[command(visible_alias = "umount")]
+    Unmount {
+        /// The folder
+        dir: PathBuf,
+    },
+    /// Show everything about an image
+    Inspect {
+        /// The image: its reference, its digest, or the beginning of its digest
+        #[arg(value_name = "REF")]
+        image: String,
+    },
+    /// Check that images are as they were written; exit 1 if one is not
+    Verify {
+        /// The image: its reference, its digest, or the beginning of its digest; all of them where absent
+        #[arg(value_name = "REF")]
+        image: Option<String>,
+    },
+    /// Remove the images that nothing uses
+    Prune,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! The commands for whoever is logged in to the host: one file each.
+//!
+//! Each asks for a body, from the store or through the control socket, and says how it is shown. Deliberately absent: the work.
+
+mod access;
+mod image;
+
+use crate::cli::{DEFAULT_CONFIG, HostArgs, ImageArgs};
+use crate::output::Output;
+use coord_agent::config::{self, Config};
+use coord_shared::wire::ErrorBody;
+use std::path::Path;
+
+/// How a command ended, other than by an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All is well.
+    Done,
+    /// It did its work, and found something that is not well.
+    Bad,
+}
+
+/// Why a command did not do its work.
+#[derive(Debug)]
+pub(crate) enum CommandError {
+    /// What went wrong, for a person.
+    Failed(ErrorBody),
+    /// Nobody reads our output any more.
+    BrokenPipe,
+}
+
+/// Runs an `image` command.
+pub(crate) async fn image(args: ImageArgs, output: &Output) -> Result<Outcome, CommandError> {
+    let config = configuration(&args.host)?;
+    image::run(args.command, &config, args.format.format, output).await
+}
+
+/// What `--config` names, else what lies at the usual place, else the defaults.
+fn configuration(args: &HostArgs) -> Result<Config, ErrorBody> {
+    let default = Path::new(DEFAULT_CONFIG);
+    let loaded = match &args.config {
+        Some(path) => config::load(path),
+        None if default.exists() => config::load(default),
+        None => config::defaults(),
+    };
+    let mut config = loaded.map_err(|error| failure("invalid_configuration", coord_agent::chain(&error)))?;
+    if let Some(state_dir) = &args.state_dir {
+        let absolute = std::path::absolute(state_dir);
+        config.state_dir =
+            absolute.map_err(|e| failure("invalid_folder", format!("cannot find {}: {e}", state_dir.display())))?;
+    }
+    Ok(config)
+}
+
+fn failure(code: &str, message: String) -> ErrorBody {
+    ErrorBody { code: code.to_owned(), message, hint: None, detail: None }
+}
+
+impl From<ErrorBody> for CommandError {
+    fn from(error: ErrorBody) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Only writing to stdout fails with a bare I/O error.
+impl From<std::io::Error> for CommandError {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self::BrokenPipe;
+        }
+        Self::Failed(failure("output", format!("cannot write to stdout: {error}")))
+    }
+}
