@@ -8,7 +8,7 @@ use crate::limits::Limits;
 use crate::tests::tarball::Tarball;
 use std::collections::{BTreeMap, BTreeSet};
 
-const SEEDS: u64 = 3000;
+const SEEDS: u64 = 2000;
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const TARGETS: [&str; 9] = ["a", "b", "/a", "../b", "..", ".", "/a/b", "b/c", "c/../a"];
 const HOPS_MAX: u32 = 40;
