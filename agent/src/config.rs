@@ -3,9 +3,14 @@
 //! Read at start and again whenever the file changes; labels take effect at once, everything else at the next start. Unknown keys
 //! are errors: a misspelt `coordinator` must not turn into a host that waits for nobody.
 
+mod images;
+
+pub use images::{FormatChoice, ImagesConfig};
+
 use coord_registry::RegistryConfig;
 use coord_shared::names::{HostName, Labels, check_label_key, check_label_value};
 use coord_shared::quantity::ByteSize;
+use images::RawImages;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -33,8 +38,10 @@ pub struct Config {
     pub labels: Labels,
     /// Registries that need more than HTTPS and anonymous access.
     pub registries: Vec<RegistryConfig>,
-    /// Docker's `config.json` with credentials, if there is one.
+    /// A `config.json` with credentials instead of docker's and podman's own.
     pub docker_config: Option<PathBuf>,
+    /// What images may take.
+    pub images: ImagesConfig,
     /// When an instance's log is rotated.
     pub log_max_bytes: u64,
     /// How many rotated logs are kept beside the current one.
@@ -58,6 +65,8 @@ struct RawConfig {
     labels: Labels,
     #[serde(default)]
     registry: Vec<RegistryConfig>,
+    #[serde(default)]
+    images: RawImages,
     #[serde(default)]
     log: RawLog,
 }
@@ -143,7 +152,8 @@ fn check(raw: RawConfig, path: &Path) -> Result<Config, String> {
         helpers_dir: raw.helpers.unwrap_or_else(default_helpers_dir),
         labels: raw.labels,
         registries: raw.registry,
-        docker_config: raw.docker_config.or_else(default_docker_config),
+        docker_config: raw.docker_config,
+        images: raw.images.check()?,
         log_max_bytes: raw.log.max_size.map_or(10 * 1024 * 1024, |size| size.0).max(64 * 1024),
         log_max_files: raw.log.max_files.unwrap_or(3),
     })
@@ -191,12 +201,6 @@ fn beside(config: &Path, file: PathBuf) -> PathBuf {
 fn default_helpers_dir() -> PathBuf {
     let own = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
     own.filter(|dir| dir.join("coord-shim").exists()).unwrap_or_else(|| "/usr/libexec/coord".into())
-}
-
-fn default_docker_config() -> Option<PathBuf> {
-    let home = std::env::var_os("HOME")?;
-    let file = Path::new(&home).join(".docker/config.json");
-    file.exists().then_some(file)
 }
 
 #[cfg(test)]

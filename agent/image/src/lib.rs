@@ -15,7 +15,10 @@
 //! Callers see `ImageStore::mount` and nothing of the format, so that another one can take its place. Deliberately absent: a
 //! container's own layer (the runtime's), deciding when to pull or to prune (the agent's), pushing, building.
 
+mod clock;
 mod config;
+#[allow(dead_code, reason = "becomes the way of every image")]
+mod erofs;
 mod error;
 mod fetch;
 mod layer;
@@ -24,7 +27,9 @@ mod mount;
 mod overlay;
 mod pull;
 mod record;
+mod rootfs;
 mod store;
+mod sys;
 #[allow(dead_code, reason = "becomes the way of every layer")]
 mod tar;
 #[cfg(test)]
@@ -34,11 +39,12 @@ mod tree;
 mod unpack;
 
 pub use config::Healthcheck;
+pub use coord_shared::decide::images::Policy;
 pub use error::{LayerError, PullError, StoreError};
 pub use fetch::Retry;
 pub use limits::Limits;
 pub use pull::Progress;
-pub use store::{FormatChoice, ImageStore, ImageSummary, Options, Pruned};
+pub use store::{Format, FormatChoice, ImageDetails, ImageStore, ImageSummary, LayerDetails, Options, Pruned, Usage};
 
 use coord_shared::names::Digest;
 use oci_spec::image::ImageConfiguration;

@@ -14,7 +14,7 @@ pub use in_use::{Uses, on_disk, uses};
 use crate::clock;
 use crate::config::Config;
 use coord_image::{ImageStore, ImageSummary, Progress, StoreError};
-use coord_registry::Registry;
+use coord_registry::{Registry, login_files};
 use coord_shared::names::{Digest, ImageReference, InstanceId};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,7 +45,8 @@ impl Images {
     /// `Store(InUse)` when it does run, or somebody else is at work there.
     pub fn open(config: &Config) -> Result<Self, ImagesError> {
         let store = ImageStore::open(&config.state_dir.join("images"))?;
-        let registry = Registry::new(config.registries.clone(), config.docker_config.clone()).map_err(ImagesError::Registry)?;
+        let registry =
+            Registry::new(config.registries.clone(), login_files(config.docker_config.clone())).map_err(ImagesError::Registry)?;
         Ok(Self { store, registry })
     }
 
@@ -166,8 +167,10 @@ impl Images {
         let reference = wanted.parse::<ImageReference>().map(|image| image.to_string()).ok();
         let digits = wanted.strip_prefix("sha256:").unwrap_or(wanted);
         let by_digest = |digest: &Digest| digits.len() >= DIGEST_MIN_DIGITS && digest.hex().starts_with(digits);
-        let mut found: Vec<ImageSummary> =
-            listed.into_iter().filter(|image| reference.as_ref() == Some(&image.reference) || by_digest(&image.digest)).collect();
+        let mut found: Vec<ImageSummary> = listed
+            .into_iter()
+            .filter(|image| reference.as_ref().is_some_and(|name| image.references.contains(name)) || by_digest(&image.digest))
+            .collect();
         match (found.pop(), found.is_empty()) {
             (Some(only), true) => Ok(only),
             (Some(last), false) => {
@@ -190,9 +193,9 @@ impl Images {
 }
 
 fn row(summary: ImageSummary, uses: &Uses) -> ImageRow {
-    let ImageSummary { digest, reference, layers, content_bytes } = summary;
+    let ImageSummary { digest, references, layers, content_bytes, .. } = summary;
     let used_by = uses.get(&digest).into_iter().flatten().map(InstanceId::to_string).collect();
-    ImageRow { digest, references: vec![reference], layers, content_bytes, used_by }
+    ImageRow { digest, references, layers, content_bytes, used_by }
 }
 
 fn read(progress: &Progress) -> PullProgress {
