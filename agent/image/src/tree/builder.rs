@@ -137,7 +137,6 @@ impl Builder {
                 LayerError::entry(entry, format!("lies below {prefix:?}, which is no folder in this layer"))
             };
             let found = self.look(folder, name).copied();
-<<<<<<< HEAD
             let Some(thing) = found.map(|found| found.thing).filter(|thing| *thing != NOTHING) else {
                 folder = self.make_implicit(folder, name)?;
                 continue;
@@ -148,15 +147,6 @@ impl Builder {
             } else {
                 let LayerWhat::Symlink { target } = what else { return Err(stands_in_the_way()) };
                 self.follow(folder, target, &mut hops, entry)?.ok_or_else(stands_in_the_way)?
-=======
-            folder = match found.map(|found| (found.thing, self.things.get(found.thing as usize).map(|thing| thing.what))) {
-                None | Some((_, None)) => self.make_implicit(folder, name)?,
-                Some((thing, Some(LayerWhat::Directory { .. }))) => thing,
-                Some((_, Some(LayerWhat::Symlink { target }))) => {
-                    self.follow(folder, target, &mut hops, entry)?.ok_or_else(stands_in_the_way)?
-                }
-                Some(_) => return Err(stands_in_the_way()),
->>>>>>> origin/tree
             };
         }
         self.cached = Some(folder);
@@ -180,7 +170,6 @@ impl Builder {
             if found.thing == NOTHING {
                 return Ok(Target::Nowhere);
             }
-<<<<<<< HEAD
             let what = self.what(found.thing);
             if end == path.len() {
                 return Ok(if what.is_directory() { Target::Nowhere } else { Target::Here(found.thing) });
@@ -193,29 +182,6 @@ impl Builder {
                 let Some(thing) = self.follow(folder, target, &mut hops, entry)? else { return Ok(Target::Nowhere) };
                 folder = thing;
                 hidden = self.is_hidden(thing);
-=======
-            match self.what(found.thing) {
-                LayerWhat::Directory { .. } if end == path.len() => return Ok(Target::Nowhere),
-                _ if end == path.len() => return Ok(Target::Here(found.thing)),
-                LayerWhat::Directory { opaque, .. } => {
-                    hidden |= opaque || found.hides;
-                    folder = found.thing;
-                }
-                LayerWhat::Symlink { target } => match self.follow(folder, target, &mut hops, entry)? {
-                    Some(thing) => {
-                        folder = thing;
-                        hidden = self.is_hidden(thing);
-                    }
-                    None => return Ok(Target::Nowhere),
-                },
-                LayerWhat::File { .. }
-                | LayerWhat::CharDevice { .. }
-                | LayerWhat::BlockDevice { .. }
-                | LayerWhat::Fifo
-                | LayerWhat::HardLink { .. }
-                | LayerWhat::LinkBelow { .. }
-                | LayerWhat::Whiteout => return Ok(Target::Nowhere),
->>>>>>> origin/tree
             }
         }
         Ok(Target::Nowhere)
@@ -244,11 +210,7 @@ impl Builder {
     pub(super) fn directory(&mut self, parent: u32, name: &[u8], attributes: Attributes) -> Result<(), LayerError> {
         let found = self.look(parent, name).map(|found| found.thing).filter(|thing| *thing != NOTHING);
         let thing = match found {
-<<<<<<< HEAD
             Some(thing) if self.what(thing).is_directory() => thing,
-=======
-            Some(thing) if matches!(self.what(thing), LayerWhat::Directory { .. }) => thing,
->>>>>>> origin/tree
             _ => self.make_directory(parent, name)?,
         };
         self.describe(thing, attributes);
@@ -385,7 +347,6 @@ impl Builder {
                 return Ok(None);
             };
             let thing = found.thing;
-<<<<<<< HEAD
             let what = self.what(thing);
             if let LayerWhat::Symlink { target } = what {
                 link = Some(target);
@@ -393,18 +354,6 @@ impl Builder {
                 folder = thing;
             } else {
                 return Ok(None);
-=======
-            match self.what(thing) {
-                LayerWhat::Directory { .. } => folder = thing,
-                LayerWhat::Symlink { target } => link = Some(target),
-                LayerWhat::File { .. }
-                | LayerWhat::CharDevice { .. }
-                | LayerWhat::BlockDevice { .. }
-                | LayerWhat::Fifo
-                | LayerWhat::HardLink { .. }
-                | LayerWhat::LinkBelow { .. }
-                | LayerWhat::Whiteout => return Ok(None),
->>>>>>> origin/tree
             }
         }
     }

@@ -21,24 +21,14 @@ pub(super) fn finish(names: Vec<Name>, things: Vec<Thing>, bytes: Vec<u8>) -> Op
     while let Some((name, parent)) = todo.pop() {
         let name = &names[name as usize];
         let node = out.add_name(name, parent)?;
-<<<<<<< HEAD
         if name.thing != NOTHING && out.things[name.thing as usize].what.is_directory() {
-=======
-        if name.thing != NOTHING && matches!(out.things[name.thing as usize].what, LayerWhat::Directory { .. }) {
->>>>>>> origin/tree
             todo.extend(entries_of(name.thing).map(|name| (*name, node)));
         }
     }
     let lost = out.things.iter().zip(&out.node_of).filter(|(_, node)| **node == NOT_REACHED);
-<<<<<<< HEAD
     let lost = lost.filter_map(|(thing, _)| {
         let LayerWhat::File { data, content, .. } = thing.what else { return None };
         Some((data, content))
-=======
-    let lost = lost.filter_map(|(thing, _)| match thing.what {
-        LayerWhat::File { data, content, .. } => Some((data, content)),
-        _ => None,
->>>>>>> origin/tree
     });
     let lost = lost.collect();
     Some((out.tree, lost))
@@ -82,7 +72,6 @@ impl Finish {
         }
         let thing = self.things[name.thing as usize];
         let to = self.node_of[name.thing as usize];
-<<<<<<< HEAD
         if thing.what.is_leaf() && to != NOT_REACHED {
             return self.add(parent, name.span(), LayerWhat::HardLink { to }, Attributes::default(), name.thing);
         }
@@ -91,19 +80,6 @@ impl Finish {
             *opaque |= name.hides;
         }
         self.add(parent, name.span(), what, thing.attributes, name.thing)
-=======
-        let what = match thing.what {
-            LayerWhat::Directory { described, opaque } => LayerWhat::Directory { described, opaque: opaque || name.hides },
-            what @ LayerWhat::LinkBelow { .. } => what,
-            _ if to != NOT_REACHED => LayerWhat::HardLink { to },
-            what => what,
-        };
-        let attributes = match what {
-            LayerWhat::HardLink { .. } | LayerWhat::LinkBelow { .. } => Attributes::default(),
-            _ => thing.attributes,
-        };
-        self.add(parent, name.span(), what, attributes, name.thing)
->>>>>>> origin/tree
     }
 
     /// Adds a node; its bytes move from the old pool to the tree's, which so has no gaps and is in order.
@@ -115,7 +91,6 @@ impl Finish {
             *first = node;
         }
         let name = self.carry(name)?;
-<<<<<<< HEAD
         let mut what = what;
         if let LayerWhat::Symlink { target: text } | LayerWhat::LinkBelow { path: text } = &mut what {
             *text = self.carry(*text)?;
@@ -123,17 +98,6 @@ impl Finish {
         if let LayerWhat::File { size, .. } = what {
             self.tree.content_bytes = self.tree.content_bytes.saturating_add(size);
         }
-=======
-        let what = match what {
-            LayerWhat::Symlink { target } => LayerWhat::Symlink { target: self.carry(target)? },
-            LayerWhat::LinkBelow { path } => LayerWhat::LinkBelow { path: self.carry(path)? },
-            LayerWhat::File { size, .. } => {
-                self.tree.content_bytes = self.tree.content_bytes.saturating_add(size);
-                what
-            }
-            what => what,
-        };
->>>>>>> origin/tree
         let attributes = Attributes { xattrs: self.carry(attributes.xattrs)?, ..attributes };
         self.tree.nodes.push(LayerNode { parent, name, what, attributes });
         Some(node)
