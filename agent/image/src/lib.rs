@@ -16,6 +16,8 @@
 //! container's own layer (the runtime's), deciding when to pull or to prune (the agent's), pushing, building.
 
 mod config;
+#[allow(dead_code, reason = "becomes the way of every image")]
+mod erofs;
 mod error;
 mod fetch;
 mod layer;
@@ -24,7 +26,9 @@ mod mount;
 mod overlay;
 mod pull;
 mod record;
+mod rootfs;
 mod store;
+mod sys;
 mod tar;
 #[cfg(test)]
 mod tests;
