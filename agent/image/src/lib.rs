@@ -26,8 +26,10 @@ mod mount;
 mod overlay;
 mod pull;
 mod record;
+#[allow(dead_code, unused_imports, reason = "becomes the way of every image")]
 mod rootfs;
 mod store;
+#[allow(dead_code, reason = "as rootfs")]
 mod sys;
 mod tar;
 #[cfg(test)]

@@ -22,7 +22,7 @@ mod format;
 mod plan;
 mod sink;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod xattrs;
 
 use crate::tree::{MergedTree, Span, What};
