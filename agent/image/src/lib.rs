@@ -31,6 +31,7 @@ mod rootfs;
 mod store;
 #[allow(dead_code, reason = "as rootfs")]
 mod sys;
+#[allow(dead_code, reason = "becomes the way of every layer")]
 mod tar;
 #[cfg(test)]
 mod tests;
