@@ -16,7 +16,6 @@
 //! container's own layer (the runtime's), deciding when to pull or to prune (the agent's), pushing, building.
 
 mod config;
-#[allow(dead_code, reason = "becomes the way of every image")]
 mod erofs;
 mod error;
 mod fetch;
@@ -26,10 +25,8 @@ mod mount;
 mod overlay;
 mod pull;
 mod record;
-#[allow(dead_code, unused_imports, reason = "becomes the way of every image")]
 mod rootfs;
 mod store;
-#[allow(dead_code, reason = "as rootfs")]
 mod sys;
 #[allow(dead_code, reason = "becomes the way of every layer")]
 mod tar;
@@ -44,6 +41,7 @@ pub use error::{LayerError, PullError, StoreError};
 pub use fetch::Retry;
 pub use limits::Limits;
 pub use pull::Progress;
+pub use rootfs::{Backing, Host, Shortcoming};
 pub use store::{FormatChoice, ImageStore, ImageSummary, Options, Pruned};
 
 use coord_shared::names::Digest;

@@ -28,6 +28,7 @@ use super::fetch::Retry;
 use super::limits::Limits;
 use super::overlay;
 use super::record::{ImageRecord, LayerRecord};
+use super::rootfs::{self, Host};
 use super::{Image, RootfsLayers};
 use coord_registry::HostPlatform;
 use coord_shared::names::Digest;
@@ -100,6 +101,9 @@ pub(super) struct Inner {
     pins: Mutex<BTreeMap<Digest, pins::Pin>>,
     /// Held while records of images are written.
     finishing: Mutex<()>,
+    /// Held while images are mounted.
+    mounting: Mutex<()>,
+    host: Host,
     /// Makes names under `tmp/` unique.
     counter: AtomicU64,
     /// Locked for as long as the store is open.
@@ -141,17 +145,25 @@ impl ImageStore {
             TryLockError::WouldBlock => StoreError::InUse { path: dir.clone() },
             TryLockError::Error(e) => StoreError::io("lock", &lock_path, e),
         })?;
+        let host = rootfs::probe(&dir, options.format)?;
         let inner = Inner {
             dir,
             options,
             slots: Arc::new(Semaphore::new(LAYERS_AT_ONCE)),
             pins: Mutex::default(),
             finishing: Mutex::default(),
+            mounting: Mutex::default(),
+            host,
             counter: AtomicU64::new(0),
             _lock: lock,
         };
         pins::sweep_behind(inner.leftovers()?);
         Ok(ImageStore { inner: Arc::new(inner) })
+    }
+
+    /// What this host can do for images, and why not more.
+    pub fn host(&self) -> &Host {
+        &self.inner.host
     }
 
     /// An image that is here, complete: its record is read, and that each layer is there with its size, not its bytes.
@@ -163,11 +175,7 @@ impl ImageStore {
         let Some(record) = ImageRecord::load(&path, digest)? else { return Ok(None) };
         let damaged = |problem: String| StoreError::Damaged { path: path.clone(), problem };
         let image = record.config().map_err(damaged)?;
-        let mut layers = Vec::with_capacity(image.diff_ids.len());
-        for diff_id in &image.diff_ids {
-            let layer = self.inner.layer(diff_id)?;
-            layers.push(layer.ok_or_else(|| damaged(format!("its layer {diff_id} is missing")))?);
-        }
+        let layers = self.inner.layers_of(digest, &image.diff_ids)?;
         Ok(Some(Image {
             digest: digest.clone(),
             config: image.config,
@@ -246,8 +254,19 @@ impl Inner {
         Ok(is_whole && (layer.expanded_bytes == 0 || size(self.expanded_path(&layer.diff_id))? == Some(layer.expanded_bytes)))
     }
 
+    /// The layers of an image, bottom first.
+    pub(super) fn layers_of(&self, digest: &Digest, diff_ids: &[Digest]) -> Result<Vec<LayerRecord>, StoreError> {
+        let mut layers = Vec::with_capacity(diff_ids.len());
+        for diff_id in diff_ids {
+            let missing =
+                || StoreError::Damaged { path: self.image_path(digest), problem: format!("its layer {diff_id} is missing") };
+            layers.push(self.layer(diff_id)?.ok_or_else(missing)?);
+        }
+        Ok(layers)
+    }
+
     /// The folders of an image, from its layers, bottom first.
-    fn rootfs(&self, digest: &Digest, layers: &[LayerRecord]) -> RootfsLayers {
+    pub(super) fn rootfs(&self, digest: &Digest, layers: &[LayerRecord]) -> RootfsLayers {
         let mut lowers = Vec::with_capacity(layers.len() + 1);
         let dirs = self.dirs_path(digest);
         if dirs.is_dir() {
@@ -300,6 +319,18 @@ impl Inner {
 
     pub(super) fn finishing(&self) -> MutexGuard<'_, ()> {
         self.finishing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn mounting(&self) -> MutexGuard<'_, ()> {
+        self.mounting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     fn pins(&self) -> MutexGuard<'_, BTreeMap<Digest, pins::Pin>> {

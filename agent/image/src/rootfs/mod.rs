@@ -1,27 +1,32 @@
 //! From an image's layers to a mounted root file system.
 //!
 //! ```text
+//!   chain     a list of layers as one EROFS image
 //!   probe     what this host can do, once, when the store is opened
 //!   attach    mounting an EROFS image from files or loop devices
 //!   table     what is mounted already
+//!   view      an image for people to look at
 //! ```
 //! A list of layers (a chain) is mounted at most once on a host, at `mnt/HEX`, so that all containers of it share the page cache.
 //! Nothing is written down about mounts: the kernel's table is the truth. Whoever uses a mount keeps it alive, also when it has lost
 //! its place; so a place can be cleared at any time.
 
 pub(crate) mod attach;
+mod chain;
 mod probe;
 mod table;
 #[cfg(test)]
 mod tests;
+mod view;
 
+#[allow(unused_imports, reason = "for the pull and for verify, which come next")]
+pub(crate) use chain::{load, mount, prepare};
 pub(crate) use probe::probe;
 pub use probe::{Host, Shortcoming};
+pub(crate) use view::{hide, show};
 
 use crate::error::StoreError;
 use crate::store::{crash, disk};
-use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -42,7 +47,7 @@ pub(crate) struct Source<'a> {
 
 /// Mounts at `place`, a folder of `mnt/` in the store, unless that was done already. Anything else that is mounted there is taken
 /// away. For one caller at a time.
-pub(crate) fn mount_at_place(host: &Host, store: &Path, source: &Source<'_>, place: &Path) -> Result<(), StoreError> {
+pub(crate) fn mount_source(host: &Host, store: &Path, source: &Source<'_>, place: &Path) -> Result<(), StoreError> {
     let Some(backing) = host.backing else {
         return Err(StoreError::io("mount", place, io::ErrorKind::Unsupported));
     };
@@ -78,10 +83,11 @@ fn clear_once(place: &Path) -> Result<(), StoreError> {
     attach::detach(place).map_err(|error| StoreError::io("unmount", place, error))
 }
 
-/// The folders in `folder` at which something is mounted, by name.
-pub(crate) fn mounted_in(folder: &Path) -> Result<BTreeSet<OsString>, StoreError> {
-    let mounts = table::mounts_in(folder)?;
-    Ok(mounts.iter().filter_map(|mount| mount.place.file_name().map(OsStr::to_owned)).collect())
+/// The folders in `folder` at which something is mounted.
+pub(crate) fn mounted_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut places: Vec<PathBuf> = table::mounts_in(folder)?.into_iter().map(|mount| mount.place).collect();
+    places.dedup();
+    Ok(places)
 }
 
 fn mounts_at(place: &Path) -> Result<Vec<table::Mount>, StoreError> {

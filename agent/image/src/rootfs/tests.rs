@@ -1,7 +1,7 @@
 //! Mounting for real: each way that this kernel has, and everything that may be in the way.
 
 use super::attach::{self, Detached};
-use super::{Backing, Host, Source, clear, mount_at_place, mounted_in, probe, table};
+use super::{Backing, Host, Source, clear, mount_source, mounted_in, probe, table};
 use crate::erofs::tests::{Garden, Planted, expected, observed, plant};
 use crate::store::FormatChoice;
 use crate::tree::MergedTree;
@@ -29,8 +29,8 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        for name in mounted_in(&self.dir.path().join("mnt")).unwrap_or_default() {
-            let _ = clear(&self.dir.path().join("mnt").join(name));
+        for place in mounted_in(&self.dir.path().join("mnt")).unwrap_or_default() {
+            let _ = clear(&place);
         }
     }
 }
@@ -103,7 +103,7 @@ fn a_chain_is_mounted_once() {
     for backing in [Backing::File, Backing::Loop] {
         let mount = || {
             let source = Source { meta: &planted.meta, devices: &planted.devices };
-            mount_at_place(&host(backing, false), store.dir.path(), &source, &store.place()).unwrap();
+            mount_source(&host(backing, false), store.dir.path(), &source, &store.place()).unwrap();
         };
         mount();
         let first = std::fs::metadata(store.place()).unwrap();
@@ -126,7 +126,7 @@ fn what_somebody_else_mounted_there_is_taken_away() {
     let store = Store::new();
     let (tree, devices, planted) = image(&store);
     let source = Source { meta: &planted.meta, devices: &planted.devices };
-    let mount = || mount_at_place(&host(Backing::File, true), store.dir.path(), &source, &store.place()).unwrap();
+    let mount = || mount_source(&host(Backing::File, true), store.dir.path(), &source, &store.place()).unwrap();
     let cover = || rustix::mount::mount("tmpfs", store.place(), "tmpfs", rustix::mount::MountFlags::empty(), None).unwrap();
     std::fs::create_dir(store.place()).unwrap();
     cover();
@@ -150,7 +150,7 @@ fn a_mount_outlives_its_place_and_its_files_while_it_is_used() {
     let store = Store::new();
     let (_, devices, planted) = image(&store);
     let source = Source { meta: &planted.meta, devices: &planted.devices };
-    mount_at_place(&host(Backing::File, true), store.dir.path(), &source, &store.place()).unwrap();
+    mount_source(&host(Backing::File, true), store.dir.path(), &source, &store.place()).unwrap();
     let used = std::fs::File::open(store.place().join("folder/a100000")).unwrap();
     clear(&store.place()).unwrap();
     for path in planted.devices.iter().chain([&planted.meta]) {
@@ -175,7 +175,7 @@ fn places_with_long_and_odd_names() {
             let place = dir.join("mnt").join("chain");
             let source = Source { meta: &planted.meta, devices: &planted.devices };
             for _ in 0..2 {
-                mount_at_place(&host(backing, false), &dir, &source, &place).unwrap();
+                mount_source(&host(backing, false), &dir, &source, &place).unwrap();
                 assert_eq!(std::fs::read(place.join("file")).unwrap(), b"content");
                 assert_eq!(table::mounts_in(&dir.join("mnt")).unwrap().len(), 1, "{name}");
             }
@@ -191,7 +191,7 @@ fn a_broken_image_is_an_error_and_leaves_nothing_mounted() {
     let place = store.place();
     let check = |meta: &Path, devices: &[PathBuf]| {
         let source = Source { meta, devices };
-        mount_at_place(&host(Backing::File, false), store.dir.path(), &source, &place).unwrap_err();
+        mount_source(&host(Backing::File, false), store.dir.path(), &source, &place).unwrap_err();
         assert!(mounted_in(&store.dir.path().join("mnt")).unwrap().is_empty());
     };
     check(&planted.meta, &planted.devices[..1]);

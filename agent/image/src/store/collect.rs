@@ -41,7 +41,7 @@ impl Inner {
         let mut needed: BTreeSet<Digest> = pins.keys().cloned().collect();
         for digest in self.image_digests()? {
             if keep.contains(&digest) {
-                let diff_ids = self.diff_ids_of(&digest)?;
+                let diff_ids = self.diff_ids_of(&digest)?.unwrap_or_default();
                 needed.insert(layout::chain_of(&diff_ids));
                 needed.extend(diff_ids);
             } else {
@@ -64,10 +64,11 @@ impl Inner {
         Ok((pruned, doomed))
     }
 
-    fn diff_ids_of(&self, digest: &Digest) -> Result<Vec<Digest>, StoreError> {
+    /// The layers of an image, bottom first; `None`: it is not here.
+    pub(crate) fn diff_ids_of(&self, digest: &Digest) -> Result<Option<Vec<Digest>>, StoreError> {
         let path = self.image_path(digest);
-        let Some(record) = super::ImageRecord::load(&path, digest)? else { return Ok(Vec::new()) };
-        record.config().map(|image| image.diff_ids).map_err(|problem| StoreError::Damaged { path, problem })
+        let Some(record) = super::ImageRecord::load(&path, digest)? else { return Ok(None) };
+        record.config().map(|image| Some(image.diff_ids)).map_err(|problem| StoreError::Damaged { path, problem })
     }
 }
 
