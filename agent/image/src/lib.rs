@@ -15,6 +15,7 @@
 //! Callers see `ImageStore::mount` and nothing of the format, so that another one can take its place. Deliberately absent: a
 //! container's own layer (the runtime's), deciding when to pull or to prune (the agent's), pushing, building.
 
+mod clock;
 mod config;
 mod erofs;
 mod error;
@@ -37,12 +38,13 @@ mod tree;
 mod unpack;
 
 pub use config::Healthcheck;
+pub use coord_shared::decide::images::Policy;
 pub use error::{LayerError, PullError, StoreError};
 pub use fetch::Retry;
 pub use limits::Limits;
 pub use pull::Progress;
 pub use rootfs::{Backing, Host, Shortcoming};
-pub use store::{FormatChoice, ImageStore, ImageSummary, Options, Pruned};
+pub use store::{Format, FormatChoice, ImageDetails, ImageStore, ImageSummary, LayerDetails, Options, Pruned, Usage};
 
 use coord_shared::names::Digest;
 use oci_spec::image::ImageConfiguration;

@@ -15,22 +15,18 @@ impl ImageStore {
     /// # Errors
     /// `Missing` when the image is not here, `Damaged` when it is not as it was written; and where the kernel does not mount it.
     pub fn mount(&self, digest: &Digest) -> Result<RootfsLayers, StoreError> {
-        let missing = || StoreError::Missing { digest: digest.clone() };
-        let diff_ids = self.inner.diff_ids_of(digest)?.ok_or_else(missing)?;
+        let image = self.get(digest)?.ok_or_else(|| StoreError::Missing { digest: digest.clone() })?;
+        // Only removal would miss it.
+        if let Err(error) = self.touch(digest) {
+            tracing::warn!(image = %digest, error = %coord_registry::chain(&error), "its use is not noted");
+        }
+        let diff_ids = self.inner.diff_ids_of(digest)?;
         // From here on no prune takes the layers; one that did before shows in their being missing.
         let _pins = Pins::new(&self.inner, diff_ids.clone());
-        let layers = self.inner.layers_of(digest, &diff_ids)?;
-        if layers.is_empty() {
-            return Ok(RootfsLayers { lowers: vec![self.inner.empty_path()] });
-        }
-        let mut are_archives = self.inner.host().backing.is_some();
-        for layer in &layers {
-            are_archives = are_archives && self.inner.has_archive(layer)?;
-        }
-        if are_archives {
+        if self.inner.are_archives(&diff_ids)? {
             return Ok(RootfsLayers { lowers: vec![rootfs::mount(&self.inner, &diff_ids)?] });
         }
-        Ok(self.inner.rootfs(digest, &layers))
+        Ok(image.rootfs)
     }
 
     /// Shows an image, read-only, at `dir`, an existing folder of the caller's mount namespace. Blocks. Such a view never keeps the

@@ -84,7 +84,7 @@ impl ImageStore {
         let known = blocking(move || {
             let image = store.get(&wanted)?;
             if image.is_some() {
-                store.remember(&wanted, &reference)?;
+                store.remember(&wanted, &reference);
             }
             Ok(image)
         });
@@ -297,7 +297,7 @@ fn finish(store: &ImageStore, record: &ImageRecord, diff_ids: &[Digest]) -> Resu
     let alone = inner.finishing();
     if let Ok(Some(image)) = store.get(&record.digest) {
         drop(alone);
-        record.references.iter().try_for_each(|reference| store.remember(&record.digest, reference))?;
+        record.references.iter().for_each(|reference| store.remember(&record.digest, reference));
         return Ok(image);
     }
     let mut layers = Vec::with_capacity(diff_ids.len());

@@ -19,9 +19,12 @@ pub(crate) mod layout;
 mod pins;
 #[allow(dead_code, reason = "the pull comes next")]
 mod room;
+mod views;
 
 pub use collect::Pruned;
 pub(crate) use pins::{Pins, Scratch};
+pub use room::Usage;
+pub use views::{Format, ImageDetails, ImageSummary, LayerDetails};
 
 use super::error::StoreError;
 use super::fetch::Retry;
@@ -110,19 +113,6 @@ pub(super) struct Inner {
     _lock: File,
 }
 
-/// A line about an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageSummary {
-    /// As it was asked for.
-    pub digest: Digest,
-    /// How people called it when it was pulled, the latest last.
-    pub references: Vec<String>,
-    /// Number of layers, those shared with other images included.
-    pub layers: usize,
-    /// Content of its files, shared layers included.
-    pub content_bytes: u64,
-}
-
 impl ImageStore {
     /// Opens or creates the store in `dir` and removes what a crash left half-done.
     ///
@@ -145,7 +135,7 @@ impl ImageStore {
             TryLockError::WouldBlock => StoreError::InUse { path: dir.clone() },
             TryLockError::Error(e) => StoreError::io("lock", &lock_path, e),
         })?;
-        let host = rootfs::probe(&dir, options.format)?;
+        let host = rootfs::probe(&dir, options.format);
         let inner = Inner {
             dir,
             options,
@@ -175,7 +165,11 @@ impl ImageStore {
         let Some(record) = ImageRecord::load(&path, digest)? else { return Ok(None) };
         let damaged = |problem: String| StoreError::Damaged { path: path.clone(), problem };
         let image = record.config().map_err(damaged)?;
-        let layers = self.inner.layers_of(digest, &image.diff_ids)?;
+        let mut layers = Vec::with_capacity(image.diff_ids.len());
+        for diff_id in &image.diff_ids {
+            let layer = self.inner.layer(diff_id)?;
+            layers.push(layer.ok_or_else(|| damaged(format!("its layer {diff_id} is missing")))?);
+        }
         Ok(Some(Image {
             digest: digest.clone(),
             config: image.config,
@@ -196,11 +190,14 @@ impl ImageStore {
         }
     }
 
-    /// Notes one more name for an image that is here, and that it is used now.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub(crate) fn remember(&self, digest: &Digest, reference: &str) -> Result<(), StoreError> {
+    /// Notes one more name for an image that is here, and that it is used now. What cannot be noted is a warning: the image is here.
+    pub(crate) fn remember(&self, digest: &Digest, reference: &str) {
+        if let Err(error) = self.try_remember(digest, reference) {
+            tracing::warn!(image = %digest, error = %coord_registry::chain(&error), "its name or use is not noted");
+        }
+    }
+
+    fn try_remember(&self, digest: &Digest, reference: &str) -> Result<(), StoreError> {
         let _alone = self.inner.finishing();
         let path = self.inner.image_path(digest);
         let Some(mut record) = ImageRecord::load(&path, digest)? else { return Ok(()) };
@@ -210,21 +207,6 @@ impl ImageStore {
         let scratch = Scratch { path: self.inner.tmp_path() };
         record.save(&scratch.path)?;
         self.inner.commit(&scratch.path, &path)
-    }
-
-    /// All images, by digest. Damaged ones are left out with a warning: `get` says what is wrong with one.
-    ///
-    /// # Errors
-    /// When the folder cannot be read.
-    pub fn list(&self) -> Result<Vec<ImageSummary>, StoreError> {
-        let mut images = Vec::new();
-        for digest in self.inner.image_digests()? {
-            match self.inner.summary(&digest) {
-                Ok(summary) => images.extend(summary),
-                Err(error) => tracing::warn!(image = %digest, %error, "damaged image"),
-            }
-        }
-        Ok(images)
     }
 }
 
@@ -254,19 +236,22 @@ impl Inner {
         Ok(is_whole && (layer.expanded_bytes == 0 || size(self.expanded_path(&layer.diff_id))? == Some(layer.expanded_bytes)))
     }
 
-    /// The layers of an image, bottom first.
-    pub(super) fn layers_of(&self, digest: &Digest, diff_ids: &[Digest]) -> Result<Vec<LayerRecord>, StoreError> {
-        let mut layers = Vec::with_capacity(diff_ids.len());
-        for diff_id in diff_ids {
-            let missing =
-                || StoreError::Damaged { path: self.image_path(digest), problem: format!("its layer {diff_id} is missing") };
-            layers.push(self.layer(diff_id)?.ok_or_else(missing)?);
+    /// Whether layers are to be mounted as an EROFS image: all are here as archives, and the host can.
+    pub(super) fn are_archives(&self, diff_ids: &[Digest]) -> Result<bool, StoreError> {
+        if diff_ids.is_empty() || self.host.backing.is_none() {
+            return Ok(false);
         }
-        Ok(layers)
+        for diff_id in diff_ids {
+            let Some(layer) = self.layer(diff_id)? else { return Ok(false) };
+            if !self.has_archive(&layer)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The folders of an image, from its layers, bottom first.
-    pub(super) fn rootfs(&self, digest: &Digest, layers: &[LayerRecord]) -> RootfsLayers {
+    fn rootfs(&self, digest: &Digest, layers: &[LayerRecord]) -> RootfsLayers {
         let mut lowers = Vec::with_capacity(layers.len() + 1);
         let dirs = self.dirs_path(digest);
         if dirs.is_dir() {
@@ -283,18 +268,6 @@ impl Inner {
             lowers.push(self.empty_path());
         }
         RootfsLayers { lowers }
-    }
-
-    fn summary(&self, digest: &Digest) -> Result<Option<ImageSummary>, StoreError> {
-        let path = self.image_path(digest);
-        let Some(record) = ImageRecord::load(&path, digest)? else { return Ok(None) };
-        let image = record.config().map_err(|problem| StoreError::Damaged { path, problem })?;
-        let mut content_bytes = 0;
-        for diff_id in &image.diff_ids {
-            content_bytes += self.layer(diff_id)?.map_or(0, |layer| layer.content_bytes);
-        }
-        let (references, layers) = (record.references, image.diff_ids.len());
-        Ok(Some(ImageSummary { digest: digest.clone(), references, layers, content_bytes }))
     }
 
     /// Makes a finished file or folder visible. Its content must have been synced.

@@ -1,5 +1,6 @@
 //! What this host can do: found out by doing it, with a tiny image in the store's own folder, because kernel versions, configurations
-//! and file systems promise too little. Takes a few milliseconds, at the opening of a store.
+//! and file systems promise too little. Takes a few milliseconds, at the opening of a store. The image stays there: a full disk must
+//! not keep a store from being opened.
 
 use super::{Backing, attach};
 use crate::erofs;
@@ -46,30 +47,38 @@ const COST_OF_LOOP: &str = "each image that is in use takes a loop device for ea
 const COST_OF_CACHING_TWICE: &str = "the kernel may hold what containers read of their images in memory twice";
 
 /// Tries the ways from the best to the last. `dir` is the store's folder.
-pub(crate) fn probe(dir: &Path, choice: FormatChoice) -> Result<Host, StoreError> {
+pub(crate) fn probe(dir: &Path, choice: FormatChoice) -> Host {
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let mut host = Host { kernel, backing: None, direct_io: false, shortcomings: Vec::new() };
     let mut lacks = |problem: String, cost| host.shortcomings.push(Shortcoming { problem, cost });
     if choice == FormatChoice::Directories {
         lacks("format = \"directories\" is set".to_owned(), COST_OF_DIRECTORIES);
-        return Ok(host);
+        return host;
     }
     if rustix::fs::statfs(dir).is_ok_and(|stat| u64::try_from(stat.f_type) == Ok(OVERLAYFS)) {
         lacks("the images lie on an overlay file system; give them one of their own".to_owned(), COST_OF_DIRECTORIES);
-        return Ok(host);
+        return host;
     }
-    let trial = Trial::new(dir)?;
+    let trial = match Trial::new(dir) {
+        Ok(trial) => trial,
+        Err(error) => {
+            // Most likely the disk is full. What is here already was mounted by the same host before.
+            lacks(format!("what this host can do was not tried: {}", coord_registry::chain(&error)), COST_OF_CACHING_TWICE);
+            host.backing = Some(if choice == FormatChoice::Loop { Backing::Loop } else { Backing::File });
+            return host;
+        }
+    };
     if choice == FormatChoice::Auto {
         if trial.can_read_directly() && trial.run(Backing::File, true).is_ok() {
             (host.backing, host.direct_io) = (Some(Backing::File), true);
-            return Ok(host);
+            return host;
         }
         match trial.run(Backing::File, false) {
             Ok(()) => {
                 let problem = "reading around the page cache takes Linux 6.15 or later, and a disk with blocks of 512 bytes";
                 lacks(problem.to_owned(), COST_OF_CACHING_TWICE);
                 host.backing = Some(Backing::File);
-                return Ok(host);
+                return host;
             }
             Err(error) => lacks(why_not_files(&error), COST_OF_LOOP),
         }
@@ -80,7 +89,7 @@ pub(crate) fn probe(dir: &Path, choice: FormatChoice) -> Result<Host, StoreError
         Ok(()) => host.backing = Some(Backing::Loop),
         Err(error) => lacks(why_not_loop(&error), COST_OF_DIRECTORIES),
     }
-    Ok(host)
+    host
 }
 
 fn why_not_files(error: &io::Error) -> String {
@@ -102,7 +111,7 @@ fn why_not_loop(error: &io::Error) -> String {
     }
 }
 
-/// The tiny image, under `tmp/`.
+/// The tiny image: `trial/meta`, and `trial/tar` with the contents.
 struct Trial {
     dir: PathBuf,
     archive: Vec<u8>,
@@ -110,17 +119,19 @@ struct Trial {
 
 impl Trial {
     fn new(store: &Path) -> Result<Trial, StoreError> {
-        let dir = store.join("tmp").join("trial");
-        // Of a process that was killed.
-        disk::remove(&dir)?;
-        disk::create_dir(&dir, disk::PRIVATE)?;
-        let bytes = (0..ARCHIVE_BYTES).map(|at| (at / 7 ^ at).to_le_bytes()[0]).collect();
-        let trial = Trial { dir, archive: bytes };
-        disk::write_file(&trial.device(), &trial.archive)?;
-        let meta = trial.meta();
+        let archive = (0..ARCHIVE_BYTES).map(|at| (at / 7 ^ at).to_le_bytes()[0]).collect();
+        let trial = Trial { dir: store.join("trial"), archive };
         let mut image = Vec::new();
-        erofs::write(&tree(), &[ARCHIVE_BYTES], &mut image).map_err(|e| StoreError::io("write", &meta, e))?;
-        disk::write_file(&meta, &image)?;
+        let written = erofs::write(&tree(), &[ARCHIVE_BYTES], &mut image);
+        written.map_err(|error| StoreError::io("write", trial.meta(), error))?;
+        let is_as_it_was = |path, bytes: &[u8]| std::fs::read(path).is_ok_and(|there| there == bytes);
+        if is_as_it_was(trial.device(), &trial.archive) && is_as_it_was(trial.meta(), &image) {
+            return Ok(trial);
+        }
+        disk::remove(&trial.dir)?;
+        disk::create_dir(&trial.dir, disk::PRIVATE)?;
+        disk::write_file(&trial.device(), &trial.archive)?;
+        disk::write_file(&trial.meta(), &image)?;
         Ok(trial)
     }
 
@@ -155,14 +166,6 @@ impl Trial {
             }
         }
         Ok(())
-    }
-}
-
-impl Drop for Trial {
-    fn drop(&mut self) {
-        if let Err(error) = disk::remove(&self.dir) {
-            tracing::warn!(error = %coord_registry::chain(&error), "left behind until the next start");
-        }
     }
 }
 

@@ -14,6 +14,7 @@
 //!     top/                    one more folder above the layers' directories, where they would show wrongly
 //!   mnt/HEX/                  where a chain's EROFS image is mounted
 //!   partial/HEX.START         a download that was cut: the blob's bytes from START on
+//!   trial/                    a tiny EROFS image, to find out how this host mounts one
 //!   empty/                    the root of an image without layers
 //!   tmp/                      whatever is not finished, or on its way out
 //! ```
@@ -57,7 +58,11 @@ pub(crate) fn chain_of(diff_ids: &[Digest]) -> Digest {
 /// Paths, by what lies there. None of these look whether it does.
 impl Inner {
     pub(crate) fn image_path(&self, digest: &Digest) -> PathBuf {
-        self.dir.join("images").join(format!("{}.json", digest.hex()))
+        self.images_dir().join(format!("{}.json", digest.hex()))
+    }
+
+    pub(super) fn images_dir(&self) -> PathBuf {
+        self.dir.join("images")
     }
 
     pub(crate) fn layer_path(&self, diff_id: &Digest) -> PathBuf {
@@ -111,20 +116,17 @@ impl Inner {
 
     /// What an earlier process left under `tmp/`. New names start after it.
     pub(super) fn leftovers(&self) -> Result<Vec<PathBuf>, StoreError> {
-        let tmp = self.dir.join("tmp");
-        let mut paths = Vec::new();
-        for entry in fs::read_dir(&tmp).map_err(|e| StoreError::io("read", &tmp, e))? {
-            let entry = entry.map_err(|e| StoreError::io("read", &tmp, e))?;
-            let number: u64 = entry.file_name().to_str().and_then(|name| name.parse().ok()).unwrap_or(0);
+        let paths = paths_in(&self.dir.join("tmp"))?;
+        for path in &paths {
+            let number: u64 = path.file_name().and_then(|name| name.to_str()?.parse().ok()).unwrap_or(0);
             self.counter.fetch_max(number.saturating_add(1), Ordering::Relaxed);
-            paths.push(entry.path());
         }
         Ok(paths)
     }
 
     /// The images that have a record, by digest.
     pub(super) fn image_digests(&self) -> Result<Vec<Digest>, StoreError> {
-        hex_names(&self.dir.join("images"), ".json")
+        hex_names(&self.images_dir(), ".json")
     }
 
     /// The diff ids of which there is a layer, whole or damaged.
@@ -140,6 +142,12 @@ impl Inner {
         chains.dedup();
         Ok(chains)
     }
+}
+
+/// All that is in a folder.
+pub(super) fn paths_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let failed = |e| StoreError::io("read", folder, e);
+    fs::read_dir(folder).map_err(failed)?.map(|entry| entry.map(|entry| entry.path()).map_err(failed)).collect()
 }
 
 /// The digests that a folder's names stand for, in order. Other names are none of ours and stay.
