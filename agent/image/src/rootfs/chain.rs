@@ -4,7 +4,7 @@
 //! The image is nothing but a shortcut: it is made again, with the same bytes, whenever it is not there. So is a layer's index, from
 //! the layer's archive.
 
-use super::{Source, mount_source};
+use super::{Source, is_mounted, mount_source};
 use crate::erofs;
 use crate::error::{LayerError, StoreError};
 use crate::record::LayerRecord;
@@ -12,8 +12,8 @@ use crate::store::{Inner, Scratch, crash, disk, layout};
 use crate::tree::{self, Contents, Data, Layer, LayerTree};
 use coord_shared::names::Digest;
 use std::fs::File;
-use std::io::{self, BufReader};
-use std::path::PathBuf;
+use std::io::{self, BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
 
 /// Archives are read in pieces of this size when their index is to be made again.
 const READ_BYTES: usize = 256 * 1024;
@@ -36,11 +36,58 @@ pub(crate) fn prepare(inner: &Inner, diff_ids: &[Digest]) -> Result<(), StoreErr
 pub(crate) fn mount(inner: &Inner, diff_ids: &[Digest]) -> Result<PathBuf, StoreError> {
     let _alone = inner.mounting();
     let chain = Chain::of(inner, diff_ids)?;
-    chain.prepare()?;
     let place = inner.mount_path(&chain.name);
     let source = Source { meta: &inner.meta_path(&chain.name), devices: &chain.devices() };
-    mount_source(inner.host(), inner.dir(), &source, &place)?;
+    if !is_mounted(inner.dir(), &place)? {
+        chain.prepare()?;
+        mount_source(inner.host(), &source, &place)?;
+    }
     Ok(place)
+}
+
+/// Whether a chain's EROFS image, if there is one, is what its layers' indexes make of it, byte for byte.
+///
+/// # Errors
+/// As `prepare`.
+#[allow(dead_code, reason = "for verify, which comes next")]
+pub(crate) fn is_intact(inner: &Inner, diff_ids: &[Digest]) -> Result<bool, StoreError> {
+    let chain = Chain::of(inner, diff_ids)?;
+    let path = inner.meta_path(&chain.name);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(StoreError::io("read", path, error)),
+    };
+    let mut same = Same { expected: BufReader::with_capacity(READ_BYTES, file), is_same: true };
+    chain.write(&path, &mut same)?;
+    same.is_at_end().map_err(|error| StoreError::io("read", path, error))
+}
+
+/// Takes bytes that should be those of a file.
+struct Same {
+    expected: BufReader<File>,
+    is_same: bool,
+}
+
+impl Same {
+    fn is_at_end(mut self) -> io::Result<bool> {
+        Ok(self.is_same && self.expected.fill_buf()?.is_empty())
+    }
+}
+
+impl io::Write for Same {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let expected = self.expected.fill_buf()?;
+        let len = bytes.len().min(expected.len());
+        self.is_same = self.is_same && len > 0 && bytes[..len] == expected[..len];
+        self.expected.consume(len);
+        // The file may be over, the rest is only counted.
+        Ok(if len == 0 { bytes.len() } else { len })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 struct Chain<'a> {
@@ -62,23 +109,32 @@ impl<'a> Chain<'a> {
 
     fn prepare(&self) -> Result<(), StoreError> {
         let meta = self.inner.meta_path(&self.name);
-        if meta.is_file() {
-            return Ok(());
+        match File::open(&meta).and_then(|file| erofs::is_whole(&file)) {
+            Ok(true) => return Ok(()),
+            Ok(false) => tracing::warn!(path = %meta.display(), "damaged image of the layers' names; made again"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(StoreError::io("read", meta, error)),
         }
+        let scratch = Scratch { path: self.inner.tmp_path() };
+        let file = disk::create_file(&scratch.path)?;
+        crash::point("write");
+        self.write(&scratch.path, &mut &file)?;
+        disk::sync_file(&file, &scratch.path)?;
+        disk::create_dir_all(&self.inner.chain_path(&self.name), disk::PRIVATE)?;
+        self.inner.commit(&scratch.path, &meta)
+    }
+
+    /// Writes the EROFS image. `path` is for the error.
+    fn write(&self, path: &Path, out: &mut impl io::Write) -> Result<(), StoreError> {
         let trees = self.trees()?;
         let merged = tree::merge(&self.numbered(&trees)).map_err(|problem| StoreError::Unfit { problem })?;
         drop(trees);
         let sizes: Vec<u64> = self.files().map(|(_, bytes)| bytes).collect();
-        let scratch = Scratch { path: self.inner.tmp_path() };
-        let file = disk::create_file(&scratch.path)?;
-        crash::point("write");
-        erofs::write(&merged, &sizes, &mut &file).map_err(|error| match error.kind() {
+        let written = erofs::write(&merged, &sizes, out);
+        written.map(drop).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => StoreError::Unfit { problem: error.to_string() },
-            _ => StoreError::io("write", &scratch.path, error),
-        })?;
-        disk::sync_file(&file, &scratch.path)?;
-        disk::create_dir_all(&self.inner.chain_path(&self.name), disk::PRIVATE)?;
-        self.inner.commit(&scratch.path, &meta)
+            _ => StoreError::io("write", path, error),
+        })
     }
 
     /// The layers, each once, in the order in which they first occur.
@@ -139,7 +195,7 @@ pub(crate) fn load(inner: &Inner, layer: &LayerRecord) -> Result<LayerTree, Stor
 }
 
 /// Wants no contents: they are there already.
-struct Nobody;
+pub(super) struct Nobody;
 
 impl Contents for Nobody {
     fn wants(&self, _: Data) -> bool {

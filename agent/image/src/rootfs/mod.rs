@@ -20,7 +20,7 @@ mod tests;
 mod view;
 
 #[allow(unused_imports, reason = "for the pull and for verify, which come next")]
-pub(crate) use chain::{load, mount, prepare};
+pub(crate) use chain::{is_intact, load, mount, prepare};
 pub(crate) use probe::probe;
 pub use probe::{Host, Shortcoming};
 pub(crate) use view::{hide, show};
@@ -45,37 +45,37 @@ pub(crate) struct Source<'a> {
     pub(crate) devices: &'a [PathBuf],
 }
 
-/// Mounts at `place`, a folder of `mnt/` in the store, unless that was done already. Anything else that is mounted there is taken
-/// away. For one caller at a time.
-pub(crate) fn mount_source(host: &Host, store: &Path, source: &Source<'_>, place: &Path) -> Result<(), StoreError> {
-    let Some(backing) = host.backing else {
-        return Err(StoreError::io("mount", place, io::ErrorKind::Unsupported));
-    };
-    if !place.is_dir() {
-        disk::create_dir_all(place, disk::PRIVATE)?;
-    }
+/// Whether a chain is mounted at `place`, a folder of `mnt/` in the store. Anything else that is mounted there is taken away.
+fn is_mounted(store: &Path, place: &Path) -> Result<bool, StoreError> {
     let mounts = mounts_at(place)?;
     if let [only] = &mounts[..]
         && table::is_ours(only, store)
     {
-        return Ok(());
+        return Ok(true);
     }
     for mount in mounts {
-        tracing::warn!(place = %place.display(), kind = %mount.kind.display(), source = %mount.source.display(), "mounted by somebody else; taken away");
+        let (kind, source) = (mount.kind.display(), mount.source.display());
+        tracing::warn!(place = %place.display(), %kind, %source, "mounted by somebody else; taken away");
         clear_once(place)?;
     }
+    Ok(false)
+}
+
+/// Mounts at `place`, where nothing is mounted. For one caller at a time.
+fn mount_source(host: &Host, source: &Source<'_>, place: &Path) -> Result<(), StoreError> {
     let failed = |error| StoreError::io("mount", source.meta, error);
+    let backing = host.backing.ok_or_else(|| failed(io::ErrorKind::Unsupported.into()))?;
+    if !place.is_dir() {
+        disk::create_dir_all(place, disk::PRIVATE)?;
+    }
     let mounted = attach::erofs(source.meta, source.devices, backing, host.direct_io).map_err(failed)?;
     crash::point("mount");
     mounted.attach(place).map_err(failed)
 }
 
-/// Takes whatever is mounted at a folder away. Who uses it keeps it.
+/// Takes whatever is mounted at a folder, or nothing, away. Who uses it keeps it.
 pub(crate) fn clear(place: &Path) -> Result<(), StoreError> {
-    for _ in mounts_at(place)? {
-        clear_once(place)?;
-    }
-    Ok(())
+    mounts_at(place)?.iter().try_for_each(|_| clear_once(place))
 }
 
 fn clear_once(place: &Path) -> Result<(), StoreError> {

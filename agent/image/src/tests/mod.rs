@@ -5,7 +5,7 @@ mod compression;
 mod pulls;
 mod root;
 mod store;
-mod tarball;
+pub(crate) mod tarball;
 
 use super::limits::Limits;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};

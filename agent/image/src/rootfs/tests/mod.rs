@@ -1,7 +1,10 @@
 //! Mounting for real: each way that this kernel has, and everything that may be in the way.
 
+mod chain;
+mod overlay;
+
 use super::attach::{self, Detached};
-use super::{Backing, Host, Source, clear, mount_source, mounted_in, probe, table};
+use super::{Backing, Host, Source, clear, is_mounted, mount_source, mounted_in, probe, table};
 use crate::erofs::tests::{Garden, Planted, expected, observed, plant};
 use crate::store::FormatChoice;
 use crate::tree::MergedTree;
@@ -49,6 +52,10 @@ fn image(store: &Store) -> (MergedTree, Vec<Vec<u8>>, Planted) {
     let (tree, devices) = garden.grow();
     let planted = plant(&tree, &devices, store.dir.path());
     (tree, devices, planted)
+}
+
+fn mount_once(host: &Host, store: &Path, source: &Source<'_>, place: &Path) -> Result<(), crate::error::StoreError> {
+    if is_mounted(store, place)? { Ok(()) } else { mount_source(host, source, place) }
 }
 
 #[test]
@@ -102,7 +109,7 @@ fn a_chain_is_mounted_once() {
     for backing in [Backing::File, Backing::Loop] {
         let mount = || {
             let source = Source { meta: &planted.meta, devices: &planted.devices };
-            mount_source(&host(backing, false), store.dir.path(), &source, &store.place()).unwrap();
+            mount_once(&host(backing, false), store.dir.path(), &source, &store.place()).unwrap();
         };
         mount();
         let first = std::fs::metadata(store.place()).unwrap();
@@ -125,7 +132,7 @@ fn what_somebody_else_mounted_there_is_taken_away() {
     let store = Store::new();
     let (tree, devices, planted) = image(&store);
     let source = Source { meta: &planted.meta, devices: &planted.devices };
-    let mount = || mount_source(&host(Backing::File, true), store.dir.path(), &source, &store.place()).unwrap();
+    let mount = || mount_once(&host(Backing::File, true), store.dir.path(), &source, &store.place()).unwrap();
     let cover = || rustix::mount::mount("tmpfs", store.place(), "tmpfs", rustix::mount::MountFlags::empty(), None).unwrap();
     std::fs::create_dir(store.place()).unwrap();
     cover();
@@ -149,7 +156,7 @@ fn a_mount_outlives_its_place_and_its_files_while_it_is_used() {
     let store = Store::new();
     let (_, devices, planted) = image(&store);
     let source = Source { meta: &planted.meta, devices: &planted.devices };
-    mount_source(&host(Backing::File, true), store.dir.path(), &source, &store.place()).unwrap();
+    mount_once(&host(Backing::File, true), store.dir.path(), &source, &store.place()).unwrap();
     let used = std::fs::File::open(store.place().join("folder/a100000")).unwrap();
     clear(&store.place()).unwrap();
     for path in planted.devices.iter().chain([&planted.meta]) {
@@ -174,7 +181,7 @@ fn places_with_long_and_odd_names() {
             let place = dir.join("mnt").join("chain");
             let source = Source { meta: &planted.meta, devices: &planted.devices };
             for _ in 0..2 {
-                mount_source(&host(backing, false), &dir, &source, &place).unwrap();
+                mount_once(&host(backing, false), &dir, &source, &place).unwrap();
                 assert_eq!(std::fs::read(place.join("file")).unwrap(), b"content");
                 assert_eq!(table::mounts_in(&dir.join("mnt")).unwrap().len(), 1, "{name}");
             }
@@ -190,7 +197,7 @@ fn a_broken_image_is_an_error_and_leaves_nothing_mounted() {
     let place = store.place();
     let check = |meta: &Path, devices: &[PathBuf]| {
         let source = Source { meta, devices };
-        mount_source(&host(Backing::File, false), store.dir.path(), &source, &place).unwrap_err();
+        mount_once(&host(Backing::File, false), store.dir.path(), &source, &place).unwrap_err();
         assert!(mounted_in(&store.dir.path().join("mnt")).unwrap().is_empty());
     };
     check(&planted.meta, &planted.devices[..1]);
