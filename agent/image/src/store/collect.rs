@@ -147,6 +147,8 @@ impl Inner {
         Ok((pruned, doomed))
     }
 
+    /// The layers of an image, bottom first; none if it is not here.
+    /// The layers of an image, bottom first; none if it is not here.
     pub(crate) fn diff_ids_of(&self, digest: &Digest) -> Result<Vec<Digest>, StoreError> {
         let path = self.image_path(digest);
         let Some(record) = ImageRecord::load(&path, digest)? else { return Ok(Vec::new()) };
