@@ -18,12 +18,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Lowers stacked by the kernel, unmounted when dropped.
-struct Overlay {
+pub(super) struct Overlay {
     folder: TempDir,
 }
 
 impl Overlay {
-    fn of(lowers: &[PathBuf]) -> Overlay {
+    pub(super) fn of(lowers: &[PathBuf]) -> Overlay {
         let folder = TempDir::new().unwrap();
         for name in ["upper", "work", "root"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
@@ -37,7 +37,7 @@ impl Overlay {
         Overlay { folder }
     }
 
-    fn root(&self) -> PathBuf {
+    pub(super) fn root(&self) -> PathBuf {
         self.folder.path().join("root")
     }
 }
@@ -71,7 +71,7 @@ async fn check(layers: &[Tarball], expect: &[&str]) {
 
 /// The same; and looks closer at the root.
 async fn check_more(layers: &[Tarball], expect: &[&str], look: impl Fn(&Path)) {
-    let bench = Bench::new().await;
+    let bench = Bench::new(FormatChoice::Auto).await;
     let layers: Vec<FakeLayer> = layers.iter().map(|layer| layer.clone().layer()).collect();
     let digest = bench.fake.put_image("shop/web", "1", "amd64", &layers);
     for format in FORMATS {
@@ -253,7 +253,7 @@ async fn root_owners_and_capabilities_are_kept() {
 
 #[tokio::test]
 async fn root_a_full_disk_is_one_clear_error_and_leaves_the_store_as_it_was() {
-    let bench = Bench::new().await;
+    let bench = Bench::new(FormatChoice::Auto).await;
     let mut random = fastrand::Rng::with_seed(1);
     let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(4 << 20).collect();
     let text = b"the same line, over and over\n".repeat(1_000_000);
