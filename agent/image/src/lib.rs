@@ -26,6 +26,7 @@ mod overlay;
 mod pull;
 mod record;
 mod store;
+#[allow(dead_code, reason = "becomes the way of every layer")]
 mod tar;
 #[cfg(test)]
 mod tests;
