@@ -40,7 +40,9 @@ pub use error::{LayerError, PullError, StoreError};
 pub use fetch::Retry;
 pub use limits::Limits;
 pub use pull::Progress;
-pub use store::{Format, FormatChoice, ImageDetails, ImageStore, ImageSummary, LayerDetails, Options, Pruned, Usage};
+pub use store::{
+    Finding, Format, FormatChoice, ImageDetails, ImageStore, ImageSummary, LayerDetails, Object, Options, Pruned, Usage,
+};
 
 use coord_shared::names::Digest;
 use oci_spec::image::ImageConfiguration;

@@ -19,11 +19,13 @@ pub(crate) mod layout;
 mod pins;
 #[allow(dead_code, reason = "the pull comes next")]
 mod room;
+mod verify;
 mod views;
 
 pub use collect::Pruned;
 pub(crate) use pins::{Pins, Scratch};
 pub use room::Usage;
+pub use verify::{Finding, Object};
 pub use views::{Format, ImageDetails, ImageSummary, LayerDetails};
 
 use super::error::StoreError;
