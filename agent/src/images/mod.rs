@@ -166,8 +166,10 @@ impl Images {
         let reference = wanted.parse::<ImageReference>().map(|image| image.to_string()).ok();
         let digits = wanted.strip_prefix("sha256:").unwrap_or(wanted);
         let by_digest = |digest: &Digest| digits.len() >= DIGEST_MIN_DIGITS && digest.hex().starts_with(digits);
-        let mut found: Vec<ImageSummary> =
-            listed.into_iter().filter(|image| reference.as_ref().is_some_and(|name| image.references.contains(name)) || by_digest(&image.digest)).collect();
+        let mut found: Vec<ImageSummary> = listed
+            .into_iter()
+            .filter(|image| reference.as_ref().is_some_and(|name| image.references.contains(name)) || by_digest(&image.digest))
+            .collect();
         match (found.pop(), found.is_empty()) {
             (Some(only), true) => Ok(only),
             (Some(last), false) => {

@@ -2,6 +2,7 @@
 
 mod archives;
 mod compression;
+mod configs;
 mod pulls;
 mod root;
 mod store;
