@@ -3,9 +3,14 @@
 //! Read at start and again whenever the file changes; labels take effect at once, everything else at the next start. Unknown keys
 //! are errors: a misspelt `coordinator` must not turn into a host that waits for nobody.
 
+mod images;
+
+pub use images::{FormatChoice, ImagesConfig};
+
 use coord_registry::RegistryConfig;
 use coord_shared::names::{HostName, Labels, check_label_key, check_label_value};
 use coord_shared::quantity::ByteSize;
+use images::RawImages;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +40,8 @@ pub struct Config {
     pub registries: Vec<RegistryConfig>,
     /// Docker's `config.json` with credentials, if there is one.
     pub docker_config: Option<PathBuf>,
+    /// What images may take.
+    pub images: ImagesConfig,
     /// When an instance's log is rotated.
     pub log_max_bytes: u64,
     /// How many rotated logs are kept beside the current one.
@@ -58,6 +65,8 @@ struct RawConfig {
     labels: Labels,
     #[serde(default)]
     registry: Vec<RegistryConfig>,
+    #[serde(default)]
+    images: RawImages,
     #[serde(default)]
     log: RawLog,
 }
@@ -144,6 +153,7 @@ fn check(raw: RawConfig, path: &Path) -> Result<Config, String> {
         labels: raw.labels,
         registries: raw.registry,
         docker_config: raw.docker_config.or_else(default_docker_config),
+        images: raw.images.check()?,
         log_max_bytes: raw.log.max_size.map_or(10 * 1024 * 1024, |size| size.0).max(64 * 1024),
         log_max_files: raw.log.max_files.unwrap_or(3),
     })

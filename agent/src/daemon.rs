@@ -10,15 +10,17 @@
 
 use crate::clock;
 use crate::config::Config;
+use crate::control::{self, AgentInfo, Control};
 use crate::event::Event;
 use crate::execute::{Executor, LogSettings};
+use crate::images::Images;
 use crate::runtime::{EmbeddedRuntime, Runtime as _, RuntimeEvent};
 use crate::state::Agent;
 use crate::sync::coordinators::Coordinators;
 use crate::sync::ledger::{HistoryFile, Ledger};
 use crate::sync::{poll, report, standalone};
 use crate::{durable, facts, logs_sweep, sessions, watch_config};
-use coord_image::ImageStore;
+use coord_image::{ImageStore, StoreError};
 use coord_registry::Registry;
 use coord_shared::decide::Mono;
 use coord_shared::decide::planner::{History, Plan};
@@ -39,6 +41,11 @@ const FACTS_INTERVAL: Duration = Duration::from_secs(60);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// How long an image that nothing uses is kept: a rollback within a day finds it here.
 const IMAGE_KEEP: Duration = Duration::from_secs(24 * 3600);
+
+/// How often an image store that is taken is tried again, and how long between: together less than the 90 s that service managers
+/// give a start.
+const STORE_TRIES: u32 = 300;
+const STORE_PAUSE: Duration = Duration::from_millis(200);
 
 /// Why the service did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +98,7 @@ pub(crate) struct Opened {
 }
 
 /// Makes and locks the folders, opens runtime and image store.
-pub(crate) fn open(config: &Config) -> Result<Opened, DaemonError> {
+pub(crate) async fn open(config: &Config) -> Result<Opened, DaemonError> {
     let logs = config.state_dir.join("log");
     for path in [&config.state_dir, &config.run_dir, &logs] {
         std::fs::create_dir_all(path).map_err(|source| DaemonError::Folder { path: path.clone(), source })?;
@@ -100,9 +107,27 @@ pub(crate) fn open(config: &Config) -> Result<Opened, DaemonError> {
     let locks = [lock(&config.state_dir)?, lock(&config.run_dir)?];
     durable::remove_unfinished(&config.state_dir);
     let runtime = EmbeddedRuntime::open(&config.state_dir, &config.run_dir, &config.helpers_dir).map_err(part("the runtime"))?;
-    let images = ImageStore::open(&config.state_dir.join("images")).map_err(part("the image store"))?;
+    let images = open_images(config).await.map_err(part("the image store"))?;
     let logs = LogSettings { dir: logs, max_bytes: config.log_max_bytes, max_files: config.log_max_files };
     Ok(Opened { runtime, images, logs, _locks: locks })
+}
+
+/// A command of ours may hold the store for a moment, or for as long as a pull takes.
+async fn open_images(config: &Config) -> Result<ImageStore, StoreError> {
+    let dir = config.state_dir.join("images");
+    let mut tries = 0;
+    loop {
+        match ImageStore::open(&dir) {
+            Err(StoreError::InUse { .. }) if tries < STORE_TRIES => {
+                if tries == 0 {
+                    tracing::warn!(dir = %dir.display(), "another process uses the image store; waiting for it");
+                }
+                tries += 1;
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 fn lock(folder: &Path) -> Result<std::fs::File, DaemonError> {
@@ -117,7 +142,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     if state.is_none() && config.coordinators.is_empty() {
         return Err(DaemonError::Nobody { config: config_path.to_owned() });
     }
-    let opened = open(&config)?;
+    let opened = open(&config).await?;
     let registry = Registry::new(config.registries.clone(), config.docker_config.clone()).map_err(part("the registry client"))?;
     let ledger = Ledger::open(&config.state_dir, &config.host).map_err(part("the ledger"))?;
     let (history_file, histories) = HistoryFile::open(&config.state_dir);
@@ -153,6 +178,14 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let (histories, history_changes) = watch::channel(None);
     let writer = tokio::spawn(write_histories(history_file, history_changes));
 
+    let images = Images::new(opened.images.clone(), registry.clone());
+    let info = AgentInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: config.host.clone(),
+        state_dir: config.state_dir.clone(),
+        pid: std::process::id(),
+    };
+    listen(&config, Control { info, images, events: events.clone() });
     let executor =
         Executor::new(config.host.clone(), opened.runtime.clone(), opened.images.clone(), registry, opened.logs.clone(), events);
     let runtime_events = opened.runtime.events();
@@ -175,6 +208,17 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let _ = writer.await;
     tracing::info!("ended; containers go on");
     Ok(())
+}
+
+/// Opens the control socket. Without it the host can only be asked through the coordinator; containers are worth more than that.
+fn listen(config: &Config, control: Control) {
+    let path = control::socket_path(&config.run_dir);
+    match control::bind(&path) {
+        Ok(listener) => drop(tokio::task::spawn_local(control::serve(listener, control))),
+        Err(error) => {
+            tracing::error!(path = %path.display(), %error, "no control socket: coord-agent's commands will not work; choose another run_dir");
+        }
+    }
 }
 
 /// Writes histories down, the newest only: a host full of crash loops costs one write at a time.

@@ -1,9 +1,11 @@
 //! Everything that can happen to the agent: a closed set. The loop takes one at a time.
 
+use crate::images::Uses;
 use crate::runtime::{Running, RuntimeEvent};
 use coord_image::Image;
 use coord_shared::names::{ContainerId, Digest, Labels};
 use coord_shared::wire::HostState;
+use tokio::sync::oneshot;
 
 /// One thing that happened.
 #[derive(Debug)]
@@ -41,6 +43,10 @@ pub enum Event {
     Labels(Labels),
     /// The machine was looked at.
     Facts(Box<coord_shared::wire::HostFacts>),
+    /// Somebody asks which images are needed, and waits for the answer.
+    AskedForUses(oneshot::Sender<Uses>),
+    /// Images are gone from the store.
+    ImagesRemoved(Vec<Digest>),
     /// The time came that the last plan asked to be woken at.
     Timer,
     /// The agent is asked to end; containers stay.

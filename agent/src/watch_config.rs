@@ -2,7 +2,8 @@
 
 use crate::config;
 use crate::event::Event;
-use notify::{RecursiveMode, Watcher as _};
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecursiveMode, Watcher as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -10,11 +11,22 @@ use tokio::sync::mpsc;
 /// Quiet time after a change before the file is read.
 const SETTLE: Duration = Duration::from_millis(50);
 
+/// Whether something may be different after this. Reading makes events too, our own included: who followed them would read for ever.
+pub(crate) fn may_be_change(event: &notify::Result<notify::Event>) -> bool {
+    let Ok(event) = event else { return true };
+    match event.kind {
+        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
+        EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => true,
+    }
+}
+
 /// Watches until the receiver is gone.
 pub(crate) async fn run(path: PathBuf, events: mpsc::Sender<Event>) {
     let (changed, mut changes) = mpsc::channel::<()>(1);
-    let notified = move |_: notify::Result<notify::Event>| {
-        let _ = changed.try_send(());
+    let notified = move |event: notify::Result<notify::Event>| {
+        if may_be_change(&event) {
+            let _ = changed.try_send(());
+        }
     };
     // The folder, not the file: editors replace files.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -44,5 +56,43 @@ pub(crate) async fn run(path: PathBuf, events: mpsc::Sender<Event>) {
             Ok(_) => {}
             Err(error) => tracing::warn!(error = %crate::chain(&error), "the changed configuration is not used"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// How many changes are told of what `act` does with a file.
+    async fn changes_told(act: impl Fn(&Path)) -> usize {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let file = dir.path().join("agent.toml");
+        std::fs::write(&file, "a").expect("written");
+        let (told, mut changes) = mpsc::channel(1024);
+        let (seen, mut events) = mpsc::channel(1024);
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if may_be_change(&event) {
+                told.blocking_send(()).expect("room");
+            }
+            seen.blocking_send(event.is_ok_and(|event| event.kind.is_remove())).expect("room");
+        })
+        .expect("a watcher");
+        watcher.watch(dir.path(), RecursiveMode::NonRecursive).expect("watched");
+        act(&file);
+        // Every event of what was done before is told before that of this.
+        std::fs::remove_file(&file).expect("removed");
+        while !events.recv().await.expect("the watcher goes on") {}
+        let mut count = 0;
+        while changes.try_recv().is_ok() {
+            count += 1;
+        }
+        count - 1
+    }
+
+    #[tokio::test]
+    async fn reading_is_no_change() {
+        assert_eq!(changes_told(|file| drop(std::fs::read(file).expect("read"))).await, 0);
+        assert!(changes_told(|file| std::fs::write(file, "b").expect("written")).await > 0);
     }
 }

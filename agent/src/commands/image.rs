@@ -1,10 +1,11 @@
 //! `coord-agent image ...`.
 
+use super::access::Access;
 use super::{CommandError, Outcome, failure};
 use crate::cli::{Format, ImageCommand};
 use crate::output::Output;
 use coord_agent::config::Config;
-use coord_agent::images::{self, ImageDetails, ImageRow, Images, ImagesError, Pruned, PullProgress, Pulled, Uses, Verified};
+use coord_agent::images::{ImageDetails, ImageRow, Pruned, PullProgress, Pulled, Verified};
 use coord_shared::quantity::ByteSize;
 use coord_shared::text::{Cell, Column, Shrink, Table, Tone};
 use coord_shared::wire::ErrorBody;
@@ -19,36 +20,35 @@ pub(super) async fn run(
     output: &Output,
 ) -> Result<Outcome, CommandError> {
     let show = Show { format, output };
-    let images = Images::open(config).map_err(ErrorBody::from)?;
-    let uses = || -> Result<Uses, ErrorBody> { images::on_disk(config).map_err(ErrorBody::from) };
+    let images = Access::open(config).await?;
     match command {
         ImageCommand::Ls => {
-            let rows = images.list(&uses()?).await.map_err(ErrorBody::from)?;
+            let rows = images.list().await?;
             show.data(&rows, |output| table(&rows, output))?;
         }
         ImageCommand::Pull { image } => {
-            let pulled = pull(&images, &image, output).await.map_err(ErrorBody::from)?;
+            let pulled = pull(&images, image, output).await?;
             show.data(&pulled, |_| pulled_line(&pulled))?;
         }
         ImageCommand::Mount { image, dir } => {
-            let view = images.mount(&image, &absolute(&dir)?).await.map_err(ErrorBody::from)?;
+            let view = images.mount(image, absolute(&dir)?).await?;
             show.data(&view, |_| format!("{}\n", view.dir.display()))?;
         }
         ImageCommand::Unmount { dir } => {
-            let view = images.unmount(&absolute(&dir)?).await.map_err(ErrorBody::from)?;
+            let view = images.unmount(absolute(&dir)?).await?;
             show.data(&view, |_| String::new())?;
         }
         ImageCommand::Inspect { image } => {
-            let details = images.inspect(&image, &uses()?).await.map_err(ErrorBody::from)?;
+            let details = images.inspect(&image).await?;
             show.data(&details, |_| details_text(&details))?;
         }
         ImageCommand::Verify { image } => {
-            let verified = images.verify(image.as_deref()).await.map_err(ErrorBody::from)?;
+            let verified = images.verify(image).await?;
             show.data(&verified, |output| verified_text(&verified, output))?;
             return Ok(if verified.findings.is_empty() { Outcome::Done } else { Outcome::Bad });
         }
         ImageCommand::Prune => {
-            let pruned = images.prune(&uses()?).await.map_err(ErrorBody::from)?;
+            let pruned = images.prune().await?;
             show.data(&pruned, |_| pruned_text(&pruned))?;
         }
     }
@@ -74,9 +74,10 @@ fn absolute(dir: &Path) -> Result<PathBuf, ErrorBody> {
     std::path::absolute(dir).map_err(|e| failure("invalid_folder", format!("cannot find {}: {e}", dir.display())))
 }
 
-async fn pull(images: &Images, image: &str, output: &Output) -> Result<Pulled, ImagesError> {
+async fn pull(images: &Access<'_>, image: String, output: &Output) -> Result<Pulled, ErrorBody> {
     let mut line = output.progress();
-    images.pull(image, |progress| line.show(&progress_text(image, progress))).await
+    let name = image.clone();
+    images.pull(image, |progress| line.show(&progress_text(&name, progress))).await
 }
 
 fn progress_text(image: &str, progress: PullProgress) -> String {

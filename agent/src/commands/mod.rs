@@ -2,6 +2,7 @@
 //!
 //! Each asks for a body, from the store or through the control socket, and says how it is shown. Deliberately absent: the work.
 
+mod access;
 mod image;
 
 use crate::cli::{DEFAULT_CONFIG, HostArgs, ImageArgs};

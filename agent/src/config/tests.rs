@@ -43,6 +43,16 @@ fn mistakes_are_named() {
     check("host = \"a\"\ntoken = \"x\"\ntoken_file = \"token\"", Err("both set"));
     check("host = \"a\"\ncoordinator = [\"https://c\"]\ntoken_file = \"gone\"", Err("cannot read token_file"));
     check("host = \"a\"\n[labels]\n\"no good\" = \"x\"", Err("label key"));
+    check("host = \"a\"\n[images]\nhigh_water = \"0%\"", Err("images.high_water = \"0%\" is not a share"));
+    check("host = \"a\"\n[images]\nlow_water = \"75\"", Err("images.low_water = \"75\" is not a share"));
+    check("host = \"a\"\n[images]\nlow_water = \"85%\"", Err("must be less than images.high_water = \"85%\""));
+    check("host = \"a\"\n[images]\nkeep = \"1 day\"", Err("not a length of time"));
+    check("host = \"a\"\n[images]\nbandwidth = \"1KiB\"", Err("less than 16KiB a second"));
+    check("host = \"a\"\n[images]\nformat = \"tar\"", Err("expected one of `auto`, `directories`, `loop`"));
+    check("host = \"a\"\n[images]\nkep = \"1h\"", Err("unknown field `kep`"));
+    check("host = \"a\"\n[images.limits]\nmax_size = \"1KiB\"", Err("images.limits.max_size is less than 1MiB"));
+    check("host = \"a\"\n[images.limits]\nmax_entries = 0", Err("images.limits.max_entries is 0"));
+    check("host = \"a\"\n[images.limits]\nmax_ratio = 2", Err("images.limits.max_ratio is less than 10"));
     check("host = ", Err("not a valid agent configuration"));
 }
 
@@ -51,4 +61,24 @@ fn a_host_may_stand_alone() {
     let config = check("host = \"a\"", Ok(())).expect("a configuration");
     assert!(config.coordinators.is_empty());
     assert_eq!(config.state_dir, Path::new("/var/lib/coord"));
+}
+
+#[test]
+fn images_take_what_they_are_given() {
+    let config = check("host = \"a\"", Ok(())).expect("a configuration");
+    assert_eq!(config.images, ImagesConfig::default());
+    let config = check(
+        "host = \"a\"\n[images]\nhigh_water = \"60%\"\nkeep = \"1h\"\nreserve = \"5GiB\"\nbandwidth = \"50MB\"\n\
+         format = \"directories\"\n[images.limits]\nmax_size = \"1GiB\"\nmax_entries = 10\nmax_ratio = 20\n",
+        Ok(()),
+    );
+    let images = config.expect("a configuration").images;
+    // The low mark follows a high one that is lower than its default.
+    assert_eq!((images.high_water_percent, images.low_water_percent), (60, 50));
+    assert_eq!(images.keep.as_secs(), 3600);
+    assert_eq!(images.reserve_bytes, 5 << 30);
+    assert_eq!(images.bandwidth_bytes_per_s, Some(50 << 20));
+    assert_eq!(images.format, FormatChoice::Directories);
+    assert_eq!(images.limits.layer_max_bytes, 1 << 30);
+    assert_eq!((images.limits.layer_max_entries, images.limits.ratio_max), (10, 20));
 }

@@ -172,6 +172,14 @@ impl Agent {
             }
             Event::Labels(labels) => self.labels = labels,
             Event::Facts(facts) => self.facts = *facts,
+            // Whoever asked may have given up.
+            Event::AskedForUses(answer) => drop(answer.send(self.images_in_use())),
+            Event::ImagesRemoved(images) => {
+                for digest in images {
+                    self.observed.images.remove(&digest);
+                    self.images.remove(&digest);
+                }
+            }
             Event::Timer => {
                 if let Some((state, _)) = self.unwritten.take_if(|(_, retry_at)| now.mono >= *retry_at) {
                     self.accept(state, now);

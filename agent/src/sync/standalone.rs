@@ -6,6 +6,7 @@
 //! runs on, and the log says what is wrong.
 
 use crate::event::Event;
+use crate::watch_config::may_be_change;
 use coord_registry::Registry;
 use coord_shared::document::{self, DOCUMENT_MAX_BYTES};
 use coord_shared::names::{Generation, HostName, Labels, NameError, Revision, WorkloadName};
@@ -39,8 +40,10 @@ pub struct Source {
 pub async fn run(mut source: Source, events: mpsc::Sender<Event>) {
     let (changed, mut changes) = mpsc::channel::<()>(1);
     // A full channel already says what one more notification would.
-    let notified = move |_: notify::Result<notify::Event>| {
-        let _ = changed.try_send(());
+    let notified = move |event: notify::Result<notify::Event>| {
+        if may_be_change(&event) {
+            let _ = changed.try_send(());
+        }
     };
     let folder =
         if source.path.is_dir() { source.path.clone() } else { source.path.parent().unwrap_or(Path::new(".")).to_owned() };

@@ -23,6 +23,7 @@ fn host() -> HostName {
 fn coordinators(urls: Vec<String>) -> Coordinators {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = Config {
+        images: crate::config::ImagesConfig::default(),
         host: host(),
         coordinators: urls,
         token: "coord-agent-secret".to_owned(),

@@ -1,0 +1,56 @@
+//! The control socket: what a person who is logged in to the host asks of the running agent.
+//!
+//! ```text
+//!   coord-agent image ls ─▶ client ─▶ RUN/agent.sock ─▶ socket ─▶ routes ─┬─▶ images (pull, mount, verify, ...)
+//!                                      HTTP/1.1, JSON                     └─▶ Event with a place for the answer ─▶ the loop
+//! ```
+//! Thin: a route reads its request, asks whoever knows, and writes down the answer. Only root may ask, which the kernel vouches for.
+//! Deliberately absent: state of its own, and anything that a document should say.
+
+mod bodies;
+mod client;
+mod routes;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+pub use bodies::{AgentInfo, ImageAsked, PruneAsked, PullLine, UnmountAsked, VerifyAsked, ViewAsked};
+pub use client::{Client, encode_name};
+pub use socket::{bind, serve};
+
+use crate::event::Event;
+use crate::images::{Images, ImagesError, Uses};
+use coord_shared::names::Digest;
+use std::path::{Path, PathBuf};
+use tokio::sync::{mpsc, oneshot};
+
+/// Whom the routes may ask.
+#[derive(Clone)]
+pub struct Control {
+    /// Of this agent.
+    pub info: AgentInfo,
+    /// Does what is asked of images.
+    pub images: Images,
+    /// Reaches the loop.
+    pub events: mpsc::Sender<Event>,
+}
+
+impl Control {
+    /// Which images are needed, and by whom: the loop knows.
+    async fn uses(&self) -> Result<Uses, ImagesError> {
+        let (answer, answered) = oneshot::channel();
+        self.events.send(Event::AskedForUses(answer)).await.map_err(|_| ImagesError::Ending)?;
+        answered.await.map_err(|_| ImagesError::Ending)
+    }
+
+    /// The loop must not take for present what is gone.
+    async fn removed(&self, images: Vec<Digest>) {
+        // The loop is gone only when the process is about to be.
+        let _ = self.events.send(Event::ImagesRemoved(images)).await;
+    }
+}
+
+/// Where the socket of the agent with this `run_dir` is.
+pub fn socket_path(run_dir: &Path) -> PathBuf {
+    run_dir.join("agent.sock")
+}
