@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: a writable layer; that is the container's own.
 
+use super::directories;
 use super::error::StoreError;
 use super::{ImageStore, RootfsLayers};
 use coord_shared::names::Digest;
@@ -19,12 +20,13 @@ impl ImageStore {
     /// # Errors
     /// `Missing` when the image is not here, `Damaged` when it is not as it was written.
     pub fn mount(&self, digest: &Digest) -> Result<RootfsLayers, StoreError> {
-        let image = self.get(digest)?.ok_or_else(|| StoreError::Missing { digest: digest.clone() })?;
+        self.get(digest)?.ok_or_else(|| StoreError::Missing { digest: digest.clone() })?;
         // Only removal would miss it.
         if let Err(error) = self.touch(digest) {
             tracing::warn!(image = %digest, error = %coord_registry::chain(&error), "its use is not noted");
         }
-        Ok(image.rootfs)
+        let diff_ids = self.inner.diff_ids_of(digest)?;
+        Ok(RootfsLayers { lowers: directories::stack(&self.inner, &diff_ids)? })
     }
 
     /// Shows an image, read-only, at `dir`, an existing folder of the caller's mount namespace. Blocks. Such a view never keeps the

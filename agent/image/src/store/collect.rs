@@ -124,7 +124,6 @@ impl Inner {
         }
         for digest in going {
             doomed.push(self.discard(&self.image_path(&digest))?);
-            doomed.extend(self.discard_if_there(&self.dirs_path(&digest))?);
             pruned.images.push(digest);
         }
         // No layer may go before the record that names it is gone for good.
@@ -154,7 +153,7 @@ impl Inner {
         Ok(gone.into_iter().flatten().collect())
     }
 
-    fn diff_ids_of(&self, digest: &Digest) -> Result<Vec<Digest>, StoreError> {
+    pub(crate) fn diff_ids_of(&self, digest: &Digest) -> Result<Vec<Digest>, StoreError> {
         let path = self.image_path(digest);
         let Some(record) = ImageRecord::load(&path, digest)? else { return Ok(Vec::new()) };
         record.config().map(|image| image.diff_ids).map_err(|problem| StoreError::Damaged { path, problem })

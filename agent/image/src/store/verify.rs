@@ -194,9 +194,15 @@ impl Inner {
                 self.commit(&scratch.path, &self.index_path(diff_id))?;
             }
             Cure::RemoveDirectory => gone.push(self.discard_if_there(&self.diff_path(diff_id))?),
+            // The images go with it, records first: what has a name is to be whole. Their other layers stay for the next pull.
             Cure::Remove => {
-                for chain in all.values().filter(|diff_ids| diff_ids.contains(diff_id)).map(|diff_ids| chain_of(diff_ids)) {
-                    gone.extend(self.take_chain_out(&chain)?.into_iter().map(Some));
+                let images = || all.iter().filter(|(_, diff_ids)| diff_ids.contains(diff_id));
+                for (digest, _) in images() {
+                    gone.push(self.discard_if_there(&self.image_path(digest))?);
+                }
+                disk::sync_folder(&self.images_dir())?;
+                for (_, diff_ids) in images() {
+                    gone.extend(self.take_chain_out(&chain_of(diff_ids))?.into_iter().map(Some));
                 }
                 gone.push(self.discard_if_there(&self.layer_path(diff_id))?);
             }

@@ -1,18 +1,18 @@
 //! From compressed bytes to verified files: formats, digests, bombs, and readers that go away.
 
+use super::super::directories::{Numbered, from_numbered, new_folder};
 use super::super::error::LayerError;
-use super::super::layer::{Feed, unpack_layer};
 use super::super::limits::Limits;
-use super::super::unpack::Summary;
+use super::super::pipeline::{Expanded, Feed, Job, Made, Memory, run};
 use super::tarball::{Tarball, gzip};
 use super::{SMALL, chain, listing};
 use bytes::Bytes;
 use coord_shared::names::Digest;
-use std::fs::File;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-/// Feeds a layer in pieces of this size, as a network would; without the end when it is to be cut.
+/// Feeds a layer in pieces of this size, as a network would; without the end when it is to be cut. Once to make a directory (`diff`) and
+/// once to keep the archive (`tar`): the outcome is the same.
 fn unpack_pieces(
     blob: &Bytes,
     digest: &Digest,
@@ -20,22 +20,39 @@ fn unpack_pieces(
     piece_bytes: usize,
     ends: bool,
     limits: &Limits,
-) -> (TempDir, Result<Summary, LayerError>) {
+) -> (TempDir, Result<Made, LayerError>) {
     let folder = TempDir::new().unwrap();
-    let root = File::open(folder.path()).unwrap().into();
-    let (sink, feed) = mpsc::channel(blob.len() / piece_bytes + 2);
-    for piece in blob.chunks(piece_bytes) {
-        assert!(sink.try_send(Feed::Bytes(blob.slice_ref(piece))).is_ok());
+    let feed = || {
+        let (sink, feed) = mpsc::channel(blob.len() / piece_bytes + 2);
+        for piece in blob.chunks(piece_bytes) {
+            assert!(sink.try_send(Feed::Bytes(blob.slice_ref(piece))).is_ok());
+        }
+        if ends {
+            assert!(sink.try_send(Feed::End).is_ok());
+        }
+        feed
+    };
+    let (memory, room) = (Memory::default(), || Ok(()));
+    let path = |name: &str| folder.path().join(name);
+    let job = Job { digest, diff_id, limits, memory: &memory, archive: None, room: &room };
+    let mut contents = Numbered::new(new_folder(&path("files")).unwrap(), &room);
+    let made = run(feed(), &job, &mut contents);
+    let tar = path("tar");
+    let kept = run(feed(), &Job { archive: Some(&tar), ..job }, &mut Expanded::new(path("expanded")));
+    match (&made, &kept) {
+        (Ok(made), Ok(kept)) => {
+            assert_eq!((&made.tree, made.archive_bytes), (&kept.tree, kept.archive_bytes));
+            assert_eq!(Digest::of(&std::fs::read(&tar).unwrap()), *diff_id);
+            let [root, links] = ["diff", "links"].map(|name| new_folder(&path(name)).unwrap());
+            from_numbered(&made.tree, contents, root, &links).unwrap();
+        }
+        (Err(made), Err(kept)) => assert_eq!(chain(made), chain(kept)),
+        _ => panic!("{made:?} {kept:?}"),
     }
-    if ends {
-        assert!(sink.try_send(Feed::End).is_ok());
-    }
-    drop(sink);
-    let result = unpack_layer(feed, digest, diff_id, root, limits);
-    (folder, result)
+    (folder, made)
 }
 
-fn unpack_blob(blob: &Bytes, diff_id: &Digest) -> (TempDir, Result<Summary, LayerError>) {
+fn unpack_blob(blob: &Bytes, diff_id: &Digest) -> (TempDir, Result<Made, LayerError>) {
     unpack_pieces(blob, &Digest::of(blob), diff_id, 1000, true, &SMALL)
 }
 
@@ -61,8 +78,8 @@ fn every_format_is_read_in_pieces_of_any_size() {
                 continue;
             }
             let (folder, result) = unpack_pieces(&blob, &Digest::of(&blob), &Digest::of(&archive), piece_bytes, true, &SMALL);
-            assert_eq!(result.unwrap().entries, 2);
-            assert_eq!(listing(folder.path()), ["f 644 hello \"world\"", "f 644 text 240000 bytes"]);
+            assert_eq!(result.unwrap().tree.entries, 2);
+            assert_eq!(listing(&folder.path().join("diff")), ["f 644 hello \"world\"", "f 644 text 240000 bytes"]);
         }
     }
 }
@@ -71,7 +88,7 @@ fn every_format_is_read_in_pieces_of_any_size() {
 fn an_empty_layer_is_one() {
     let nothing = Bytes::new();
     let (_folder, result) = unpack_pieces(&nothing, &Digest::of(b""), &Digest::of(b""), 1, true, &SMALL);
-    assert_eq!(result.unwrap().entries, 0);
+    assert_eq!(result.unwrap().tree.entries, 0);
 }
 
 #[test]

@@ -3,9 +3,7 @@
 //! A test runs itself once more as a child, which kills itself at the Nth place. The parent opens what is left, looks at everything that
 //! has a name, and goes on as an agent would; then N grows by one, until the child gets done.
 
-mod power;
-
-use super::pulls::{Bench, names, options, until};
+use super::pulls::{names, options, until};
 use super::root::Overlay;
 use super::tarball::Tarball;
 use super::{chain, listing};
@@ -72,7 +70,10 @@ async fn is_child() -> bool {
     match named(&WORKS, work) {
         Work::Pull => {
             let image = format!("{host}/shop/web:1").parse().unwrap();
-            store.pull(&registry_at(host), &image, &digests[0], Arc::default()).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+            store
+                .pull(&registry_at(host), &image, &digests[0], Arc::default())
+                .await
+                .unwrap_or_else(|error| panic!("{}", chain(&error)));
             store.mount(&digests[0]).unwrap();
         }
         Work::Prune | Work::Collect => {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use coord_registry::fake::{FakeLayer, FakeRegistry, Fault, LoginRule, OCI_INDEX, OCI_MANIFEST};
 use coord_registry::{HostPlatform, Registry, RegistryConfig, Timeouts};
 use coord_shared::names::{Digest, ImageReference};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -44,6 +44,11 @@ impl Bench {
 
     pub(super) async fn pull(&self, digest: &Digest) -> Result<Image, PullError> {
         self.store.pull(&self.registry, &self.image(), digest, Arc::default()).await
+    }
+
+    /// What is to be stacked, topmost first.
+    pub(super) fn lowers(&self, image: &Image) -> Vec<PathBuf> {
+        self.store.mount(&image.digest).unwrap().lowers
     }
 
     /// Pulls, and returns the error's words without what differs from run to run.
@@ -99,7 +104,9 @@ async fn an_image_is_pulled_once_and_then_here() {
     assert_eq!((seen(&progress.total_layers), seen(&progress.done_layers)), (2, 2));
     assert_eq!(image.config.config().as_ref().unwrap().cmd().as_deref(), Some(&["true".to_owned()][..]));
     // Topmost first.
-    let [top, bottom] = &image.rootfs.lowers[..] else { panic!("{:?}", image.rootfs) };
+    let lowers = bench.lowers(&image);
+    let [roots, top, bottom] = &lowers[..] else { panic!("{lowers:?}") };
+    assert_eq!(listing(roots), ["d 755 etc"], "folders that the upper layer does not describe");
     assert_eq!(listing(top), ["d 755 etc", "f 644 etc/noise 40000 bytes"]);
     assert_eq!(listing(bottom), ["d 755 etc", "f 644 etc/base \"base\""]);
     let requests = bench.fake.requests().len();
@@ -160,7 +167,7 @@ async fn a_cut_blob_goes_on_where_it_ended() {
     bench.fake.fault(&path, Fault::Cut(70_000), 5);
     bench.fake.fault(&path, Fault::IgnoreRange, 1);
     let image = bench.pull(&digest).await.unwrap();
-    assert_eq!(listing(&image.rootfs.lowers[0]), ["f 644 n 400000 bytes"]);
+    assert_eq!(listing(&bench.lowers(&image)[0]), ["f 644 n 400000 bytes"]);
     let ranges: Vec<_> = bench
         .fake
         .requests()
@@ -308,7 +315,7 @@ async fn concurrent_pulls_fetch_a_shared_layer_once() {
     let (one, two, three) = tokio::join!(bench.pull(&first), bench.pull(&second), bench.pull(&first));
     let (one, two, three) = (one.unwrap(), two.unwrap(), three.unwrap());
     assert_eq!(one, three);
-    assert_eq!(one.rootfs.lowers[1], two.rootfs.lowers[1]);
+    assert_eq!(bench.lowers(&one).last(), bench.lowers(&two).last());
     assert_eq!(bench.fake.count(&path), 1);
 }
 
@@ -360,15 +367,15 @@ async fn a_layer_may_come_twice_and_an_image_may_have_none() {
     let twice = bench.fake.put_image("shop/web", "1", "amd64", &[top.clone(), base.clone(), top.clone()]);
     let image = bench.pull(&twice).await.unwrap();
     // Overlayfs refuses the same folder twice, and what is on top shows anyway.
-    assert_eq!(image.rootfs.lowers.len(), 2);
-    assert_eq!(listing(&image.rootfs.lowers[0]), ["d 755 etc", "f 644 etc/noise 40000 bytes"]);
+    assert_eq!(bench.lowers(&image).len(), 3, "two layers, and the folders that one does not describe");
+    assert_eq!(listing(&bench.lowers(&image)[1]), ["d 755 etc", "f 644 etc/noise 40000 bytes"]);
     let none = bench.fake.put_image("shop/web", "2", "amd64", &[]);
     let image = bench.pull(&none).await.unwrap();
-    assert_eq!(image.rootfs.lowers.len(), 1);
-    assert_eq!(listing(&image.rootfs.lowers[0]), Vec::<String>::new());
+    assert_eq!(bench.lowers(&image).len(), 1);
+    assert_eq!(listing(&bench.lowers(&image)[0]), Vec::<String>::new());
     let empty = FakeLayer { blob: Bytes::new(), diff_id: Digest::of(b"") };
     let of_nothing = bench.fake.put_image("shop/web", "3", "amd64", &[empty]);
-    assert_eq!(listing(&bench.pull(&of_nothing).await.unwrap().rootfs.lowers[0]), Vec::<String>::new());
+    assert_eq!(listing(&bench.lowers(&bench.pull(&of_nothing).await.unwrap())[0]), Vec::<String>::new());
 }
 
 /// Waits for a condition, looking again whenever others have had their turn.

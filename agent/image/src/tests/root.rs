@@ -1,6 +1,6 @@
 //! What only root can try: the kernel's overlayfs over our layers, and a real registry process.
 
-use super::super::{ImageStore, Progress};
+use super::super::{FormatChoice, ImageStore, Limits, Options, Progress};
 use super::pulls::{Bench, options};
 use super::tarball::Tarball;
 use super::{chain, listing};
@@ -17,12 +17,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Lowers stacked by the kernel, unmounted when dropped.
-struct Overlay {
+pub(super) struct Overlay {
     folder: TempDir,
 }
 
 impl Overlay {
-    fn of(lowers: &[PathBuf]) -> Overlay {
+    pub(super) fn of(lowers: &[PathBuf]) -> Overlay {
         let folder = TempDir::new().unwrap();
         for name in ["upper", "work", "root"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
@@ -36,7 +36,7 @@ impl Overlay {
         Overlay { folder }
     }
 
-    fn root(&self) -> PathBuf {
+    pub(super) fn root(&self) -> PathBuf {
         self.folder.path().join("root")
     }
 }
@@ -66,7 +66,7 @@ async fn check(layers: &[Tarball], expect: &[&str]) {
     let layers: Vec<FakeLayer> = layers.iter().map(|layer| layer.clone().layer()).collect();
     let digest = bench.fake.put_image("shop/web", "1", "amd64", &layers);
     let image = bench.pull(&digest).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
-    let overlay = Overlay::of(&image.rootfs.lowers);
+    let overlay = Overlay::of(&bench.store.mount(&image.digest).unwrap().lowers);
     assert_eq!(listing(&overlay.root()), expect);
 }
 
@@ -168,10 +168,11 @@ async fn root_owners_and_capabilities_are_kept() {
         Tarball::new().pax(records).entry(b"srv", b'0', 0o6755, b"", b"run").pax(&records[..2]).symlink("link", "srv").layer();
     let digest = bench.fake.put_image("shop/web", "1", "amd64", &[layer]);
     let image = bench.pull(&digest).await.unwrap();
-    let srv = image.rootfs.lowers[0].join("srv");
+    let lowers = bench.store.mount(&image.digest).unwrap().lowers;
+    let srv = lowers[0].join("srv");
     let meta = srv.metadata().unwrap();
     assert_eq!((meta.uid(), meta.gid(), meta.permissions().mode() & 0o7777), (1000, 70_000, 0o6755));
-    assert_eq!(image.rootfs.lowers[0].join("link").symlink_metadata().unwrap().uid(), 1000);
+    assert_eq!(lowers[0].join("link").symlink_metadata().unwrap().uid(), 1000);
     let mut value = [0_u8; 64];
     let length = rustix::fs::getxattr(&srv, "security.capability", &mut value[..]).unwrap();
     assert_eq!(&value[..length], capability);
@@ -181,16 +182,25 @@ async fn root_owners_and_capabilities_are_kept() {
 async fn root_a_full_disk_is_one_clear_error_and_leaves_the_store_as_it_was() {
     let bench = Bench::new().await;
     let mut random = fastrand::Rng::with_seed(1);
-    let content: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(3 << 20).collect();
-    let layer = Tarball::new().entry(b"big", b'0', 0o644, b"", &content).layer();
-    let digest = bench.fake.put_image("shop/web", "1", "amd64", &[layer]);
+    let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(3 << 20).collect();
+    let text = b"the same line, over and over\n".repeat(100_000);
     let disk = SmallDisk::new("1m");
-    let store = ImageStore::open_with(&disk.folder.path().join("store"), options()).unwrap();
-    let error = store.pull(&bench.registry, &bench.image(), &digest, Arc::default()).await.expect_err("the disk is full");
-    assert!(error.is_retryable());
-    let text = chain(&error);
-    assert!(text.ends_with(": does not fit on the disk; free some space, or let unused images be removed"), "{text}");
-    assert_eq!(super::pulls::names(&disk.folder.path().join("store")), Vec::<String>::new());
+    for format in [FormatChoice::Directories, FormatChoice::Loop] {
+        let options = Options { format, limits: Limits::default(), ..options() };
+        let store = ImageStore::open_with(&disk.folder.path().join("store"), options).unwrap();
+        let check = async |content: &[u8], expect: &str| {
+            let layer = Tarball::new().entry(b"big", b'0', 0o644, b"", content).layer();
+            let digest = bench.fake.put_image("shop/web", "1", "amd64", &[layer]);
+            let error = store.pull(&bench.registry, &bench.image(), &digest, Arc::default()).await.expect_err("the disk is full");
+            assert!(error.is_retryable());
+            let text = chain(&error);
+            assert!(text.contains(expect), "{text}");
+            assert_eq!(super::pulls::names(&disk.folder.path().join("store")), Vec::<String>::new());
+        };
+        // Seen before the first byte; and, of what turns out larger than it looked, when it is there.
+        check(&noise, "image store: 9.49 MiB are needed, but ").await;
+        check(&text, ": does not fit on the disk; free some space, or let unused images be removed").await;
+    }
 }
 
 /// A tmpfs of a given size, unmounted when dropped.
@@ -345,7 +355,7 @@ async fn root_images_come_from_a_real_registry() {
         let progress = Arc::new(Progress::default());
         let image =
             store.pull(&registry, &reference, &digest, progress).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
-        let overlay = Overlay::of(&image.rootfs.lowers);
+        let overlay = Overlay::of(&store.mount(&image.digest).unwrap().lowers);
         assert_eq!(listing(&overlay.root()).len(), expect, "{:?}", listing(&overlay.root()));
         assert_eq!(image.config.config().as_ref().unwrap().env().as_deref(), Some(&["A=b".to_owned()][..]));
     }
