@@ -12,18 +12,18 @@
 
 mod collect;
 pub(crate) mod crash;
-
 pub(crate) mod disk;
 #[allow(dead_code, reason = "the mounts come next")]
 pub(crate) mod layout;
 mod pins;
-
 mod room;
+mod verify;
 mod views;
 
 pub use collect::Pruned;
 pub(crate) use pins::{Pins, Scratch};
 pub use room::Usage;
+pub use verify::{Finding, Object};
 pub use views::{Format, ImageDetails, ImageSummary, LayerDetails};
 
 use super::Image;
@@ -237,7 +237,7 @@ impl Inner {
 
     /// How new layers are kept.
     pub(super) fn format(&self) -> Format {
-        if self.host.backing.is_some() { Format::Archive } else { Format::Directory }
+        if self.host.backing.is_some() { Format::Tar } else { Format::Directory }
     }
 
     /// Whether layers are to be mounted as an EROFS image: all are here as archives, and the host can.

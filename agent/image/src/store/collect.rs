@@ -131,9 +131,7 @@ impl Inner {
             disk::sync_folder(&self.images_dir())?;
         }
         for chain in self.chains()?.iter().filter(|chain| !needed.contains(*chain)) {
-            unmount(&self.mount_path(chain))?;
-            doomed.extend(self.discard_if_there(&self.mount_path(chain))?);
-            doomed.extend(self.discard_if_there(&self.chain_path(chain))?);
+            doomed.extend(self.take_chain_out(chain)?);
         }
         for diff_id in self.layer_ids()?.iter().filter(|diff_id| !needed.contains(*diff_id)) {
             // A damaged layer goes like any other; only its size is not known.
@@ -147,7 +145,14 @@ impl Inner {
         Ok((pruned, doomed))
     }
 
-    /// The layers of an image, bottom first; none if it is not here.
+    /// Unmounts a chain and moves what belongs to it out of sight.
+    pub(super) fn take_chain_out(&self, chain: &Digest) -> Result<Vec<PathBuf>, StoreError> {
+        unmount(&self.mount_path(chain))?;
+        let places = [self.mount_path(chain), self.chain_path(chain)];
+        let gone = places.iter().map(|path| self.discard_if_there(path)).collect::<Result<Vec<_>, _>>()?;
+        Ok(gone.into_iter().flatten().collect())
+    }
+
     /// The layers of an image, bottom first; none if it is not here.
     pub(crate) fn diff_ids_of(&self, digest: &Digest) -> Result<Vec<Digest>, StoreError> {
         let path = self.image_path(digest);

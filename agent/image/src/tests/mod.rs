@@ -22,6 +22,8 @@ macro_rules! in_both_formats {
 
 mod archives;
 mod compression;
+mod configs;
+mod crash;
 mod pulls;
 mod root;
 mod store;

@@ -1,9 +1,9 @@
 //! The store over its life: crashes, damage, other owners, removal.
 
 use super::super::{ImageStore, StoreError};
+use super::chain;
 use super::pulls::{Bench, names, options, until};
 use super::tarball::Tarball;
-use super::chain;
 use coord_registry::fake::{FakeLayer, Fault};
 use coord_shared::names::Digest;
 use std::collections::BTreeSet;
