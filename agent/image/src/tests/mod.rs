@@ -2,6 +2,7 @@
 
 mod archives;
 mod compression;
+mod interrupted;
 mod pulls;
 mod root;
 mod store;
