@@ -24,6 +24,7 @@ mod archives;
 mod compression;
 mod configs;
 mod crash;
+mod interrupted;
 mod pulls;
 mod root;
 mod store;
