@@ -14,7 +14,7 @@ pub use in_use::{Uses, on_disk, uses};
 use crate::clock;
 use crate::config::Config;
 use coord_image::{ImageStore, ImageSummary, Progress, StoreError};
-use coord_registry::Registry;
+use coord_registry::{Registry, login_files};
 use coord_shared::names::{Digest, ImageReference, InstanceId};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,7 +45,8 @@ impl Images {
     /// `Store(InUse)` when it does run, or somebody else is at work there.
     pub fn open(config: &Config) -> Result<Self, ImagesError> {
         let store = ImageStore::open(&config.state_dir.join("images"))?;
-        let registry = Registry::new(config.registries.clone(), config.docker_config.clone()).map_err(ImagesError::Registry)?;
+        let registry =
+            Registry::new(config.registries.clone(), login_files(config.docker_config.clone())).map_err(ImagesError::Registry)?;
         Ok(Self { store, registry })
     }
 
