@@ -4,6 +4,7 @@ mod archives;
 mod compression;
 mod configs;
 mod crash;
+mod disks;
 mod pulls;
 mod root;
 mod store;
