@@ -19,7 +19,6 @@
 mod clock;
 mod config;
 mod directories;
-#[allow(dead_code, reason = "becomes the way of every image")]
 mod erofs;
 mod error;
 mod fetch;
@@ -42,6 +41,7 @@ pub use error::{LayerError, PullError, StoreError};
 pub use fetch::Retry;
 pub use limits::Limits;
 pub use pull::Progress;
+pub use rootfs::{Backing, Host, Shortcoming};
 pub use store::{
     Finding, Format, FormatChoice, ImageDetails, ImageStore, ImageSummary, LayerDetails, Object, Options, Pruned, Usage,
 };

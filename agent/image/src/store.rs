@@ -33,6 +33,7 @@ use super::limits::Limits;
 use super::pipeline::Memory;
 use super::pull::Flights;
 use super::record::{ImageRecord, LayerRecord};
+use super::rootfs::{self, Host};
 use coord_registry::HostPlatform;
 use coord_shared::names::Digest;
 use std::collections::BTreeMap;
@@ -108,8 +109,9 @@ pub(super) struct Inner {
     pub(super) memory: Memory,
     /// Held while records of images are written.
     finishing: Mutex<()>,
-    /// Held while it is seen to that a chain's directories can be stacked.
-    stacking: Mutex<()>,
+    /// Held while images are mounted, or their directories stacked.
+    mounting: Mutex<()>,
+    host: Host,
     /// Makes names under `tmp/` unique.
     counter: AtomicU64,
     /// Locked for as long as the store is open.
@@ -138,6 +140,7 @@ impl ImageStore {
             TryLockError::WouldBlock => StoreError::InUse { path: dir.clone() },
             TryLockError::Error(e) => StoreError::io("lock", &lock_path, e),
         })?;
+        let host = rootfs::probe(&dir, options.format);
         let inner = Inner {
             dir,
             options,
@@ -146,12 +149,18 @@ impl ImageStore {
             flights: Flights::default(),
             memory: Memory::default(),
             finishing: Mutex::default(),
-            stacking: Mutex::default(),
+            mounting: Mutex::default(),
+            host,
             counter: AtomicU64::new(0),
             _lock: lock,
         };
         pins::sweep_behind(inner.leftovers()?);
         Ok(ImageStore { inner: Arc::new(inner) })
+    }
+
+    /// What this host can do for images, and why not more.
+    pub fn host(&self) -> &Host {
+        &self.inner.host
     }
 
     /// An image that is here, complete: its record is read, and that each layer is there with its size, not its bytes.
@@ -228,10 +237,21 @@ impl Inner {
 
     /// How new layers are kept.
     pub(super) fn format(&self) -> Format {
-        match self.options.format {
-            FormatChoice::Directories | FormatChoice::Auto => Format::Directory,
-            FormatChoice::Loop => Format::Tar,
+        if self.host.backing.is_some() { Format::Archive } else { Format::Directory }
+    }
+
+    /// Whether layers are to be mounted as an EROFS image: all are here as archives, and the host can.
+    pub(super) fn are_archives(&self, diff_ids: &[Digest]) -> Result<bool, StoreError> {
+        if diff_ids.is_empty() || self.host.backing.is_none() {
+            return Ok(false);
         }
+        for diff_id in diff_ids {
+            let Some(layer) = self.layer(diff_id)? else { return Ok(false) };
+            if !self.has_archive(&layer)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Makes a finished file or folder visible. Its content must have been synced.
@@ -258,8 +278,16 @@ impl Inner {
         self.finishing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn stacking(&self) -> MutexGuard<'_, ()> {
-        self.stacking.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn mounting(&self) -> MutexGuard<'_, ()> {
+        self.mounting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     fn pins(&self) -> MutexGuard<'_, BTreeMap<Digest, pins::Pin>> {

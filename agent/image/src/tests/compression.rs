@@ -126,6 +126,63 @@ fn damage_and_garbage_are_refused() {
 }
 
 #[test]
+fn headers_of_gzip_may_say_more() {
+    let archive = Tarball::new().file("hello", "world").finish();
+    let diff_id = Digest::of(&archive);
+    let plain = gzip(&archive);
+    let with = |flags: u8, fields: &[u8]| {
+        let mut blob = plain[..10].to_vec();
+        blob[3] = flags;
+        blob.extend_from_slice(fields);
+        blob.extend_from_slice(&plain[10..]);
+        Bytes::from(blob)
+    };
+    for blob in [with(8, b"a.tar\0"), with(16, b"words\0"), with(4, b"\x03\0abc"), with(2, b"xx"), with(30, b"\x01\0an\0c\0xx")] {
+        let (_folder, result) = unpack_blob(&blob, &diff_id);
+        assert_eq!(result.unwrap().tree.entries, 1);
+    }
+    let unknown = "cannot be decompressed; push the image again: it has a gzip header of an unknown kind";
+    refuses(&with(0x20, b""), &diff_id, unknown);
+    let mut other_method = plain.to_vec();
+    other_method[2] = 7;
+    refuses(&other_method.into(), &diff_id, unknown);
+    refuses(&with(8, b"never ends"), &diff_id, "cannot be decompressed; push the image again: ");
+    // As Go's reader has it, and so all engines: no padding after the last member.
+    let padded: Bytes = [&plain[..], &[0; 512]].concat().into();
+    refuses(&padded, &diff_id, "cannot be decompressed; push the image again: there is something else after its end");
+    let mut wrong_size = plain.to_vec();
+    let last = wrong_size.len() - 1;
+    wrong_size[last] ^= 1;
+    refuses(&wrong_size.into(), &diff_id, "cannot be decompressed; push the image again: its size is not what its trailer says");
+}
+
+#[test]
+fn frames_of_zstd_may_differ_and_be_skipped() {
+    let archive = Tarball::new().file("hello", "world").file("text", &"lorem ipsum ".repeat(20_000)).finish();
+    let diff_id = Digest::of(&archive);
+    let frame = |content: &[u8], window_log: u32| {
+        let mut encoder = zstd::stream::Encoder::new(Vec::new(), 3).unwrap();
+        encoder.window_log(window_log).unwrap();
+        std::io::Write::write_all(&mut encoder, content).unwrap();
+        encoder.finish().unwrap()
+    };
+    let skipped = [b"\x52\x2a\x4d\x18\x05\0\0\0hello".to_vec(), b"\x50\x2a\x4d\x18\0\0\0\0".to_vec()];
+    let (head, tail) = archive.split_at(1000);
+    // The window grows from frame to frame.
+    let frames = [skipped[0].clone(), frame(head, 12), skipped[1].clone(), frame(tail, 24), skipped[0].clone()].concat();
+    for piece_bytes in [1, 5, 1000] {
+        let frames = Bytes::from(frames.clone());
+        let result = unpack_pieces(&frames, &Digest::of(&frames), &diff_id, piece_bytes, true, &SMALL).1;
+        assert_eq!(result.unwrap().tree.entries, 2);
+    }
+    refuses(
+        &frames[..frames.len() - 3].to_vec().into(),
+        &diff_id,
+        "cannot be decompressed; push the image again: it ends too early",
+    );
+}
+
+#[test]
 fn bombs_are_stopped() {
     let zeros = |bytes: usize| {
         let archive = Tarball::new().entry(b"zeros", b'0', 0o644, b"", &vec![0; bytes]).finish();
@@ -144,7 +201,11 @@ fn bombs_are_stopped() {
     let mut encoder = zstd::stream::Encoder::new(Vec::new(), 3).unwrap();
     encoder.window_log(27).unwrap();
     std::io::Write::write_all(&mut encoder, &noise).unwrap();
-    refuses(&encoder.finish().unwrap().into(), &Digest::of(&noise), "cannot be decompressed; push the image again: ");
+    refuses(
+        &encoder.finish().unwrap().into(),
+        &Digest::of(&noise),
+        "cannot be decompressed; push the image again: it needs a window of more than 32 MiB",
+    );
 }
 
 #[test]

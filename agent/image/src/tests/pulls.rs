@@ -320,6 +320,42 @@ async fn concurrent_pulls_fetch_a_shared_layer_once() {
 }
 
 #[tokio::test]
+async fn many_callers_make_one_pull() {
+    let bench = Bench::new().await;
+    let layers = [noise("a", 12), noise("b", 13)];
+    let digest = bench.fake.put_image("shop/web", "1", "amd64", &layers);
+    bench.fake.fault(&format!("/blobs/{}", Digest::of(&layers[0].blob)), Fault::Drip(4000, Duration::from_millis(5)), 1);
+    let progress: Vec<Arc<Progress>> = (0..20).map(|_| Arc::default()).collect();
+    let image = bench.image();
+    let pulls = progress.iter().map(|progress| bench.store.pull(&bench.registry, &image, &digest, Arc::clone(progress)));
+    for pulled in futures_util::future::join_all(pulls).await {
+        assert_eq!(pulled.unwrap().digest, digest);
+    }
+    assert_eq!((bench.fake.count("/manifests/"), bench.fake.count("/blobs/")), (1, 3));
+    assert!(progress.iter().all(|progress| progress.done_layers.load(Ordering::Relaxed) == 2));
+}
+
+#[tokio::test]
+async fn many_callers_get_one_error_and_may_try_again() {
+    let bench = Bench::new().await;
+    let layer = noise("a", 14);
+    let digest = bench.fake.put_image("shop/web", "1", "amd64", std::slice::from_ref(&layer));
+    let path = format!("/blobs/{}", Digest::of(&layer.blob));
+    bench.fake.fault(&path, Fault::Status(404, Vec::new()), 1);
+    let pulls = (0..20).map(|_| bench.pull(&digest));
+    let errors: Vec<PullError> =
+        futures_util::future::join_all(pulls).await.into_iter().map(|pulled| pulled.expect_err("it fails")).collect();
+    assert_eq!(bench.fake.count(&path), 1);
+    for error in &errors {
+        assert_eq!(chain(error), chain(&errors[0]));
+        assert!(chain(error).contains("the registry has no such thing"), "{}", chain(error));
+        assert!(!error.is_retryable());
+    }
+    bench.pull(&digest).await.unwrap();
+    assert_eq!(bench.fake.count(&path), 2);
+}
+
+#[tokio::test]
 async fn a_waiting_pull_takes_over_when_the_first_one_goes_away() {
     let bench = Bench::new().await;
     let base = noise("base", 8);
