@@ -4,15 +4,14 @@
 //! A crash on the way leaves things under `tmp/`, which the next start empties, or layers that no image has, which the next time takes.
 
 use super::layout::{self, chain_of};
-use super::{ImageRecord, ImageStore, Inner, crash, disk, pins};
+use super::{ImageRecord, ImageStore, Inner, disk, pins};
 use crate::clock;
 use crate::error::StoreError;
+use crate::rootfs;
 use coord_shared::decide::images::{self, Disk, Part, Policy, Removal, Stored};
 use coord_shared::names::Digest;
-use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A cut download is worth keeping while its pull may be tried again.
@@ -147,7 +146,8 @@ impl Inner {
 
     /// Unmounts a chain and moves what belongs to it out of sight.
     pub(super) fn take_chain_out(&self, chain: &Digest) -> Result<Vec<PathBuf>, StoreError> {
-        unmount(&self.mount_path(chain))?;
+        let _alone = self.mounting();
+        rootfs::clear(&self.mount_path(chain))?;
         let places = [self.mount_path(chain), self.chain_path(chain)];
         let gone = places.iter().map(|path| self.discard_if_there(path)).collect::<Result<Vec<_>, _>>()?;
         Ok(gone.into_iter().flatten().collect())
@@ -171,17 +171,4 @@ impl Inner {
 
 fn warn_of(error: &StoreError) {
     tracing::warn!(error = %coord_registry::chain(error), "damaged image");
-}
-
-/// Takes every mount away from a folder. Whoever is still using one keeps it.
-fn unmount(path: &Path) -> Result<(), StoreError> {
-    loop {
-        crash::point("unmount");
-        match rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
-            Ok(()) => {}
-            // Not mounted, or not even a folder.
-            Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
-            Err(errno) => return Err(StoreError::io("unmount", path, errno)),
-        }
-    }
 }

@@ -17,6 +17,7 @@ use super::layout::chain_of;
 use super::{ImageRecord, ImageStore, Inner, Scratch, disk, pins};
 use crate::error::StoreError;
 use crate::record::LayerRecord;
+use crate::rootfs;
 use crate::tree::LayerTree;
 use coord_shared::names::Digest;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +48,15 @@ pub enum Object {
     Layer(Digest),
     /// What belongs to a list of layers.
     Chain(Digest),
+}
+
+impl Finding {
+    fn layer(&self) -> Option<&Digest> {
+        match &self.object {
+            Object::Layer(diff_id) => Some(diff_id),
+            Object::Image(_) | Object::Chain(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Finding {
@@ -115,6 +125,12 @@ impl ImageStore {
                 findings.push(Finding { object: Object::Layer(diff_id.clone()), images, problem, is_repaired });
             }
         }
+        let damaged: BTreeSet<&Digest> = findings.iter().filter_map(Finding::layer).collect();
+        let sound = chosen.into_iter().filter(|digest| !all[*digest].iter().any(|diff_id| damaged.contains(diff_id)));
+        let sound: Vec<&Digest> = sound.collect();
+        for digest in sound {
+            findings.extend(inner.check_chain(digest, &all, repair)?);
+        }
         if repair {
             for finding in findings.iter_mut().filter(|finding| matches!(finding.object, Object::Image(_))) {
                 let gone = finding.images.iter().map(|digest| inner.discard_if_there(&inner.image_path(digest)));
@@ -123,6 +139,8 @@ impl ImageStore {
             }
         }
         findings.sort_by(|a, b| a.object.cmp(&b.object));
+        // Several images may have one list of layers.
+        findings.dedup_by(|a, b| a.object == b.object);
         Ok(findings)
     }
 }
@@ -178,6 +196,30 @@ impl Inner {
             directory::check(&self.diff_path(&layer.diff_id), &tree, Some(&contents)).map_err(damage)?;
         }
         Ok(())
+    }
+
+    /// Looks at what belongs to an image's layers together, if they are good.
+    fn check_chain(
+        &self,
+        digest: &Digest,
+        all: &BTreeMap<Digest, Vec<Digest>>,
+        repair: bool,
+    ) -> Result<Option<Finding>, StoreError> {
+        let diff_ids = &all[digest];
+        if !self.are_archives(diff_ids).unwrap_or(false) {
+            return Ok(None);
+        }
+        let problem = match rootfs::is_intact(self, diff_ids) {
+            Ok(true) => return Ok(None),
+            Ok(false) => "its EROFS image is not what its layers make".to_owned(),
+            Err(error) => coord_registry::chain(&error),
+        };
+        let chain = chain_of(diff_ids);
+        if repair {
+            pins::sweep(&self.take_chain_out(&chain)?);
+        }
+        let images = all.iter().filter(|(_, other)| *other == diff_ids).map(|(digest, _)| digest.clone()).collect();
+        Ok(Some(Finding { object: Object::Chain(chain), images, problem, is_repaired: repair }))
     }
 
     /// False while a pull needs the layer: it finds out by itself.

@@ -3,6 +3,9 @@
 //! A test runs itself once more as a child, which kills itself at the Nth place. The parent opens what is left, looks at everything that
 //! has a name, and goes on as an agent would; then N grows by one, until the child gets done.
 
+mod power;
+
+use super::disks::{LoopDisk, unmount_below};
 use super::pulls::{names, options, until};
 use super::root::Overlay;
 use super::tarball::Tarball;
@@ -14,7 +17,7 @@ use coord_shared::names::Digest;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +27,7 @@ use tempfile::TempDir;
 const JOB: &str = "COORD_TEST_JOB";
 /// No work has as many places.
 const PLACES_MAX: u64 = 2000;
+const DISK_MEBIBYTES: u32 = 256;
 
 /// What a child is killed at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,14 +102,14 @@ struct Place {
 }
 
 impl Place {
-    fn new() -> Place {
-        Place { folder: TempDir::new().unwrap() }
+    fn new(disk: &LoopDisk) -> Place {
+        Place { folder: TempDir::new_in(disk.path()).unwrap() }
     }
 
     /// With what is in another.
-    fn copy_of(other: &Path) -> Place {
-        let place = Place::new();
-        let copied = Command::new("cp").arg("-a").arg(other.join(".")).arg(place.path()).status().unwrap();
+    fn copy_of(other: &Place, disk: &LoopDisk) -> Place {
+        let place = Place::new(disk);
+        let copied = Command::new("cp").arg("-a").arg(other.path().join(".")).arg(place.path()).status().unwrap();
         assert!(copied.success());
         place
     }
@@ -118,17 +122,6 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         unmount_below(self.path());
-    }
-}
-
-/// Takes every mount in a folder away.
-fn unmount_below(folder: &Path) {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let places = table.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
-    let mut below: Vec<PathBuf> = places.filter(|place| place.starts_with(folder)).collect();
-    below.sort();
-    for place in below.iter().rev() {
-        let _ = rustix::mount::unmount(place, rustix::mount::UnmountFlags::DETACH);
     }
 }
 
@@ -233,13 +226,15 @@ async fn killed_everywhere(test: &str, work: Work, format: FormatChoice, prepare
         return;
     }
     let fixture = Fixture::new().await;
-    let template = Place::new();
+    let disk = LoopDisk::new(DISK_MEBIBYTES);
+    let template = Place::new(&disk);
     let store = ImageStore::open_with(template.path(), options_of(format)).unwrap();
     prepare(&fixture, &store).await;
+    unmount_below(template.path());
     drop(store);
     let test = format!("tests::crash::{test}");
     for at in 1..PLACES_MAX {
-        let place = Place::copy_of(template.path());
+        let place = Place::copy_of(&template, &disk);
         let killed = fixture.run(&test, work, format, place.path(), at).await;
         if work == Work::Repair {
             let store = ImageStore::open_with(place.path(), options_of(format)).unwrap();
@@ -248,6 +243,7 @@ async fn killed_everywhere(test: &str, work: Work, format: FormatChoice, prepare
         fixture.recover(place.path(), format, killed.as_deref().unwrap_or("done")).await;
         if killed.is_none() {
             assert!(at > 5, "there are more places than {at}");
+            println!("{at} places");
             return;
         }
     }

@@ -24,6 +24,7 @@ mod archives;
 mod compression;
 mod configs;
 mod crash;
+mod disks;
 mod interrupted;
 mod pulls;
 mod root;

@@ -1,6 +1,7 @@
 //! What only root can try: the kernel's overlayfs over our layers, and a real registry process.
 
 use super::super::{FormatChoice, ImageStore, Limits, Options, Progress};
+use super::disks::SmallDisk;
 use super::pulls::{Bench, options};
 use super::tarball::Tarball;
 use super::{chain, listing};
@@ -273,26 +274,6 @@ async fn root_a_full_disk_is_one_clear_error_and_leaves_the_store_as_it_was() {
         // Seen before the first byte; and, of what turns out larger than it looked, when it is there.
         check(&noise, " are needed, but ").await;
         check(&text, ": does not fit on the disk; free some space, or let unused images be removed").await;
-    }
-}
-
-/// A tmpfs of a given size, unmounted when dropped.
-struct SmallDisk {
-    folder: TempDir,
-}
-
-impl SmallDisk {
-    fn new(size: &str) -> SmallDisk {
-        let folder = TempDir::new().unwrap();
-        let data = std::ffi::CString::new(format!("size={size}")).unwrap();
-        mount("tmpfs", folder.path(), "tmpfs", MountFlags::empty(), Some(data.as_c_str())).expect("these tests need root");
-        SmallDisk { folder }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = unmount(self.folder.path(), UnmountFlags::DETACH);
     }
 }
 
