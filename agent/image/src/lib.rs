@@ -21,6 +21,9 @@ mod config;
 mod erofs;
 mod error;
 mod fetch;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod layer;
 mod limits;
 mod mount;
