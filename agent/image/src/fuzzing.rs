@@ -66,6 +66,17 @@ pub fn layer(bytes: &[u8]) -> bool {
     true
 }
 
+/// As `layer`, with every header's checksum put right first: a fuzzer finds few of those by itself.
+pub fn sealed_layer(bytes: &[u8]) -> bool {
+    let mut archive = bytes.to_vec();
+    for block in archive.as_chunks_mut::<512>().0.iter_mut().filter(|block| &block[257..262] == b"ustar") {
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    }
+    layer(&archive)
+}
+
 /// Reads any bytes as an index file, and panics if what comes of it breaks a promise. Says whether they were accepted.
 pub fn index(bytes: &[u8]) -> bool {
     // With a checksum that fits, or nothing but it would be tried.
@@ -106,7 +117,9 @@ fn check_merged(tree: &MergedTree) {
         let mut folders = 0;
         for entry in entries {
             let text = name(entry);
-            assert!(!matches!(text, b"" | b"." | b"..") && text.len() <= 255 && !text.iter().any(|byte| matches!(byte, 0 | b'/')));
+            assert!(
+                !matches!(text, b"" | b"." | b"..") && text.len() <= 255 && !text.iter().any(|byte| matches!(byte, 0 | b'/'))
+            );
             names[entry.inode as usize] += 1;
             if let What::Directory { parent, .. } = tree.inodes[entry.inode as usize].what {
                 assert_eq!(parent, number, "a folder is in another one than it says");

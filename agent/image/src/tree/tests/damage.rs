@@ -51,14 +51,10 @@ fn random_damage_does_no_harm() {
             let at = random.usize(..archive.len());
             archive[at] = if random.bool() { random.u8(..) } else { *random.choice(b"./\x000123456789LKxgS-\n=").unwrap() };
         }
-        // Sums are made right again, or nothing but they would be tried.
-        for block in archive.chunks_exact_mut(512).filter(|block| &block[257..262] == b"ustar") {
-            seal(block.try_into().unwrap());
-        }
         if random.u8(..4) == 0 {
             archive.truncate(random.usize(..=archive.len()));
         }
-        accepted += u32::from(fuzzing::layer(&archive));
+        accepted += u32::from(fuzzing::sealed_layer(&archive));
     }
     assert!(accepted > 100, "{accepted}: the damage is too great to try much");
 }

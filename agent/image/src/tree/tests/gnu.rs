@@ -41,7 +41,8 @@ fn add_more(folder: &Path) {
 }
 
 fn pack(folder: &Path, options: &[&str]) -> Read {
-    let packed = Command::new("tar").args(options).arg("-C").arg(folder).args(["-cf", "-", "."]).output().expect("tar is installed");
+    let packed =
+        Command::new("tar").args(options).arg("-C").arg(folder).args(["-cf", "-", "."]).output().expect("tar is installed");
     assert!(packed.status.success(), "tar {options:?}: {}", String::from_utf8_lossy(&packed.stderr));
     read(&packed.stdout, &Limits::default()).unwrap_or_else(|error| panic!("tar {options:?}: {}", chain(&error)))
 }
