@@ -14,6 +14,8 @@ use std::ops::Range;
 const NOT_MET: u32 = u32::MAX;
 /// Of a root that no layer describes.
 const ROOT_MODE: u16 = 0o755;
+/// Folders that are searched for the targets of hard links to lower layers: seconds of work. Hardly any image has such links at all.
+const STEPS_MAX: u64 = 100_000_000;
 
 /// A layer, and the numbers of the files that its contents lie in.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +33,7 @@ pub(crate) fn merge(layers: &[Layer<'_>]) -> Result<MergedTree, String> {
     let tree =
         MergedTree { inodes: Vec::with_capacity(names), entries: Vec::with_capacity(names), bytes: Vec::with_capacity(bytes) };
     let inode_of = sides.iter().map(|side| vec![NOT_MET; side.nodes.len()]).collect();
-    Merge { sides: &sides, inode_of, tree, todo: Vec::new(), parts: Vec::new() }.run()
+    Merge { sides: &sides, inode_of, tree, todo: Vec::new(), parts: Vec::new(), steps: 0 }.run()
 }
 
 /// A layer, its folders' entries side by side.
@@ -74,6 +76,7 @@ struct Merge<'s> {
     todo: Vec<Todo>,
     /// Of all folders so far: an image has tens of thousands, and a list each would be slow.
     parts: Vec<Part>,
+    steps: u64,
 }
 
 impl<'a> Side<'a> {
@@ -256,14 +259,14 @@ impl<'s> Merge<'s> {
     }
 
     /// From a link to what it links, through the layers.
-    fn first_name(&self, part: Part) -> Result<Part, String> {
+    fn first_name(&mut self, part: Part) -> Result<Part, String> {
         let Part { mut side, mut node } = part;
         loop {
             match self.sides[side].node(node).what {
                 LayerWhat::HardLink { to } => node = to,
                 LayerWhat::LinkBelow { path } => {
                     let path = &self.sides[side].bytes[path.range()];
-                    let found = self.resolve(side, path).ok_or_else(|| {
+                    let found = self.resolve(side, path)?.ok_or_else(|| {
                         let name = path_of(&self.sides[side], node).escape_ascii().to_string();
                         let target = path.escape_ascii().to_string();
                         format!("{name:?} is a hard link to {target:?}, which no layer below has as a file")
@@ -282,20 +285,24 @@ impl<'s> Merge<'s> {
     }
 
     /// What a path is in the layers below `top`, if it is anything but a folder.
-    fn resolve(&self, top: usize, path: &[u8]) -> Option<Part> {
+    fn resolve(&mut self, top: usize, path: &[u8]) -> Result<Option<Part>, String> {
         let mut folders = self.roots(top);
         let mut names = path.split(|byte| *byte == b'/').peekable();
         while let Some(name) = names.next() {
+            self.steps += folders.len() as u64;
+            if self.steps > STEPS_MAX {
+                return Err("has too many hard links to layers below".to_owned());
+            }
             let find = |part: &Part| self.sides[part.side].find(part.node, name).map(|node| Part { node, ..*part });
             let same: Vec<Part> = folders.iter().filter_map(find).collect();
-            let top = same.first()?;
+            let Some(top) = same.first() else { return Ok(None) };
             let what = self.sides[top.side].node(top.node).what;
             if !what.is_directory() {
-                return (names.peek().is_none() && what != LayerWhat::Whiteout).then_some(*top);
+                return Ok((names.peek().is_none() && what != LayerWhat::Whiteout).then_some(*top));
             }
             folders = self.merged(&same).to_vec();
         }
-        None
+        Ok(None)
     }
 
     fn node(&self, part: Part) -> &'s LayerNode {
