@@ -42,7 +42,9 @@ pub use fetch::Retry;
 pub use limits::Limits;
 pub use pull::Progress;
 pub use rootfs::{Backing, Host, Shortcoming};
-pub use store::{Format, FormatChoice, ImageDetails, ImageStore, ImageSummary, LayerDetails, Options, Pruned, Usage};
+pub use store::{
+    Finding, Format, FormatChoice, ImageDetails, ImageStore, ImageSummary, LayerDetails, Object, Options, Pruned, Usage,
+};
 
 use coord_shared::names::Digest;
 use oci_spec::image::ImageConfiguration;

@@ -12,18 +12,18 @@
 
 mod collect;
 pub(crate) mod crash;
-
 pub(crate) mod disk;
 #[allow(dead_code, reason = "the mounts come next")]
 pub(crate) mod layout;
 mod pins;
-
 mod room;
+mod verify;
 mod views;
 
 pub use collect::Pruned;
 pub(crate) use pins::{Pins, Scratch};
 pub use room::Usage;
+pub use verify::{Finding, Object};
 pub use views::{Format, ImageDetails, ImageSummary, LayerDetails};
 
 use super::Image;
@@ -109,11 +109,9 @@ pub(super) struct Inner {
     pub(super) memory: Memory,
     /// Held while records of images are written.
     finishing: Mutex<()>,
-    /// Held while images are mounted.
+    /// Held while images are mounted, or their directories stacked.
     mounting: Mutex<()>,
     host: Host,
-    /// Held while it is seen to that a chain's directories can be stacked.
-    stacking: Mutex<()>,
     /// Makes names under `tmp/` unique.
     counter: AtomicU64,
     /// Locked for as long as the store is open.
@@ -153,7 +151,6 @@ impl ImageStore {
             finishing: Mutex::default(),
             mounting: Mutex::default(),
             host,
-            stacking: Mutex::default(),
             counter: AtomicU64::new(0),
             _lock: lock,
         };
@@ -238,6 +235,11 @@ impl Inner {
         Ok(is_whole && (layer.expanded_bytes == 0 || size(self.expanded_path(&layer.diff_id))? == Some(layer.expanded_bytes)))
     }
 
+    /// How new layers are kept.
+    pub(super) fn format(&self) -> Format {
+        if self.host.backing.is_some() { Format::Archive } else { Format::Directory }
+    }
+
     /// Whether layers are to be mounted as an EROFS image: all are here as archives, and the host can.
     pub(super) fn are_archives(&self, diff_ids: &[Digest]) -> Result<bool, StoreError> {
         if diff_ids.is_empty() || self.host.backing.is_none() {
@@ -250,15 +252,6 @@ impl Inner {
             }
         }
         Ok(true)
-    }
-
-    /// How new layers are kept.
-    pub(super) fn format(&self) -> Format {
-        match self.options.format {
-            FormatChoice::Auto if self.host.backing.is_none() => Format::Directory,
-            FormatChoice::Directories => Format::Directory,
-            FormatChoice::Auto | FormatChoice::Loop => Format::Archive,
-        }
     }
 
     /// Makes a finished file or folder visible. Its content must have been synced.
@@ -295,10 +288,6 @@ impl Inner {
 
     pub(super) fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    pub(super) fn stacking(&self) -> MutexGuard<'_, ()> {
-        self.stacking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pins(&self) -> MutexGuard<'_, BTreeMap<Digest, pins::Pin>> {

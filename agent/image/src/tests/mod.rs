@@ -2,6 +2,9 @@
 
 mod archives;
 mod compression;
+mod configs;
+mod crash;
+mod disks;
 mod pulls;
 mod root;
 mod store;
