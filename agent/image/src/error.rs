@@ -2,6 +2,7 @@
 
 use coord_registry::RegistryError;
 use coord_shared::names::Digest;
+use coord_shared::quantity::ByteSize;
 use std::io;
 use std::path::PathBuf;
 
@@ -24,6 +25,23 @@ pub enum StoreError {
     NoSpace {
         /// The folder that could not grow.
         path: PathBuf,
+    },
+    /// What is asked for would take the disk's reserve.
+    #[error(
+        "image store: {} are needed, but {} has {} free, {} of them in reserve; the images here hold {}: remove those that nothing uses (coord-agent image prune), or make room on the disk",
+        human(*needed_bytes), path.display(), human(*free_bytes), human(*reserve_bytes), human(*store_bytes)
+    )]
+    Reserve {
+        /// The store's folder.
+        path: PathBuf,
+        /// About this much will be written.
+        needed_bytes: u64,
+        /// That the disk has free.
+        free_bytes: u64,
+        /// Of these, what no pull may take.
+        reserve_bytes: u64,
+        /// Held by all images here, used or not.
+        store_bytes: u64,
     },
     /// Two agents on one folder would remove each other's layers.
     #[error("image store: {} is in use by another process; stop it, or give this agent a state_dir of its own", path.display())]
@@ -106,8 +124,8 @@ impl PullError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Registry { source, .. } => source.is_retryable(),
-            Self::Layer { source: LayerError::NoSpace | LayerError::Stopped, .. }
-            | Self::Store { source: StoreError::NoSpace { .. }, .. } => true,
+            Self::Layer { source: LayerError::NoSpace | LayerError::Reserve { .. } | LayerError::Stopped, .. }
+            | Self::Store { source: StoreError::NoSpace { .. } | StoreError::Reserve { .. }, .. } => true,
             Self::Platform { .. } | Self::BadImage { .. } | Self::Layer { .. } | Self::Store { .. } => false,
         }
     }
@@ -171,6 +189,14 @@ pub enum LayerError {
     /// The disk is full.
     #[error("does not fit on the disk; free some space, or let unused images be removed")]
     NoSpace,
+    /// The disk's reserve is reached.
+    #[error("does not fit: the disk has {} free and {} are its reserve; free some space, or let unused images be removed", human(*free_bytes), human(*reserve_bytes))]
+    Reserve {
+        /// That the disk has free.
+        free_bytes: u64,
+        /// What no pull may take.
+        reserve_bytes: u64,
+    },
     /// The other side of a channel ended first; its error is the one to tell.
     #[error("unpacking was stopped")]
     Stopped,
@@ -205,6 +231,10 @@ impl StoreError {
         let (path, source) = (path.into(), source.into());
         if is_no_space(&source) { StoreError::NoSpace { path } } else { StoreError::Io { operation, path, source } }
     }
+}
+
+fn human(bytes: u64) -> String {
+    ByteSize(bytes).human()
 }
 
 fn is_no_space(error: &io::Error) -> bool {

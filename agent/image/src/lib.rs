@@ -15,6 +15,8 @@
 //! Callers see `ImageStore::mount` and nothing of the format, so that another one can take its place. Deliberately absent: a
 //! container's own layer (the runtime's), deciding when to pull or to prune (the agent's), pushing, building.
 
+mod clock;
+mod config;
 mod error;
 mod fetch;
 mod layer;
@@ -31,14 +33,17 @@ mod tests;
 mod tree;
 mod unpack;
 
+pub use config::Healthcheck;
+pub use coord_shared::decide::images::Policy;
 pub use error::{LayerError, PullError, StoreError};
 pub use fetch::Retry;
 pub use limits::Limits;
 pub use pull::Progress;
-pub use store::{ImageStore, ImageSummary, Options, Pruned};
+pub use store::{Format, FormatChoice, ImageDetails, ImageStore, ImageSummary, LayerDetails, Options, Pruned, Usage};
 
 use coord_shared::names::Digest;
 use oci_spec::image::ImageConfiguration;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A complete, verified image.
@@ -48,6 +53,10 @@ pub struct Image {
     pub digest: Digest,
     /// What the image says of itself: command, environment, user, working directory.
     pub config: ImageConfiguration,
+    /// How it wants to be asked whether it is well.
+    pub healthcheck: Option<Healthcheck>,
+    /// What its manifest says for people and tools.
+    pub annotations: BTreeMap<String, String>,
     /// Its files.
     pub rootfs: RootfsLayers,
 }

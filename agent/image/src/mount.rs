@@ -20,6 +20,10 @@ impl ImageStore {
     /// `Missing` when the image is not here, `Damaged` when it is not as it was written.
     pub fn mount(&self, digest: &Digest) -> Result<RootfsLayers, StoreError> {
         let image = self.get(digest)?.ok_or_else(|| StoreError::Missing { digest: digest.clone() })?;
+        // Only removal would miss it.
+        if let Err(error) = self.touch(digest) {
+            tracing::warn!(image = %digest, error = %coord_registry::chain(&error), "its use is not noted");
+        }
         Ok(image.rootfs)
     }
 

@@ -4,12 +4,14 @@
 //! waits for it. When one layer fails the others are stopped and waited for, so that a failed pull leaves no thread and no file
 //! behind. A pull that is dropped halfway is cleaned up by its threads, within moments.
 
+use super::config;
 use super::error::{LayerError, PullError, StoreError};
 use super::fetch::Source;
 use super::layer::{FEED_PIECES, unpack_layer};
 use super::overlay::{self, OpenLayer};
-use super::record::{ImageRecord, LayerRecord, parse_config};
-use super::store::{Inner, Pins, Scratch, remove, sync_file_system};
+use super::record::{ImageRecord, LayerRecord, NewImage};
+use super::store::disk::{remove, sync_file_system};
+use super::store::{Inner, Pins, Scratch};
 use super::{Image, ImageStore};
 use coord_registry::{HostPlatform, ManifestOrIndex, Registry, RegistryError};
 use coord_shared::names::{Digest, ImageReference};
@@ -78,7 +80,15 @@ impl ImageStore {
         let pull = Pull { inner, source, name, progress: &progress, stop: Semaphore::new(0) };
         let store = self.clone();
         let wanted = digest.clone();
-        match blocking(move || store.get(&wanted)).await {
+        let reference = image.to_string();
+        let known = blocking(move || {
+            let image = store.get(&wanted)?;
+            if image.is_some() {
+                store.remember(&wanted, &reference);
+            }
+            Ok(image)
+        });
+        match known.await {
             Ok(Some(image)) => return Ok(image),
             Ok(None) => {}
             Err(error @ StoreError::Damaged { .. }) => {
@@ -91,7 +101,14 @@ impl ImageStore {
         let pins = Arc::new(Pins::new(inner, wanted.iter().map(|layer| layer.diff_id.clone()).collect()));
         let diff_ids: Vec<Digest> = wanted.iter().map(|layer| layer.diff_id.clone()).collect();
         pull.layers(wanted, &pins).await?;
-        let record = ImageRecord::new(digest.clone(), image.to_string(), config_digest, config);
+        let record = ImageRecord::new(NewImage {
+            digest: digest.clone(),
+            reference: image.to_string(),
+            annotations: manifest.annotations.clone().unwrap_or_default(),
+            download_bytes: manifest.layers.iter().filter_map(|layer| u64::try_from(layer.size).ok()).sum(),
+            config_digest,
+            config,
+        });
         let store = self.clone();
         let finished = blocking(move || {
             let result = finish(&store, &record, &diff_ids);
@@ -129,7 +146,8 @@ impl Pull<'_> {
             .await
             .map_err(|e| self.registry_error(e))?;
         let text = String::from_utf8(bytes.to_vec()).map_err(|_| self.bad_image("its config is not text".to_owned()))?;
-        let (config, diff_ids) = parse_config(text.as_bytes()).map_err(|problem| self.bad_image(problem))?;
+        let config::ImageConfig { config, diff_ids, .. } =
+            config::parse(text.as_bytes()).map_err(|problem| self.bad_image(problem))?;
         let host = self.inner.options.platform.clone().unwrap_or_else(HostPlatform::current);
         let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
         if os != "linux" || architecture != host.architecture {
@@ -276,8 +294,10 @@ fn make_layer(
 /// Writes the image's record, its last step; before it, attributes that the layers alone would lose.
 fn finish(store: &ImageStore, record: &ImageRecord, diff_ids: &[Digest]) -> Result<Image, StoreError> {
     let inner = &store.inner;
-    let _alone = inner.finishing();
+    let alone = inner.finishing();
     if let Ok(Some(image)) = store.get(&record.digest) {
+        drop(alone);
+        record.references.iter().for_each(|reference| store.remember(&record.digest, reference));
         return Ok(image);
     }
     let mut layers = Vec::with_capacity(diff_ids.len());

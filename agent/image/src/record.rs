@@ -1,29 +1,39 @@
 //! What the store writes down: one JSON file per image, and one per layer. Each says which format it has, and an image's carries the
 //! config's own bytes under their digest, so that damage shows.
 
+use super::config::{self, ImageConfig};
 use super::error::StoreError;
+use super::store::disk;
+use super::tree::LayerTree;
 use super::unpack::Summary;
 use coord_shared::names::Digest;
-use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 /// Raised when an older agent could not read what a newer one wrote.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Records are a config (at most 4 MiB), or a layer's remembered paths twice over (`Limits::names_max_bytes`); a larger file is none of ours.
 const RECORD_MAX_BYTES: u64 = 80 * 1024 * 1024;
+/// Names under which one image was asked for; the oldest are forgotten. Who deploys by tag makes a new name each time.
+const REFERENCES_MAX: usize = 16;
+/// Annotations are kept for people to read. The OCI spec puts no limit on them; a manifest has at most 4 MiB.
+const ANNOTATIONS_MAX_BYTES: usize = 256 * 1024;
 
 /// `images/HEX.json`: an image that is complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ImageRecord {
+pub(crate) struct ImageRecord {
     format: u32,
     /// As asked for: of the index or of the manifest.
-    pub(super) digest: Digest,
-    /// How people called it when it was pulled.
-    pub(super) reference: String,
+    pub(crate) digest: Digest,
+    /// How people called it when it was pulled, the latest last.
+    pub(crate) references: Vec<String>,
+    /// Of the manifest.
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// Compressed, as downloaded.
+    pub(crate) download_bytes: u64,
     config_digest: Digest,
     /// The config's text, byte for byte.
     config: String,
@@ -31,33 +41,70 @@ pub(super) struct ImageRecord {
 
 /// `layers/HEX/layer.json`: a layer that is complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct LayerRecord {
+pub(crate) struct LayerRecord {
     format: u32,
-    pub(super) diff_id: Digest,
-    pub(super) entries: u64,
-    pub(super) content_bytes: u64,
-    pub(super) opaque_root: bool,
+    pub(crate) diff_id: Digest,
+    pub(crate) entries: u64,
+    /// Of its files, as they are read.
+    pub(crate) content_bytes: u64,
+    /// Of the archive.
+    pub(crate) archive_bytes: u64,
+    /// Of the file of expanded contents; zero where there is none.
+    pub(crate) expanded_bytes: u64,
+    /// Of the index file.
+    pub(crate) index_bytes: u64,
+    /// Attributes and entries that an image may not have.
+    pub(crate) left_out: u64,
+    pub(crate) opaque_root: bool,
     /// See `Summary`; paths in hex digits, because they are bytes.
     #[serde(with = "hex_paths")]
-    pub(super) implicit: BTreeSet<Vec<u8>>,
+    pub(crate) implicit: BTreeSet<Vec<u8>>,
     #[serde(with = "hex_paths")]
-    pub(super) whiteouts: BTreeSet<Vec<u8>>,
+    pub(crate) whiteouts: BTreeSet<Vec<u8>>,
+}
+
+/// What there is to know of an image before it is written down.
+pub(crate) struct NewImage {
+    pub(crate) digest: Digest,
+    pub(crate) reference: String,
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) download_bytes: u64,
+    pub(crate) config_digest: Digest,
+    pub(crate) config: String,
 }
 
 impl ImageRecord {
-    pub(super) fn new(digest: Digest, reference: String, config_digest: Digest, config: String) -> ImageRecord {
-        ImageRecord { format: FORMAT, digest, reference, config_digest, config }
+    pub(crate) fn new(image: NewImage) -> ImageRecord {
+        let NewImage { digest, reference, mut annotations, download_bytes, config_digest, config } = image;
+        let mut bytes = 0;
+        annotations.retain(|name, value| {
+            bytes += name.len() + value.len();
+            bytes <= ANNOTATIONS_MAX_BYTES
+        });
+        ImageRecord { format: FORMAT, digest, references: vec![reference], annotations, download_bytes, config_digest, config }
     }
 
-    /// The config and its diff ids, bottom first. The error says what is wrong with it.
-    pub(super) fn config(&self) -> Result<(ImageConfiguration, Vec<Digest>), String> {
+    /// One more name. Whether that is news.
+    pub(crate) fn add_reference(&mut self, reference: &str) -> bool {
+        if self.references.iter().any(|known| known == reference) {
+            return false;
+        }
+        if self.references.len() >= REFERENCES_MAX {
+            self.references.remove(0);
+        }
+        self.references.push(reference.to_owned());
+        true
+    }
+
+    /// The config. The error says what is wrong with it.
+    pub(crate) fn config(&self) -> Result<ImageConfig, String> {
         if Digest::of(self.config.as_bytes()) != self.config_digest {
             return Err("its config is not what it was".to_owned());
         }
-        parse_config(self.config.as_bytes())
+        config::parse(self.config.as_bytes())
     }
 
-    pub(super) fn load(path: &Path, digest: &Digest) -> Result<Option<ImageRecord>, StoreError> {
+    pub(crate) fn load(path: &Path, digest: &Digest) -> Result<Option<ImageRecord>, StoreError> {
         let Some(record) = load::<ImageRecord>(path)? else { return Ok(None) };
         if record.format != FORMAT || record.digest != *digest {
             return Err(StoreError::Damaged { path: path.to_owned(), problem: "it is of another image or format".to_owned() });
@@ -65,18 +112,49 @@ impl ImageRecord {
         Ok(Some(record))
     }
 
-    pub(super) fn save(&self, path: &Path) -> Result<(), StoreError> {
+    pub(crate) fn save(&self, path: &Path) -> Result<(), StoreError> {
         save(path, self)
     }
 }
 
 impl LayerRecord {
-    pub(super) fn new(diff_id: Digest, summary: Summary) -> LayerRecord {
-        let Summary { entries, content_bytes, opaque_root, implicit, whiteouts, devices_left_out: _ } = summary;
-        LayerRecord { format: FORMAT, diff_id, entries, content_bytes, opaque_root, implicit, whiteouts }
+    pub(crate) fn new(diff_id: Digest, summary: Summary) -> LayerRecord {
+        let Summary { entries, content_bytes, opaque_root, implicit, whiteouts, devices_left_out: left_out } = summary;
+        let (archive_bytes, expanded_bytes, index_bytes) = (0, 0, 0);
+        LayerRecord {
+            format: FORMAT,
+            diff_id,
+            entries,
+            content_bytes,
+            archive_bytes,
+            expanded_bytes,
+            index_bytes,
+            left_out,
+            opaque_root,
+            implicit,
+            whiteouts,
+        }
     }
 
-    pub(super) fn load(path: &Path, diff_id: &Digest) -> Result<Option<LayerRecord>, StoreError> {
+    /// Of a layer whose tree is known, by the sizes of its files.
+    #[allow(dead_code, reason = "becomes the only way")]
+    pub(crate) fn of(diff_id: Digest, tree: &LayerTree, archive_bytes: u64, index_bytes: u64) -> LayerRecord {
+        LayerRecord {
+            format: FORMAT,
+            diff_id,
+            entries: tree.entries,
+            content_bytes: tree.content_bytes,
+            archive_bytes,
+            expanded_bytes: tree.expanded_bytes,
+            index_bytes,
+            left_out: tree.left_out,
+            opaque_root: false,
+            implicit: BTreeSet::new(),
+            whiteouts: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn load(path: &Path, diff_id: &Digest) -> Result<Option<LayerRecord>, StoreError> {
         let Some(record) = load::<LayerRecord>(path)? else { return Ok(None) };
         if record.format != FORMAT || record.diff_id != *diff_id {
             return Err(StoreError::Damaged { path: path.to_owned(), problem: "it is of another layer or format".to_owned() });
@@ -84,18 +162,9 @@ impl LayerRecord {
         Ok(Some(record))
     }
 
-    pub(super) fn save(&self, path: &Path) -> Result<(), StoreError> {
+    pub(crate) fn save(&self, path: &Path) -> Result<(), StoreError> {
         save(path, self)
     }
-}
-
-/// A config and its diff ids, bottom first. The error says what is wrong, not with which image.
-pub(super) fn parse_config(bytes: &[u8]) -> Result<(ImageConfiguration, Vec<Digest>), String> {
-    let config: ImageConfiguration = serde_json::from_slice(bytes).map_err(|e| format!("its config is malformed: {e}"))?;
-    let diff_ids =
-        config.rootfs().diff_ids().iter().map(|id| id.parse().map_err(|e| format!("its config has a bad diff id: {e}")));
-    let diff_ids = diff_ids.collect::<Result<Vec<Digest>, String>>()?;
-    Ok((config, diff_ids))
 }
 
 fn load<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
@@ -115,9 +184,7 @@ fn load<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreE
 /// Written and synced; making it appear by a rename is the caller's.
 fn save<T: Serialize>(path: &Path, record: &T) -> Result<(), StoreError> {
     let text = serde_json::to_vec(record).map_err(|e| StoreError::io("encode", path, io::Error::other(e)))?;
-    let mut file = File::create_new(path).map_err(|e| StoreError::io("create", path, e))?;
-    file.write_all(&text).map_err(|e| StoreError::io("write", path, e))?;
-    file.sync_all().map_err(|e| StoreError::io("sync", path, e))
+    disk::write_file(path, &text)
 }
 
 /// Sets of byte strings as lists of hex digits.

@@ -167,7 +167,7 @@ impl Images {
         let digits = wanted.strip_prefix("sha256:").unwrap_or(wanted);
         let by_digest = |digest: &Digest| digits.len() >= DIGEST_MIN_DIGITS && digest.hex().starts_with(digits);
         let mut found: Vec<ImageSummary> =
-            listed.into_iter().filter(|image| reference.as_ref() == Some(&image.reference) || by_digest(&image.digest)).collect();
+            listed.into_iter().filter(|image| reference.as_ref().is_some_and(|name| image.references.contains(name)) || by_digest(&image.digest)).collect();
         match (found.pop(), found.is_empty()) {
             (Some(only), true) => Ok(only),
             (Some(last), false) => {
@@ -190,9 +190,9 @@ impl Images {
 }
 
 fn row(summary: ImageSummary, uses: &Uses) -> ImageRow {
-    let ImageSummary { digest, reference, layers, content_bytes } = summary;
+    let ImageSummary { digest, references, layers, content_bytes, .. } = summary;
     let used_by = uses.get(&digest).into_iter().flatten().map(InstanceId::to_string).collect();
-    ImageRow { digest, references: vec![reference], layers, content_bytes, used_by }
+    ImageRow { digest, references, layers, content_bytes, used_by }
 }
 
 fn read(progress: &Progress) -> PullProgress {

@@ -34,6 +34,8 @@ fn image(name: &str) -> Image {
     Image {
         digest: Digest::of(name.as_bytes()),
         config: serde_json::from_value(config).expect("an image config"),
+        healthcheck: None,
+        annotations: BTreeMap::new(),
         rootfs: RootfsLayers { lowers: Vec::new() },
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Bench {
 pub(super) fn options() -> Options {
     let retry = Retry { attempts: 3, pause_min: Duration::from_millis(1), pause_max: Duration::from_millis(10) };
     let platform = Some(HostPlatform { architecture: "amd64".to_owned(), variant: 1 });
-    Options { limits: SMALL, retry, platform }
+    Options { limits: SMALL, retry, platform, reserve_bytes: 0, ..Options::default() }
 }
 
 impl Bench {
@@ -108,7 +108,7 @@ async fn an_image_is_pulled_once_and_then_here() {
     assert_eq!(bench.fake.requests().len(), requests, "nothing is asked for twice");
     let list = bench.store.list().unwrap();
     assert_eq!((list.len(), &list[0].digest, list[0].layers, list[0].content_bytes), (1, &digest, 2, 40_004));
-    assert!(list[0].reference.ends_with("/shop/web:1"));
+    assert!(list[0].references[0].ends_with("/shop/web:1"));
 }
 
 #[tokio::test]

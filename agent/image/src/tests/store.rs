@@ -73,7 +73,7 @@ async fn damage_is_named_and_pulling_repairs_it() {
     check("EOF while parsing").await;
     fs::write(&record, text.replace("true", "evil")).unwrap();
     check("its config is not what it was").await;
-    fs::write(&record, text.replace("\"format\":1", "\"format\":99")).unwrap();
+    fs::write(&record, text.replace("\"format\":2", "\"format\":99")).unwrap();
     check("it is of another image or format").await;
     fs::remove_dir_all(&layer_folder).unwrap();
     check("is missing").await;
