@@ -134,8 +134,14 @@ pub(crate) enum ImageCommand {
         #[arg(value_name = "REF")]
         image: Option<String>,
     },
-    /// Remove the images that nothing uses
-    Prune,
+    /// Remove the images that nothing has used for longer than `images.keep`
+    #[command(long_about = "Remove the images that nothing has used for longer than `images.keep` (24h unless agent.toml says \
+otherwise), and more if the disk is above `images.high_water`. The service does the same by itself, now and then.")]
+    Prune {
+        /// Remove all that nothing uses, however recently something did
+        #[arg(short, long)]
+        all: bool,
+    },
 }
 
 #[cfg(test)]

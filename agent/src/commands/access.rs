@@ -95,10 +95,10 @@ impl<'a> Access<'a> {
         }
     }
 
-    pub(super) async fn prune(&self) -> Result<Pruned> {
+    pub(super) async fn prune(&self, all: bool) -> Result<Pruned> {
         match self {
-            Access::Store { images, config } => Ok(images.prune(&uses(config)?).await?),
-            Access::Agent(client) => client.post("/v1/images/prune", &PruneAsked {}).await,
+            Access::Store { images, config } => Ok(images.prune(&uses(config)?, config.images.policy(), all).await?),
+            Access::Agent(client) => client.post("/v1/images/prune", &PruneAsked { all }).await,
         }
     }
 }

@@ -4,10 +4,11 @@ use super::access::Access;
 use super::{CommandError, Outcome, failure};
 use crate::cli::{Format, ImageCommand};
 use crate::output::Output;
+use coord_agent::clock;
 use coord_agent::config::Config;
 use coord_agent::images::{ImageDetails, ImageRow, Pruned, PullProgress, Pulled, Verified};
 use coord_shared::quantity::ByteSize;
-use coord_shared::text::{Cell, Column, Shrink, Table, Tone};
+use coord_shared::text::{Cell, Column, Shrink, Table, Tone, ago};
 use coord_shared::wire::ErrorBody;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -47,8 +48,8 @@ pub(super) async fn run(
             show.data(&verified, |output| verified_text(&verified, output))?;
             return Ok(if verified.findings.is_empty() { Outcome::Done } else { Outcome::Bad });
         }
-        ImageCommand::Prune => {
-            let pruned = images.prune().await?;
+        ImageCommand::Prune { all } => {
+            let pruned = images.prune(all).await?;
             show.data(&pruned, |_| pruned_text(&pruned))?;
         }
     }
@@ -108,21 +109,32 @@ fn table(rows: &[ImageRow], output: &Output) -> String {
         Column::left("DIGEST"),
         Column::right("LAYERS"),
         Column::right("SIZE"),
+        Column::right("DISK"),
+        Column::right("SHARED"),
+        Column::right("LAST USED"),
         Column::left("USED BY").shrinks(Shrink::End(12)),
     ]);
+    let now = clock::now().wall;
     for row in rows {
         let used_by = match &row.used_by[..] {
             [] => Cell::toned("-", Tone::Faint),
             names => Cell::new(names.join(", ")),
         };
-        let cells = [
-            Cell::new(row.references.join(", ")),
+        let last_used = match row.last_used {
+            Some(then) if row.used_by.is_empty() => Cell::new(ago(now, then)),
+            Some(_) | None => Cell::toned("-", Tone::Faint),
+        };
+        table.row([
+            // The latest name; the others are in the details.
+            Cell::new(row.references.last().map_or("-", String::as_str)),
             Cell::new(row.digest.short()),
             Cell::new(row.layers.to_string()),
             Cell::new(size(row.content_bytes)),
+            Cell::new(size(row.disk_bytes)),
+            Cell::new(size(row.shared_bytes)),
+            last_used,
             used_by,
-        ];
-        table.row(cells);
+        ]);
     }
     table.render(output.width(), output.palette)
 }

@@ -52,7 +52,11 @@ pub struct VerifyAsked {
 
 /// `POST /v1/images/prune`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct PruneAsked {}
+pub struct PruneAsked {
+    /// However recently they were used.
+    #[serde(default)]
+    pub all: bool,
+}
 
 /// One line of the answer to a pull. The last one says how it ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
