@@ -4,6 +4,7 @@
 #   tests/setup.sh         everything that the tests need
 #   tests/setup.sh demo    only what examples/quickstart.sh needs
 #   tests/setup.sh guest   only what tests/guest/run.sh needs
+#   tests/setup.sh bench   only what tests/bench/ needs: other engines, and the fastest inflaters
 #
 # Packages come from the machine's own package sources, tools from cargo's registry. No service is started.
 set -euo pipefail
@@ -11,8 +12,11 @@ set -euo pipefail
 # command -> the Debian package that brings it
 BUILD="cc:build-essential musl-gcc:musl-tools curl:curl git:git"
 DEMO="busybox:busybox-static docker-registry:docker-registry"
-TEST="shellcheck:shellcheck ip:iproute2 nsenter:util-linux setpriv:util-linux tini:tini openssl:openssl systemd-analyze:systemd"
+TEST="shellcheck:shellcheck ip:iproute2 nsenter:util-linux setpriv:util-linux tini:tini openssl:openssl systemd-analyze:systemd
+    umoci:umoci skopeo:skopeo mkfs.ext4:e2fsprogs losetup:mount zstd:zstd"
 GUEST="mmdebstrap:mmdebstrap linux.uml:user-mode-linux mke2fs:e2fsprogs depmod:kmod"
+BENCH="docker-registry:docker-registry dockerd:docker.io podman:podman containerd:containerd skopeo:skopeo umoci:umoci
+    buildah:buildah mmdebstrap:mmdebstrap igzip:isal zstd:zstd busybox:busybox-static"
 TARGET=$(uname -m)-unknown-linux-musl
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -80,7 +84,8 @@ case $what in
     demo) need="$BUILD $DEMO" ;;
     test) need="$BUILD $DEMO $TEST" ;;
     guest) need="$BUILD $GUEST" ;;
-    *) die "unknown: $what (demo, guest or test)" ;;
+    bench) need="$BUILD $BENCH" ;;
+    *) die "unknown: $what (demo, test, guest or bench)" ;;
 esac
 # shellcheck disable=SC2086 # lists of words
 packages=$(missing $need)

@@ -38,7 +38,7 @@ pub struct Config {
     pub labels: Labels,
     /// Registries that need more than HTTPS and anonymous access.
     pub registries: Vec<RegistryConfig>,
-    /// Docker's `config.json` with credentials, if there is one.
+    /// A `config.json` with credentials instead of docker's and podman's own.
     pub docker_config: Option<PathBuf>,
     /// What images may take.
     pub images: ImagesConfig,
@@ -152,7 +152,7 @@ fn check(raw: RawConfig, path: &Path) -> Result<Config, String> {
         helpers_dir: raw.helpers.unwrap_or_else(default_helpers_dir),
         labels: raw.labels,
         registries: raw.registry,
-        docker_config: raw.docker_config.or_else(default_docker_config),
+        docker_config: raw.docker_config,
         images: raw.images.check()?,
         log_max_bytes: raw.log.max_size.map_or(10 * 1024 * 1024, |size| size.0).max(64 * 1024),
         log_max_files: raw.log.max_files.unwrap_or(3),
@@ -201,12 +201,6 @@ fn beside(config: &Path, file: PathBuf) -> PathBuf {
 fn default_helpers_dir() -> PathBuf {
     let own = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
     own.filter(|dir| dir.join("coord-shim").exists()).unwrap_or_else(|| "/usr/libexec/coord".into())
-}
-
-fn default_docker_config() -> Option<PathBuf> {
-    let home = std::env::var_os("HOME")?;
-    let file = Path::new(&home).join(".docker/config.json");
-    file.exists().then_some(file)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::sync::ledger::{HistoryFile, Ledger};
 use crate::sync::{poll, report, standalone};
 use crate::{durable, facts, logs_sweep, sessions, watch_config};
 use coord_image::{ImageStore, StoreError};
-use coord_registry::Registry;
+use coord_registry::{Registry, login_files};
 use coord_shared::decide::Mono;
 use coord_shared::decide::planner::{History, Plan};
 use coord_shared::names::InstanceId;
@@ -146,7 +146,8 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         return Err(DaemonError::Nobody { config: config_path.to_owned() });
     }
     let opened = open(&config).await?;
-    let registry = Registry::new(config.registries.clone(), config.docker_config.clone()).map_err(part("the registry client"))?;
+    let registry = Registry::new(config.registries.clone(), login_files(config.docker_config.clone()))
+        .map_err(part("the registry client"))?;
     let ledger = Ledger::open(&config.state_dir, &config.host).map_err(part("the ledger"))?;
     let (history_file, histories) = HistoryFile::open(&config.state_dir);
     let accepted = ledger.state().cloned().unwrap_or_else(|| HostState::empty(config.host.clone()));

@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::open_files;
 use crate::sessions::Sessions;
 use crate::store::{self, SharedStore, StoreError};
-use coord_registry::{Registry, RegistryError};
+use coord_registry::{Registry, RegistryError, login_files};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
@@ -92,7 +92,7 @@ impl Coordinator {
     /// Opens everything. When it answers, every host's state is compiled and the socket listens.
     pub async fn start(config: Config) -> Result<Self, RunError> {
         config.check()?;
-        let images = Registry::new(config.registries.clone(), config.docker_config.clone())?;
+        let images = Registry::new(config.registries.clone(), login_files(config.docker_config.clone()))?;
         Self::start_with(config, Arc::new(images), Pace::default()).await
     }
 

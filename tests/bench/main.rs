@@ -1,13 +1,15 @@
-//! The benchmark: how long from saving a document to a running process, and how much memory the daemons take.
+//! The benchmarks: how long from saving a document to a running process and how much memory the daemons take; and, as
+//! `coord-bench pull`, how long from an image in a registry to a mounted root file system.
 //!
 //! Real processes on this machine, as they ship (`tests/bench/run.sh` builds them). The moment at which a container runs
-//! is when its own socket accepts a connection: no word of the product is taken for it. Beside it, docker and podman run
-//! the same image, where they are installed. The result is a Markdown table on standard output; what is going on is on
-//! standard error. Deliberately absent: pulls (the image is present everywhere), because they are another benchmark.
+//! is when its own socket accepts a connection: no word of the product is taken for it. Beside it, other engines do the
+//! same with the same image, where they are installed. The result is a Markdown table on standard output; what is going
+//! on is on standard error.
 
 mod engines;
 mod memory;
 mod publish;
+mod pull;
 mod table;
 
 use anyhow::{Context, Result};
@@ -30,10 +32,13 @@ const QUICK: Size = Size { runs: 5, agents: 5, fleet_runs: 2 };
 
 fn main() -> Result<()> {
     need_root();
-    let size = match std::env::args().nth(1).as_deref() {
-        None => FULL,
-        Some("--quick") => QUICK,
-        Some(other) => anyhow::bail!("unknown: {other}\nusage: coord-bench [--quick]"),
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let size = match words.as_slice() {
+        ["pull", rest @ ..] => return pull::run(rest),
+        [] => FULL,
+        ["--quick"] => QUICK,
+        _ => anyhow::bail!("unknown: {}\nusage: coord-bench [--quick]\n{}", words.join(" "), pull::USAGE),
     };
     let mut times = Table::new(&["from", "to", "runs", "median", "p99", "least", "most"]);
     publish::one_host(&size, &mut times).context("one host")?;

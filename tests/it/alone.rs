@@ -51,6 +51,7 @@ impl Alone {
             run_dir: &self.path("run"),
             helpers: &binaries::helpers(),
             registries: &[self.registry.authority().to_owned()],
+            images: config::Images::default(),
         };
         Ok(fs::write(self.path("agent.toml"), text.to_toml())?)
     }

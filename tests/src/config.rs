@@ -25,6 +25,16 @@ pub struct Agent<'a> {
     pub run_dir: &'a Path,
     pub helpers: &'a Path,
     pub registries: &'a [String],
+    pub images: Images<'a>,
+}
+
+/// Its `[images]`; what is absent is the agent's own choice.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Images<'a> {
+    /// `auto`, `directories` or `loop`.
+    pub format: Option<&'a str>,
+    /// Such as `1GiB`.
+    pub reserve: Option<&'a str>,
 }
 
 impl Coordinator<'_> {
@@ -60,6 +70,11 @@ impl Agent<'_> {
         if !self.labels.is_empty() {
             text.push_str("\n[labels]\n");
             self.labels.iter().for_each(|(key, value)| line(&mut text, key, value));
+        }
+        let images = [("format", self.images.format), ("reserve", self.images.reserve)];
+        if images.iter().any(|(_, value)| value.is_some()) {
+            text.push_str("\n[images]\n");
+            images.iter().for_each(|(key, value)| value.iter().for_each(|value| line(&mut text, key, value)));
         }
         registries(&mut text, self.registries);
         text

@@ -245,6 +245,7 @@ impl Fleet {
             run_dir: &agent.run_dir,
             helpers: &binaries::helpers(),
             registries: &self.registries,
+            images: config::Images::default(),
         };
         let file = agent.state_dir.with_file_name("agent.toml");
         let draft = file.with_extension("draft");
@@ -355,7 +356,7 @@ impl Drop for Dir {
 }
 
 /// Unmounts whatever a killed fleet has left mounted below `dir`, innermost first.
-fn unmount_below(dir: &Path) {
+pub fn unmount_below(dir: &Path) {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
     let mut below: Vec<&Path> = points.filter(|point| point.starts_with(dir)).collect();

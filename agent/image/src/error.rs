@@ -6,6 +6,9 @@ use coord_shared::quantity::ByteSize;
 use std::io;
 use std::path::PathBuf;
 
+/// Of an entry's name in a message.
+const PATH_SHOWN_MAX_BYTES: usize = 300;
+
 /// The store's own folder is in trouble.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -208,7 +211,10 @@ impl LayerError {
     }
 
     pub(super) fn entry(path: &[u8], problem: impl Into<String>) -> LayerError {
-        LayerError::Entry { path: path.escape_ascii().to_string(), problem: problem.into() }
+        // A name may be a megabyte long before anybody has judged it.
+        let shown = &path[..path.len().min(PATH_SHOWN_MAX_BYTES)];
+        let ellipsis = if shown.len() < path.len() { "..." } else { "" };
+        LayerError::Entry { path: format!("{}{ellipsis}", shown.escape_ascii()), problem: problem.into() }
     }
 
     pub(super) fn io(operation: &'static str, path: &[u8], source: impl Into<io::Error>) -> LayerError {

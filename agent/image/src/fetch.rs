@@ -109,29 +109,14 @@ impl Source<'_> {
         sink: &mpsc::Sender<Feed>,
         progress: &Progress,
     ) -> Result<bool, RegistryError> {
-        let object = || format!("blob {digest} of {}/{}", self.image.registry(), self.image.repository());
-        let wrong_size = |actual: u64| RegistryError::BadAnswer {
-            object: object(),
-            problem: format!("it has {actual} bytes instead of the manifest's {size}"),
-        };
-        let mut blob = self.registry.blob(self.image, digest, *received).await?;
-        if let Some(total) = blob.total_bytes().filter(|total| *total != size) {
-            return Err(wrong_size(total));
-        }
+        let mut blob = self.registry.blob(self.image, digest, size, *received..size).await?;
         while let Some(bytes) = blob.chunk().await? {
             let length = bytes.len() as u64;
-            if *received + length > size {
-                return Err(wrong_size(*received + length));
-            }
             if sink.send(Feed::Bytes(bytes)).await.is_err() {
                 return Ok(false);
             }
             *received += length;
             progress.done_bytes.fetch_add(length, Ordering::Relaxed);
-        }
-        if *received < size {
-            let problem = format!("ended after {received} of {size} bytes");
-            return Err(RegistryError::Unreachable { object: object(), problem, source: None });
         }
         Ok(true)
     }

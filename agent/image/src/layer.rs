@@ -8,7 +8,7 @@
 
 use super::error::LayerError;
 use super::limits::Limits;
-use super::tar::Archive;
+use super::unpack::tar::Archive;
 use super::unpack::{Summary, unpack};
 use bytes::{Buf, Bytes};
 use coord_shared::names::Digest;

@@ -17,6 +17,8 @@
 
 mod clock;
 mod config;
+#[allow(dead_code, reason = "becomes the way of every image")]
+mod erofs;
 mod error;
 mod fetch;
 mod layer;
@@ -25,7 +27,10 @@ mod mount;
 mod overlay;
 mod pull;
 mod record;
+mod rootfs;
 mod store;
+mod sys;
+#[allow(dead_code, reason = "becomes the way of every layer")]
 mod tar;
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ pub struct Limits {
     pub ratio_free_bytes: u64,
     /// Folders within folders.
     pub depth_max: usize,
-    /// Paths of folders that are remembered while a layer is unpacked, all together: 300,000 folders of 100 bytes each.
+    /// Names, targets of links and extended attributes, all together: what 4,000,000 entries of 64 bytes need. They are kept in memory.
     pub names_max_bytes: u64,
 }
 
@@ -25,7 +25,7 @@ impl Default for Limits {
             ratio_max: 250,
             ratio_free_bytes: 1 << 30,
             depth_max: 256,
-            names_max_bytes: 32 << 20,
+            names_max_bytes: 256 << 20,
         }
     }
 }

@@ -7,16 +7,17 @@
 //! Directories that the archive needs but does not describe are made with plain attributes and remembered as implicit: what they
 //! should look like depends on the layers below.
 
+pub(super) mod tar;
 mod tree;
 
 use super::error::LayerError;
 use super::limits::Limits;
-use super::tar::{Archive, Entry, Kind};
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead;
 use std::os::fd::OwnedFd;
+use tar::{Archive, Entry, Kind};
 use tree::{Found, Tree, look, mark_opaque};
 pub(super) use tree::{OPAQUE_XATTR, open_child};
 

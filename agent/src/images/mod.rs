@@ -17,7 +17,7 @@ pub use room::{Room, removed, uses as ask_for_uses};
 use crate::clock;
 use crate::config::Config;
 use coord_image::{ImageStore, Policy, Progress, StoreError};
-use coord_registry::Registry;
+use coord_registry::{Registry, login_files};
 use coord_shared::names::{Digest, ImageReference};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,7 +46,8 @@ impl Images {
     /// `Store(InUse)` when it does run, or somebody else is at work there.
     pub fn open(config: &Config) -> Result<Self, ImagesError> {
         let store = ImageStore::open_with(&config.state_dir.join("images"), config.images.options())?;
-        let registry = Registry::new(config.registries.clone(), config.docker_config.clone()).map_err(ImagesError::Registry)?;
+        let registry =
+            Registry::new(config.registries.clone(), login_files(config.docker_config.clone())).map_err(ImagesError::Registry)?;
         Ok(Self { store, registry })
     }
 

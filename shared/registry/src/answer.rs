@@ -1,6 +1,7 @@
 //! From an HTTP answer to bytes or an error: one place says what a status means and how much of a body we are willing to hold.
 
 use crate::RegistryError;
+use crate::clock;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Response, StatusCode};
 use std::time::Duration;
@@ -17,8 +18,11 @@ pub(crate) fn check_status(response: Response, object: &str, had_credentials: bo
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(unauthorized(object, had_credentials)),
         StatusCode::NOT_FOUND => Err(RegistryError::NotFound { object }),
         StatusCode::TOO_MANY_REQUESTS => Err(RegistryError::RateLimited { object, retry_after: retry_after(&response) }),
-        StatusCode::REQUEST_TIMEOUT => Err(RegistryError::Server { object, status: status.as_u16() }),
-        _ if status.is_server_error() => Err(RegistryError::Server { object, status: status.as_u16() }),
+        // The asker of a part knows what to do without it.
+        StatusCode::RANGE_NOT_SATISFIABLE => Ok(response),
+        _ if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
+            Err(RegistryError::Server { object, status: status.as_u16(), retry_after: retry_after(&response) })
+        }
         _ => Err(RegistryError::BadAnswer { object, problem: format!("status {status}, which no registry should send here") }),
     }
 }
@@ -32,10 +36,22 @@ pub(crate) fn unauthorized(object: String, had_credentials: bool) -> RegistryErr
     RegistryError::Unauthorized { object, cure }
 }
 
-/// Only the form in seconds (RFC 9110, 10.2.3): a date would need a calendar, and registries do not send one.
 fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds: u64 = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.min(RETRY_AFTER_MAX_S)))
+    parse_retry_after(response.headers().get(RETRY_AFTER)?.to_str().ok()?, clock::today())
+}
+
+/// Seconds, or a date (RFC 9110, 10.2.3).
+pub(crate) fn parse_retry_after(text: &str, now: jiff::Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+            // A date in the past means: at once.
+            Duration::try_from(date.duration_since(now)).unwrap_or_default()
+        }
+    };
+    Some(wait.min(Duration::from_secs(RETRY_AFTER_MAX_S)))
 }
 
 /// Turns a transport error into ours, with the cure for what people meet most.

@@ -1,19 +1,23 @@
-//! Logging in: what a 401 asks for, and the answer to it (RFC 7617 Basic; the distribution project's token flow for Bearer).
+//! Logging in: what a 401 asks for, and the answer to it (RFC 7617 Basic; the distribution project's token flow for Bearer, with
+//! OAuth2's refresh where we hold an identity token).
 //!
-//! Tokens are kept per repository until shortly before they expire, so that a pull of ten layers logs in once. Nothing is tried
-//! before the registry asks: an open registry sees no extra request, and a secret goes only where it was asked for.
+//! Tokens are kept per repository until shortly before they expire, so that a pull of ten layers logs in once, also when all ten
+//! are refused at the same moment. Nothing is tried before the registry asks: an open registry sees no extra request, and a secret
+//! goes only where it was asked for.
 
 use crate::RegistryError;
 use crate::answer::{check_status, read_limited, transport, unauthorized};
 use crate::clock::{self, Instant};
-use crate::docker_config::Credentials;
+use crate::logins::Credentials;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{RequestBuilder, Url};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Mutex as AsyncMutex;
 
 /// Largest token answer; real ones are 2 to 8 KiB.
 const TOKEN_ANSWER_MAX_BYTES: usize = 256 * 1024;
@@ -21,6 +25,10 @@ const TOKEN_ANSWER_MAX_BYTES: usize = 256 * 1024;
 const TOKEN_LIFE_DEFAULT_S: u64 = 60;
 /// Longest that we believe a token, whatever it says: permissions change.
 const TOKEN_LIFE_MAX_S: u64 = 3600;
+/// Repositories whose tokens are remembered; a host pulls from a handful.
+const TOKENS_MAX: usize = 256;
+/// Who we are to an OAuth2 token service, which wants a name.
+const CLIENT_ID: &str = "coord";
 
 /// What a registry asks for in a 401.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,25 +37,37 @@ pub(crate) enum Challenge {
     Bearer { realm: String, service: Option<String>, scope: Option<String> },
 }
 
+/// An Authorization header, and when it is no good any more.
+pub(crate) type Token = (HeaderValue, Instant);
+
+/// The token of one repository. Locked while somebody logs in, so that others wait for his instead of getting their own.
+pub(crate) type TokenSlot = Arc<AsyncMutex<Option<Token>>>;
+
 /// The Authorization header of each repository, while it is good.
 #[derive(Default)]
 pub(crate) struct TokenCache {
-    by_repository: Mutex<BTreeMap<String, (HeaderValue, Instant)>>,
+    slots: Mutex<BTreeMap<String, TokenSlot>>,
 }
 
 impl TokenCache {
-    pub(crate) fn get(&self, repository: &str) -> Option<HeaderValue> {
-        let tokens = self.by_repository.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.get(repository).filter(|(_, expires)| *expires > clock::now()).map(|(header, _)| header.clone())
+    /// The slot of a repository, given with its registry.
+    pub(crate) fn slot(&self, name: &str) -> TokenSlot {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if slots.len() >= TOKENS_MAX {
+            slots.clear();
+        }
+        Arc::clone(slots.entry(name.to_owned()).or_default())
     }
 
-    pub(crate) fn put(&self, repository: &str, header: HeaderValue, life: Duration) {
-        let now = clock::now();
-        let mut tokens = self.by_repository.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.retain(|_, (_, expires)| *expires > now);
-        // A tenth early, so that it does not expire on its way.
-        tokens.insert(repository.to_owned(), (header, now + life.mul_f64(0.9)));
+    /// Forgets all: the logins behind them have changed.
+    pub(crate) fn clear(&self) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
+}
+
+/// The header of a token that is still good.
+pub(crate) fn good(token: &Option<Token>) -> Option<HeaderValue> {
+    token.as_ref().filter(|(_, expires)| *expires > clock::now()).map(|(header, _)| header.clone())
 }
 
 /// Who asks for what: everything that a login needs.
@@ -63,21 +83,28 @@ pub(crate) struct Login<'a> {
 }
 
 impl Login<'_> {
-    /// Answers the challenges of a 401 with an Authorization header and how long it is good.
-    pub(crate) async fn answer(&self, headers: &HeaderMap) -> Result<(HeaderValue, Duration), RegistryError> {
+    /// Answers the challenges of a 401.
+    pub(crate) async fn answer(&self, headers: &HeaderMap) -> Result<Token, RegistryError> {
         let challenges = parse_challenges(headers);
         // Bearer first: a registry that offers both wants Basic only at its token service.
         let bearer = challenges.iter().find(|challenge| matches!(challenge, Challenge::Bearer { .. }));
-        match (bearer.or(challenges.first()), self.credentials) {
+        let longest = Duration::from_secs(TOKEN_LIFE_MAX_S);
+        let (header, life) = match (bearer.or(challenges.first()), self.credentials) {
+            (Some(_), Some(Credentials::Registry(token))) => (self.header(&format!("Bearer {token}"))?, longest),
             (Some(Challenge::Bearer { realm, service, scope }), _) => {
-                self.fetch_token(realm, service.as_deref(), scope.as_deref()).await
+                self.fetch_token(realm, service.as_deref(), scope.as_deref()).await?
             }
-            (Some(Challenge::Basic), Some(credentials)) => {
-                let pair = STANDARD.encode(format!("{}:{}", credentials.username, credentials.password));
-                Ok((self.header(&format!("Basic {pair}"))?, Duration::from_secs(TOKEN_LIFE_MAX_S)))
+            (Some(Challenge::Basic), Some(Credentials::Password { username, password })) => {
+                let pair = STANDARD.encode(format!("{username}:{password}"));
+                (self.header(&format!("Basic {pair}"))?, longest)
             }
-            (Some(Challenge::Basic), None) | (None, _) => Err(unauthorized(self.object.to_owned(), false)),
-        }
+            (Some(Challenge::Basic), credentials) => {
+                return Err(unauthorized(self.object.to_owned(), credentials.is_some()));
+            }
+            (None, _) => return Err(unauthorized(self.object.to_owned(), false)),
+        };
+        // A tenth early, so that it does not expire on its way.
+        Ok((header, clock::now() + life.mul_f64(0.9)))
     }
 
     async fn fetch_token(
@@ -92,23 +119,34 @@ impl Login<'_> {
                 "its token service {realm:?} is not https; set insecure = true in its [[registry]] entry if that is meant"
             )));
         }
-        let url = reqwest::Url::parse(realm).map_err(|e| self.bad(format!("its token service {realm:?} is no URL: {e}")))?;
+        let url = Url::parse(realm).map_err(|e| self.bad(format!("its token service {realm:?} is no URL: {e}")))?;
         let default_scope = format!("repository:{}:pull", self.repository);
-        let mut request = self.client.get(url).query(&[("scope", scope.unwrap_or(&default_scope))]);
-        if let Some(service) = service {
-            request = request.query(&[("service", service)]);
-        }
-        if let Some(credentials) = self.credentials {
-            request = request.basic_auth(&credentials.username, Some(&credentials.password));
-        }
+        let request = self.token_request(url, service, scope.unwrap_or(&default_scope));
         let response = request.timeout(self.patience).send().await.map_err(|e| transport(e, self.object))?;
         let response = check_status(response, self.object, self.credentials.is_some())?;
         let body = read_limited(response, self.object, TOKEN_ANSWER_MAX_BYTES, self.patience).await?;
-        let answer: TokenAnswer =
-            serde_json::from_slice(&body).map_err(|e| self.bad(format!("its token service sent no token: {e}")))?;
+        // Not the parser's words: they may quote the token.
+        let answer: TokenAnswer = serde_json::from_slice(&body)
+            .map_err(|_| self.bad("its token service sent something else than a token".to_owned()))?;
         let token = answer.token.or(answer.access_token).ok_or_else(|| self.bad("its token service sent no token".to_owned()))?;
         let life = answer.expires_in.unwrap_or(TOKEN_LIFE_DEFAULT_S).clamp(1, TOKEN_LIFE_MAX_S);
         Ok((self.header(&format!("Bearer {token}"))?, Duration::from_secs(life)))
+    }
+
+    /// The distribution project's "Token Authentication" (GET), or its OAuth2 (POST) for an identity token.
+    fn token_request(&self, url: Url, service: Option<&str>, scope: &str) -> RequestBuilder {
+        let service = service.map(|service| ("service", service));
+        if let Some(Credentials::Identity(token)) = self.credentials {
+            let fields = [("grant_type", "refresh_token"), ("refresh_token", token), ("client_id", CLIENT_ID), ("scope", scope)];
+            let fields: Vec<_> = fields.into_iter().chain(service).collect();
+            return self.client.post(url).form(&fields);
+        }
+        let query: Vec<_> = [("scope", scope)].into_iter().chain(service).collect();
+        let request = self.client.get(url).query(&query);
+        match self.credentials {
+            Some(Credentials::Password { username, password }) => request.basic_auth(username, Some(password)),
+            Some(Credentials::Identity(_) | Credentials::Registry(_)) | None => request,
+        }
     }
 
     fn header(&self, text: &str) -> Result<HeaderValue, RegistryError> {

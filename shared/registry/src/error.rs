@@ -36,13 +36,15 @@ pub enum RegistryError {
         /// How long it asks us to wait, where it says so.
         retry_after: Option<Duration>,
     },
-    /// 5xx.
+    /// 5xx, or 408.
     #[error("{object}: the registry failed with status {status}; see its log")]
     Server {
         /// What was asked for.
         object: String,
         /// The HTTP status.
         status: u16,
+        /// How long it asks us to wait, where it says so.
+        retry_after: Option<Duration>,
     },
     /// No answer: name lookup, connection, TLS, timeout, or cut off in the middle.
     #[error("{object}: {problem}")]
@@ -77,11 +79,10 @@ impl RegistryError {
     /// How long the registry asks us to wait before the next try.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited { retry_after, .. } => *retry_after,
+            Self::RateLimited { retry_after, .. } | Self::Server { retry_after, .. } => *retry_after,
             Self::Config { .. }
             | Self::Unauthorized { .. }
             | Self::NotFound { .. }
-            | Self::Server { .. }
             | Self::Unreachable { .. }
             | Self::BadAnswer { .. } => None,
         }

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -18,6 +18,9 @@ use tokio::task::JoinHandle;
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Media type of an OCI index.
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// What is written at once, and counted.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// The registry; it ends when dropped.
 pub struct FakeRegistry {
@@ -39,6 +42,8 @@ pub enum Fault {
     Drip(usize, Duration),
     /// The whole body whatever range was asked for.
     IgnoreRange,
+    /// Another part than was asked for.
+    WrongRange,
     /// No `Docker-Content-Digest`.
     NoDigestHeader,
     /// The request is read and never answered.
@@ -52,6 +57,8 @@ pub enum LoginRule {
     Basic(String, String),
     /// `Bearer`, with a token that the token service gives to this user and password, or to anybody.
     Bearer(Option<(String, String)>),
+    /// `Bearer`, with a token that the token service gives for this identity token (OAuth2).
+    Identity(String),
 }
 
 /// A request as it came.
@@ -63,6 +70,8 @@ pub struct Request {
     pub path: String,
     /// Names in lower case.
     pub headers: BTreeMap<String, String>,
+    /// As text.
+    pub body: String,
 }
 
 /// A layer as it is served.
@@ -85,6 +94,7 @@ struct State {
     tokens_issued: u32,
     oldest_good_token: u32,
     requests: Vec<Request>,
+    served_bytes: u64,
 }
 
 struct Answer {
@@ -183,6 +193,11 @@ impl FakeRegistry {
         self.state().requests.iter().filter(|request| request.path.contains(path)).count()
     }
 
+    /// Bytes of bodies that were sent until now.
+    pub fn served_bytes(&self) -> u64 {
+        self.state().served_bytes
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -214,16 +229,18 @@ async fn serve(stream: TcpStream, address: SocketAddr, shared: &Mutex<State>) ->
     if is_head {
         return stream.shutdown().await;
     }
-    match answer.fault {
-        Some(Fault::Cut(length)) => stream.write_all(&answer.body[..length.min(answer.body.len())]).await?,
-        Some(Fault::Drip(length, pause)) => {
-            for piece in answer.body.chunks(length.max(1)) {
-                stream.write_all(piece).await?;
-                stream.flush().await?;
-                tokio::time::sleep(pause).await;
-            }
+    let (length, piece_length, pause) = match answer.fault {
+        Some(Fault::Cut(length)) => (length.min(answer.body.len()), PIECE_BYTES, None),
+        Some(Fault::Drip(length, pause)) => (answer.body.len(), length.max(1), Some(pause)),
+        _ => (answer.body.len(), PIECE_BYTES, None),
+    };
+    for piece in answer.body[..length].chunks(piece_length) {
+        stream.write_all(piece).await?;
+        stream.flush().await?;
+        shared.lock().unwrap_or_else(PoisonError::into_inner).served_bytes += piece.len() as u64;
+        if let Some(pause) = pause {
+            tokio::time::sleep(pause).await;
         }
-        _ => stream.write_all(&answer.body).await?,
     }
     stream.shutdown().await
 }
@@ -233,13 +250,16 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> std::io::Result<Opti
     stream.read_line(&mut line).await?;
     let mut words = line.split_whitespace();
     let (Some(method), Some(path)) = (words.next(), words.next()) else { return Ok(None) };
-    let mut request = Request { method: method.to_owned(), path: path.to_owned(), headers: BTreeMap::new() };
+    let mut request = Request { method: method.to_owned(), path: path.to_owned(), headers: BTreeMap::new(), body: String::new() };
     loop {
         let mut line = String::new();
         stream.read_line(&mut line).await?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { return Ok(Some(request)) };
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
         request.headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
+    let length: u64 = request.headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    stream.take(length).read_to_string(&mut request.body).await?;
+    Ok(Some(request))
 }
 
 impl State {
@@ -285,15 +305,17 @@ impl State {
             return Answer { status: 200, headers, body: body.clone(), fault: None };
         }
         let Some(blob) = name.rsplit_once("/blobs/").and_then(|(_, digest)| self.blobs.get(digest)) else { return not_found };
-        let start: Option<usize> =
-            request.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
-        match start {
-            Some(start) if start < blob.len() && !matches!(fault, Some(Fault::IgnoreRange)) => {
-                let headers = vec![format!("Content-Range: bytes {start}-{}/{}", blob.len() - 1, blob.len())];
-                Answer { status: 206, headers, body: blob.slice(start..), fault: None }
-            }
-            _ => Answer { status: 200, headers: Vec::new(), body: blob.clone(), fault: None },
+        let whole = Answer { status: 200, headers: Vec::new(), body: blob.clone(), fault: None };
+        let asked = request.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+        let Some((start, last)) = asked.filter(|_| !matches!(fault, Some(Fault::IgnoreRange))) else { return whole };
+        let Ok(start) = start.parse::<usize>() else { return whole };
+        let start = if matches!(fault, Some(Fault::WrongRange)) { start / 2 } else { start };
+        if start >= blob.len() {
+            return Answer { status: 416, headers: Vec::new(), body: Bytes::new(), fault: None };
         }
+        let end = last.parse().map_or(blob.len(), |last: usize| (last + 1).min(blob.len()));
+        let headers = vec![format!("Content-Range: bytes {start}-{}/{}", end - 1, blob.len())];
+        Answer { status: 206, headers, body: blob.slice(start..end), fault: None }
     }
 
     /// What a request without the right login is told.
@@ -302,7 +324,7 @@ impl State {
         match self.login.as_ref()? {
             LoginRule::Basic(user, password) if given == basic(user, password) => None,
             LoginRule::Basic(..) => Some("Basic realm=\"fake\"".to_owned()),
-            LoginRule::Bearer(_) => {
+            LoginRule::Bearer(_) | LoginRule::Identity(_) => {
                 let number = given.strip_prefix("Bearer token-").and_then(|number| number.parse::<u32>().ok());
                 let is_good = number.is_some_and(|number| number > self.oldest_good_token && number <= self.tokens_issued);
                 let repository = request.path.trim_start_matches("/v2/").split("/manifests/").next().unwrap_or("");
@@ -318,6 +340,12 @@ impl State {
         let given = request.headers.get("authorization").map(String::as_str);
         let is_allowed = match &self.login {
             Some(LoginRule::Bearer(Some((user, password)))) => given == Some(&basic(user, password)),
+            Some(LoginRule::Identity(token)) => {
+                let fields: Vec<&str> = request.body.split('&').collect();
+                request.method == "POST"
+                    && fields.contains(&"grant_type=refresh_token")
+                    && fields.contains(&format!("refresh_token={token}").as_str())
+            }
             Some(LoginRule::Bearer(None) | LoginRule::Basic(..)) | None => true,
         };
         if !is_allowed {

@@ -1,9 +1,11 @@
 //! Which image of an index this host wants: operating system, architecture, variant.
 //!
 //! Variants are ordered (an armv7 host runs v6 images; an x86-64-v3 host runs v2 images), so the best that the host can run is
-//! taken, and an entry without a variant is the baseline. Emulation (binfmt) is not considered: a wrong architecture is an error
-//! that a person should see.
+//! taken. An entry without a variant is the architecture's usual one, as containerd has it: v7 for arm, the baseline for the others.
+//! Emulation (binfmt) and the 32-bit modes of 64-bit machines are not considered: a wrong architecture is an error that a person
+//! should see.
 
+use crate::manifest::ACCEPTED;
 use oci_client::manifest::{ImageIndexEntry, OciImageIndex};
 use std::fmt;
 
@@ -36,9 +38,10 @@ impl HostPlatform {
         HostPlatform { architecture: architecture.to_owned(), variant }
     }
 
-    /// The best entry of the index for this host.
+    /// The best entry of the index for this host. Entries that are no images (attestations, signatures) are passed over.
     pub fn select<'a>(&self, index: &'a OciImageIndex) -> Option<&'a ImageIndexEntry> {
-        if let [only] = index.manifests.as_slice()
+        let mut images = index.manifests.iter().filter(|entry| is_image(entry));
+        if let (Some(only), None) = (images.next(), images.next())
             && only.platform.is_none()
         {
             return Some(only);
@@ -46,10 +49,12 @@ impl HostPlatform {
         index
             .manifests
             .iter()
+            .filter(|entry| is_image(entry))
             .filter_map(|entry| {
                 let platform = entry.platform.as_ref()?;
-                let fits = platform.os.to_string() == "linux" && platform.architecture.to_string() == self.architecture;
-                let rank = variant_number(platform.variant.as_deref())?;
+                let architecture = platform.architecture.to_string();
+                let fits = platform.os.to_string() == "linux" && architecture == self.architecture;
+                let rank = variant_number(&architecture, platform.variant.as_deref())?;
                 (fits && rank <= self.variant).then_some((rank, entry))
             })
             // The first of equals, as the index's author ordered them.
@@ -63,12 +68,12 @@ impl HostPlatform {
         let offers: Vec<String> = index
             .manifests
             .iter()
+            .filter(|entry| is_image(entry))
             .filter_map(|entry| entry.platform.as_ref())
             .map(|platform| {
                 let variant = platform.variant.as_ref().map_or_else(String::new, |variant| format!("/{variant}"));
                 format!("{}/{}{variant}", platform.os, platform.architecture)
             })
-            .filter(|offer| offer != "unknown/unknown")
             .collect();
         if offers.is_empty() { "nothing".to_owned() } else { offers.join(", ") }
     }
@@ -80,9 +85,16 @@ impl fmt::Display for HostPlatform {
     }
 }
 
-/// `v7` is 7, no variant is the baseline; a variant that is no number is none that we know.
-fn variant_number(variant: Option<&str>) -> Option<u32> {
+/// Builders put attestations beside images, under a platform that no host has; other things have a type of their own.
+fn is_image(entry: &ImageIndexEntry) -> bool {
+    let is_unknown = entry.platform.as_ref().is_some_and(|platform| platform.os.to_string() == "unknown");
+    !is_unknown && ACCEPTED.contains(&entry.media_type.as_str()) && entry.artifact_type.is_none()
+}
+
+/// `v7` is 7; a variant that is no number is none that we know.
+fn variant_number(architecture: &str, variant: Option<&str>) -> Option<u32> {
     match variant {
+        None | Some("") if architecture == "arm" => Some(7),
         None | Some("") => Some(0),
         Some(variant) => variant.strip_prefix('v')?.parse().ok(),
     }

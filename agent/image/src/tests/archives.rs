@@ -2,7 +2,7 @@
 
 use super::super::error::LayerError;
 use super::super::limits::Limits;
-use super::super::tar::Archive;
+use super::super::unpack::tar::Archive;
 use super::super::unpack::{Summary, unpack};
 use super::tarball::{Tarball, header, seal};
 use super::{SMALL, chain, listing};

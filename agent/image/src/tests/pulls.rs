@@ -232,7 +232,7 @@ async fn manifests_and_configs_that_lie_are_refused() {
     let manifest = |tag: &str, config: &str, layers: &str| {
         let config_digest = bench.fake.put_blob(config.to_owned());
         let text = format!(
-            r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"mediaType":"a/b","digest":"{config_digest}","size":{}}},"layers":[{layers}]}}"#,
+            r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config_digest}","size":{}}},"layers":[{layers}]}}"#,
             config.len()
         );
         bench.fake.put_manifest("shop/web", tag, OCI_MANIFEST, text)

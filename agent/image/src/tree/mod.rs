@@ -11,15 +11,32 @@
 //!
 //! Deliberately absent: files, mounts, and the bytes of the files' contents.
 
+mod builder;
+mod finish;
+mod index;
 mod layer;
+mod merge;
 mod merged;
+mod read;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use layer::{Attributes, Contents, Data, LayerNode, LayerTree, LayerWhat};
+pub(crate) use merge::{Layer, merge};
 pub(crate) use merged::{DirEntry, Inode, MergedTree, What};
+pub(crate) use read::read_layer;
 
 /// A range of a pool: of its bytes, or of its entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Span {
     pub(crate) at: u32,
     pub(crate) len: u32,
+}
+
+impl Span {
+    /// As a range of a slice's indexes.
+    pub(crate) fn range(self) -> std::ops::Range<usize> {
+        let at = self.at as usize;
+        at..at + self.len as usize
+    }
 }

@@ -9,8 +9,15 @@ use coord_shared::names::Digest;
 const EMPTY_MANIFEST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
     "config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},"layers":[]}"#;
 
-async fn read_all(registry: &Registry, image: &ImageReference, digest: &Digest, offset: u64) -> Result<Vec<u8>, RegistryError> {
-    let mut blob = registry.blob(image, digest, offset).await?;
+/// From an offset to the end of a blob that has `size` bytes, or some other.
+async fn read(
+    registry: &Registry,
+    image: &ImageReference,
+    digest: &Digest,
+    size: u64,
+    offset: u64,
+) -> Result<Vec<u8>, RegistryError> {
+    let mut blob = registry.blob(image, digest, size, offset..size).await?;
     let mut all = Vec::new();
     while let Some(chunk) = blob.chunk().await? {
         all.extend_from_slice(&chunk);
@@ -88,7 +95,7 @@ async fn a_body_that_ends_early_is_an_error_worth_another_try() {
     assert!(error.is_retryable() && text(&fake, &error).contains("the connection broke"), "{}", text(&fake, &error));
     let blob = fake.put_blob(vec![7; 100_000]);
     fake.fault("/blobs/", Fault::Cut(50_000), 1);
-    let error = read_all(&client(&fake), &image(&fake, "a/b:1"), &blob, 0).await.unwrap_err();
+    let error = read(&client(&fake), &image(&fake, "a/b:1"), &blob, 100_000, 0).await.unwrap_err();
     assert!(error.is_retryable() && text(&fake, &error).contains("the connection broke"), "{}", text(&fake, &error));
 }
 
@@ -99,10 +106,21 @@ async fn a_blob_goes_on_where_it_was_cut_even_if_the_registry_ignores_ranges() {
     let blob = fake.put_blob(content.clone());
     let registry = client(&fake);
     let image = image(&fake, "a/b:1");
-    assert_eq!(registry.blob(&image, &blob, 70_000).await.unwrap().total_bytes(), Some(100_000));
-    assert_eq!(read_all(&registry, &image, &blob, 70_000).await.unwrap(), content[70_000..]);
+    for fault in [None, Some(Fault::IgnoreRange), Some(Fault::WrongRange), Some(Fault::Status(416, Vec::new()))] {
+        if let Some(fault) = fault.clone() {
+            fake.fault("/blobs/", fault, 1);
+        }
+        assert_eq!(read(&registry, &image, &blob, 100_000, 70_000).await.unwrap(), content[70_000..], "{fault:?}");
+    }
+    let mut part = registry.blob(&image, &blob, 100_000, 10..20).await.unwrap();
+    assert_eq!(part.chunk().await.unwrap().unwrap(), content[10..20]);
+    assert_eq!(part.chunk().await.unwrap(), None);
+    assert_eq!(fake.requests().last().unwrap().headers["range"], "bytes=10-19");
     fake.fault("/blobs/", Fault::IgnoreRange, 1);
-    assert_eq!(read_all(&registry, &image, &blob, 70_000).await.unwrap(), content[70_000..]);
+    let mut part = registry.blob(&image, &blob, 100_000, 10..20).await.unwrap();
+    assert_eq!(part.chunk().await.unwrap().unwrap(), content[10..20]);
+    let error = read(&registry, &image, &blob, 99_999, 0).await.unwrap_err();
+    assert!(text(&fake, &error).ends_with("it has 100000 bytes instead of the manifest's 99999"), "{error}");
 }
 
 #[tokio::test]
@@ -112,7 +130,7 @@ async fn a_dripping_blob_has_stalled() {
     fake.fault("/blobs/", Fault::Drip(1, Duration::from_millis(20)), 1);
     let stall = Duration::from_millis(300);
     let registry = Registry::with_timeouts(vec![plain(&fake)], None, Timeouts { stall, ..QUICK }).unwrap();
-    let error = read_all(&registry, &image(&fake, "a/b:1"), &blob, 0).await.unwrap_err();
+    let error = read(&registry, &image(&fake, "a/b:1"), &blob, 100_000, 0).await.unwrap_err();
     assert!(error.is_retryable());
     let text = text(&fake, &error);
     assert!(
@@ -174,14 +192,14 @@ async fn redirects_are_followed_without_the_login_and_within_bounds() {
         1,
     );
     fake.fault("/blobs/", to(format!("http://{}", elsewhere.host())), 1);
-    assert_eq!(read_all(&client(&fake), &image(&fake, "a/b:1"), &blob, 0).await.unwrap(), b"content");
+    assert_eq!(read(&client(&fake), &image(&fake, "a/b:1"), &blob, 7, 0).await.unwrap(), b"content");
     assert!(fake.requests().iter().any(|request| request.headers.contains_key("authorization")));
     assert!(elsewhere.requests().iter().all(|request| !request.headers.contains_key("authorization")));
     fake.fault("/blobs/", to(format!("https://{}", elsewhere.host())), 1);
-    let error = read_all(&client(&fake), &image(&fake, "a/b:1"), &blob, 0).await.unwrap_err();
+    let error = read(&client(&fake), &image(&fake, "a/b:1"), &blob, 7, 0).await.unwrap_err();
     assert!(text(&fake, &error).contains("redirected to where we do not go"), "{}", text(&fake, &error));
     fake.fault("/blobs/", to(format!("http://{}", fake.host())), 20);
-    let error = read_all(&client(&fake), &image(&fake, "a/b:1"), &blob, 0).await.unwrap_err();
+    let error = read(&client(&fake), &image(&fake, "a/b:1"), &blob, 7, 0).await.unwrap_err();
     assert!(text(&fake, &error).contains("redirected to where we do not go"), "{}", text(&fake, &error));
 }
 
@@ -200,6 +218,7 @@ async fn an_index_is_returned_as_such_and_the_best_platform_chosen() {
         entry(r#"{"os":"linux","architecture":"amd64","variant":"v4"}"#, 5),
         entry(r#"{"os":"linux","architecture":"arm","variant":"v7"}"#, 6),
         entry(r#"{"os":"linux","architecture":"arm","variant":"v6"}"#, 7),
+        entry(r#"{"os":"linux","architecture":"386"}"#, 8).replace(OCI_MANIFEST, "application/vnd.example+json"),
     ];
     let text = format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{}]}}"#, entries.join(","));
     let digest = fake.put_manifest("a/b", "1", OCI_INDEX, text);
@@ -217,6 +236,7 @@ async fn an_index_is_returned_as_such_and_the_best_platform_chosen() {
     check("arm", 6, Some(7));
     check("arm", 5, None);
     check("riscv64", 0, None);
+    check("386", 0, None);
     assert_eq!(
         HostPlatform::offered(&index),
         "windows/amd64, linux/amd64, linux/amd64/v2, linux/amd64/v4, linux/arm/v7, linux/arm/v6"

@@ -1,8 +1,10 @@
 //! Texts from elsewhere, and entries from operators.
 
+use crate::answer::parse_retry_after;
 use crate::auth::{Challenge, parse_challenge};
-use crate::config::{base_url, find};
+use crate::route::Entries;
 use crate::{ManifestOrIndex, Registry, RegistryConfig};
+use std::time::Duration;
 
 #[test]
 fn challenges() {
@@ -23,20 +25,59 @@ fn challenges() {
 }
 
 #[test]
-fn the_longest_prefix_wins_and_only_at_a_slash() {
+fn an_image_leads_to_places() {
     let entry = |prefix: &str, insecure| RegistryConfig { prefix: prefix.to_owned(), insecure, ..RegistryConfig::default() };
-    let configs = [entry("r.lan:5000", true), entry("r.lan:5000/shop", false), entry("docker.io", false)];
-    let check = |image: &str, expect: Option<&str>, url: &str| {
-        let image = image.parse().unwrap();
-        let found = find(&configs, &image);
-        assert_eq!((found.map(|config| config.prefix.as_str()), base_url(found, &image).as_str()), (expect, url), "{image}");
+    let to = |prefix: &str, location: &str, mirrors: &[&str]| RegistryConfig {
+        location: (!location.is_empty()).then(|| location.to_owned()),
+        mirror: mirrors.iter().map(|mirror| (*mirror).to_owned()).collect(),
+        ..entry(prefix, false)
     };
-    check("r.lan:5000/a/b", Some("r.lan:5000"), "http://r.lan:5000");
-    check("r.lan:5000/shop/web", Some("r.lan:5000/shop"), "https://r.lan:5000");
-    check("r.lan:5000/shopping/web", Some("r.lan:5000"), "http://r.lan:5000");
-    check("r.lan:50001/a", None, "https://r.lan:50001");
-    check("localhost:5000/a", None, "https://localhost:5000");
-    check("nginx", Some("docker.io"), "https://registry-1.docker.io");
+    let configs = vec![
+        entry("r.lan:5000", true),
+        entry("r.lan:5000/shop", false),
+        to("docker.io", "", &["cache.lan", "harbor.lan/hub"]),
+        to("old.lan/team", "r.lan:5000/moved", &[]),
+        RegistryConfig { insecure: true, ..to("plain.lan", "new.lan", &["cache.lan/plain"]) },
+        to("whole.lan/app", "elsewhere.lan", &[]),
+        entry("cache.lan", true),
+    ];
+    let entries = Entries::new(configs).unwrap();
+    let check = |image: &str, expect: &[&str]| {
+        let places = entries.places(&image.parse().unwrap()).unwrap();
+        let urls: Vec<_> = places.iter().map(|place| format!("{}/{}", place.base_url(), place.repository())).collect();
+        assert_eq!(urls, expect, "{image}");
+        let mirrors = places.iter().filter(|place| place.is_mirror).count();
+        assert_eq!(mirrors, places.len() - 1, "{image}: the location is last");
+    };
+    check("r.lan:5000/a/b", &["http://r.lan:5000/a/b"]);
+    check("r.lan:5000/shop/web", &["https://r.lan:5000/shop/web"]);
+    check("r.lan:5000/shopping/web", &["http://r.lan:5000/shopping/web"]);
+    check("r.lan:50001/a", &["https://r.lan:50001/a"]);
+    check("localhost:5000/a", &["https://localhost:5000/a"]);
+    let hub =
+        ["http://cache.lan/library/nginx", "https://harbor.lan/hub/library/nginx", "https://registry-1.docker.io/library/nginx"];
+    check("nginx", &hub);
+    // A location without a word of its own on how to reach it is reached as the entry says that covers it.
+    check("old.lan/team/web", &["http://r.lan:5000/moved/web"]);
+    check("plain.lan/web", &["http://cache.lan/plain/web", "http://new.lan/web"]);
+    let error = entries.places(&"whole.lan/app".parse().unwrap()).err().unwrap().to_string();
+    assert!(error.contains("has no path left for a repository"), "{error}");
+}
+
+#[test]
+fn pauses_are_asked_for_in_seconds_or_as_dates() {
+    let now = "2026-11-22T12:00:00Z".parse().unwrap();
+    let check = |text: &str, expect: Option<u64>| {
+        assert_eq!(parse_retry_after(text, now), expect.map(Duration::from_secs), "{text}");
+    };
+    check("7", Some(7));
+    check(" 0 ", Some(0));
+    check("86400", Some(600));
+    check("Sun, 22 Nov 2026 12:00:30 GMT", Some(30));
+    check("Sun, 22 Nov 2026 11:00:00 GMT", Some(0));
+    check("Sun, 22 Nov 2037 12:00:00 GMT", Some(600));
+    check("soon", None);
+    check("-1", None);
 }
 
 #[test]
@@ -51,15 +92,32 @@ fn entries_that_could_only_surprise_are_refused() {
     check(RegistryConfig { username: Some("ann".to_owned()), ..entry("r.lan") }, "username and password go together");
     check(RegistryConfig { insecure: true, ca: Some("/x".into()), ..entry("r.lan") }, "ca has no meaning");
     check(RegistryConfig { ca: Some("/nonexistent.pem".into()), ..entry("r.lan") }, "cannot be read");
-    let shown = format!("{:?}", RegistryConfig { password: Some("s3cret".to_owned()), ..entry("r.lan") });
-    assert!(!shown.contains("s3cret"), "{shown}");
+    let to = |location: &str| RegistryConfig { location: Some(location.to_owned()), ..entry("r.lan") };
+    check(to("https://other.lan"), "the location \"https://other.lan\" must be a host");
+    check(RegistryConfig { mirror: vec!["a.lan/".to_owned()], ..entry("r.lan") }, "the mirror \"a.lan/\" must be a host");
+    check(RegistryConfig { mirror: vec!["a.lan".to_owned(); 17], ..entry("r.lan") }, "more than 16 mirrors");
+    let helper = |name: &str| RegistryConfig { credential_helper: Some(name.to_owned()), ..entry("r.lan") };
+    check(helper("../bin/sh"), "credential_helper is the part after");
+    let both = RegistryConfig { username: Some("a".to_owned()), password: Some("b".to_owned()), ..helper("pass") };
+    check(both, "username and credential_helper exclude each other");
+    let proxy = |url: &str| RegistryConfig { proxy: Some(url.to_owned()), ..entry("r.lan") };
+    check(proxy("socks5://p.lan"), "proxy must be a URL such as");
+    check(proxy("p.lan:3128"), "proxy must be a URL such as");
+    check(RegistryConfig { no_proxy: vec!["r.lan".to_owned()], ..entry("r.lan") }, "no_proxy belongs to proxy");
+    let twice = Registry::new(vec![entry("r.lan"), entry("r.lan")], None).err().unwrap().to_string();
+    assert!(twice.contains("two [[registry]] entries have the prefix \"r.lan\""), "{twice}");
+    let secrets = RegistryConfig { password: Some("s3cret".to_owned()), ..proxy("http://ann:s3cret@p.lan:3128") };
+    let shown = format!("{secrets:?}");
+    assert!(!shown.contains("s3cret") && shown.contains("http://***@p.lan:3128"), "{shown}");
 }
 
 #[test]
 fn manifests() {
     const LAYER: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
     let manifest = |layer: &str| {
-        format!(r#"{{"schemaVersion":2,"config":{{"mediaType":"x/y","digest":"{LAYER}","size":2}},"layers":[{layer}]}}"#)
+        format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{LAYER}","size":2}},"layers":[{layer}]}}"#
+        )
     };
     let check = |text: String, expect: Result<&str, &str>| {
         let kind = ManifestOrIndex::parse(text.as_bytes()).map(|parsed| match parsed {
@@ -89,4 +147,45 @@ fn manifests() {
     check(manifest(&sha512), Err("does not start with \"sha256:\""));
     let many = vec![format!(r#"{{"mediaType":"x/y","digest":"{LAYER}","size":2}}"#); 501].join(",");
     check(manifest(&many), Err("501 layers, more than 500"));
+    let index = vec!["{}"; 1001].join(",");
+    check(format!(r#"{{"schemaVersion":2,"manifests":[{index}]}}"#), Err("an index of 1001 images"));
+    let signed = r#"{"mediaType":"application/vnd.docker.distribution.manifest.v1+prettyjws","schemaVersion":2}"#;
+    check(signed.to_owned(), Err("schema 1"));
+    let chart = manifest("").replace("vnd.oci.image.config.v1", "vnd.cncf.helm.config.v1");
+    check(chart.clone(), Err("an artifact of type \"application/vnd.cncf.helm.config.v1+json\", not a container image"));
+    let named = chart.replacen('{', r#"{"artifactType":"application/vnd.example","#, 1);
+    check(named, Err("an artifact of type \"application/vnd.example\""));
+    let layer = |media_type: &str| format!(r#"{{"mediaType":"{media_type}","digest":"{LAYER}","size":2}}"#);
+    check(manifest(&layer("application/vnd.in-toto+json")), Err("so this is an artifact"));
+    check(manifest(&layer("application/vnd.oci.empty.v1+json")), Err("so this is an artifact"));
+    check(manifest(&layer("application/vnd.oci.image.layer.v1.tar+gzip+encrypted")), Err("is encrypted"));
+    let subject = manifest("").replacen('{', &format!(r#"{{"subject":{},"#, layer("x/y")), 1);
+    check(subject.replacen('{', r#"{"annotations":{"a":"b"},"unknown":1,"#, 1), Ok("manifest"));
+}
+
+#[test]
+fn no_bytes_make_a_parser_panic() {
+    let seeds = [
+        format!(r#"{{"schemaVersion":2,"config":{{"mediaType":"x/y","digest":"sha256:{}","size":2}},"layers":[]}}"#, "a".repeat(64)),
+        r#"{"schemaVersion":2,"manifests":[{"mediaType":"x","digest":"y","size":-1,"platform":{"os":"linux","architecture":"arm","variant":"v9"}}]}"#.to_owned(),
+        "Bearer realm=\"https://a/t\", service=\"s\",scope=\"repository:a/b:pull,push\"".to_owned(),
+    ];
+    let mut state = 7_u32;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        usize::try_from(state >> 8).unwrap() % below.max(1)
+    };
+    for round in 0..20_000 {
+        let mut bytes = seeds[round % seeds.len()].clone().into_bytes();
+        for _ in 0..=random(4) {
+            let at = random(bytes.len());
+            match random(3) {
+                0 => bytes[at] = random(256).to_le_bytes()[0],
+                1 => drop(bytes.drain(at..(at + random(9)).min(bytes.len()))),
+                _ => bytes.insert(at, random(256).to_le_bytes()[0]),
+            }
+        }
+        crate::fuzzing::manifest(&bytes);
+        crate::fuzzing::challenge(&String::from_utf8_lossy(&bytes));
+    }
 }

@@ -6,7 +6,7 @@
 //! Written by hand because a layer is hostile until proven otherwise: every length that the archive names is checked against a
 //! limit before anything is allocated.
 
-use super::error::LayerError;
+use crate::error::LayerError;
 use std::io::BufRead;
 
 const BLOCK_BYTES: usize = 512;
@@ -15,7 +15,7 @@ const EXTENSION_MAX_BYTES: u64 = 1024 * 1024;
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     File,
     HardLink,
     Symlink,
@@ -26,24 +26,24 @@ pub(super) enum Kind {
 
 /// One entry's header. Names are bytes: an archive's encoding is nobody's guarantee.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) path: Vec<u8>,
-    pub(super) kind: Kind,
+pub(crate) struct Entry {
+    pub(crate) path: Vec<u8>,
+    pub(crate) kind: Kind,
     /// Target of a link, else empty.
-    pub(super) link: Vec<u8>,
+    pub(crate) link: Vec<u8>,
     /// Permission bits, set-id and sticky bits included.
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     /// Bytes of content that follow; zero unless a file.
-    pub(super) size: u64,
+    pub(crate) size: u64,
     /// Seconds since 1970, and nanoseconds.
-    pub(super) mtime: (i64, u32),
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) mtime: (i64, u32),
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// An archive that is being read.
-pub(super) struct Archive<R> {
+pub(crate) struct Archive<R> {
     reader: R,
     /// Content of the current entry not yet read.
     content_left: u64,
@@ -64,12 +64,12 @@ struct Extensions {
 }
 
 impl<R: BufRead> Archive<R> {
-    pub(super) fn new(reader: R) -> Archive<R> {
+    pub(crate) fn new(reader: R) -> Archive<R> {
         Archive { reader, content_left: 0, padding_left: 0 }
     }
 
     /// The next entry, past whatever was not read of the last one. None at the archive's end.
-    pub(super) fn next_entry(&mut self) -> Result<Option<Entry>, LayerError> {
+    pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>, LayerError> {
         self.skip_content()?;
         let mut extensions = Extensions::default();
         loop {
@@ -87,7 +87,7 @@ impl<R: BufRead> Archive<R> {
     }
 
     /// The next piece of the current entry's content; empty at its end.
-    pub(super) fn content(&mut self) -> Result<&[u8], LayerError> {
+    pub(crate) fn content(&mut self) -> Result<&[u8], LayerError> {
         if self.content_left == 0 {
             return Ok(&[]);
         }
@@ -100,13 +100,13 @@ impl<R: BufRead> Archive<R> {
     }
 
     /// Marks that much of the last `content` as read.
-    pub(super) fn consume(&mut self, length: usize) {
+    pub(crate) fn consume(&mut self, length: usize) {
         self.reader.consume(length);
         self.content_left -= length as u64;
     }
 
     /// Reads on to the end of the stream, which after the archive's end may only be zeros.
-    pub(super) fn drain(mut self) -> Result<(), LayerError> {
+    pub(crate) fn drain(mut self) -> Result<(), LayerError> {
         loop {
             let rest = self.reader.fill_buf().map_err(LayerError::input)?;
             if rest.is_empty() {
