@@ -51,6 +51,12 @@ pub(crate) enum Command {
 the command opens the image store itself."
     )]
     Image(ImageArgs),
+    /// Say what this host lacks, what that costs, and the cure; exit 1 if something will not work
+    #[command(
+        long_about = "Say what this host lacks, what that costs, and the cure: kernel features, cgroups, rights, disk, helpers, \
+configuration, coordinator and registries. Changes nothing, and may run beside the service. Exit 1 if there is a problem."
+    )]
+    Doctor(DoctorArgs),
     /// Stop and remove every container of ours, and all that the agent keeps on this host; for uninstalling
     Purge {
         /// The configuration
@@ -95,6 +101,17 @@ pub(crate) struct ImageArgs {
     pub(crate) host: HostArgs,
     #[command(subcommand)]
     pub(crate) command: ImageCommand,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// Only what is not as it should be
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]
