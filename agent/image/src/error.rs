@@ -58,6 +58,12 @@ pub enum StoreError {
         /// The one that was asked for.
         digest: Digest,
     },
+    /// The layers of an image are whole, but make no image.
+    #[error("image store: the layers do not fit together: {problem}; build the image again")]
+    Unfit {
+        /// Why not.
+        problem: String,
+    },
     /// What is on disk is not what was written.
     #[error("image store: {} is damaged ({problem}); pulling the image again repairs it", path.display())]
     Damaged {

@@ -17,7 +17,6 @@
 
 mod clock;
 mod config;
-#[allow(dead_code, reason = "becomes the way of every image")]
 mod erofs;
 mod error;
 mod fetch;
@@ -44,6 +43,7 @@ pub use error::{LayerError, PullError, StoreError};
 pub use fetch::Retry;
 pub use limits::Limits;
 pub use pull::Progress;
+pub use rootfs::{Backing, Host, Shortcoming};
 pub use store::{Format, FormatChoice, ImageDetails, ImageStore, ImageSummary, LayerDetails, Options, Pruned, Usage};
 
 use coord_shared::names::Digest;

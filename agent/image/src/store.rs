@@ -31,6 +31,7 @@ use super::fetch::Retry;
 use super::limits::Limits;
 use super::overlay;
 use super::record::{ImageRecord, LayerRecord};
+use super::rootfs::{self, Host};
 use super::{Image, RootfsLayers};
 use coord_registry::HostPlatform;
 use coord_shared::names::Digest;
@@ -103,6 +104,9 @@ pub(super) struct Inner {
     pins: Mutex<BTreeMap<Digest, pins::Pin>>,
     /// Held while records of images are written.
     finishing: Mutex<()>,
+    /// Held while images are mounted.
+    mounting: Mutex<()>,
+    host: Host,
     /// Makes names under `tmp/` unique.
     counter: AtomicU64,
     /// Locked for as long as the store is open.
@@ -131,17 +135,25 @@ impl ImageStore {
             TryLockError::WouldBlock => StoreError::InUse { path: dir.clone() },
             TryLockError::Error(e) => StoreError::io("lock", &lock_path, e),
         })?;
+        let host = rootfs::probe(&dir, options.format);
         let inner = Inner {
             dir,
             options,
             slots: Arc::new(Semaphore::new(LAYERS_AT_ONCE)),
             pins: Mutex::default(),
             finishing: Mutex::default(),
+            mounting: Mutex::default(),
+            host,
             counter: AtomicU64::new(0),
             _lock: lock,
         };
         pins::sweep_behind(inner.leftovers()?);
         Ok(ImageStore { inner: Arc::new(inner) })
+    }
+
+    /// What this host can do for images, and why not more.
+    pub fn host(&self) -> &Host {
+        &self.inner.host
     }
 
     /// An image that is here, complete: its record is read, and that each layer is there with its size, not its bytes.
@@ -224,6 +236,20 @@ impl Inner {
         Ok(is_whole && (layer.expanded_bytes == 0 || size(self.expanded_path(&layer.diff_id))? == Some(layer.expanded_bytes)))
     }
 
+    /// Whether layers are to be mounted as an EROFS image: all are here as archives, and the host can.
+    pub(super) fn are_archives(&self, diff_ids: &[Digest]) -> Result<bool, StoreError> {
+        if diff_ids.is_empty() || self.host.backing.is_none() {
+            return Ok(false);
+        }
+        for diff_id in diff_ids {
+            let Some(layer) = self.layer(diff_id)? else { return Ok(false) };
+            if !self.has_archive(&layer)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The folders of an image, from its layers, bottom first.
     fn rootfs(&self, digest: &Digest, layers: &[LayerRecord]) -> RootfsLayers {
         let mut lowers = Vec::with_capacity(layers.len() + 1);
@@ -266,6 +292,18 @@ impl Inner {
 
     pub(super) fn finishing(&self) -> MutexGuard<'_, ()> {
         self.finishing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn mounting(&self) -> MutexGuard<'_, ()> {
+        self.mounting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     fn pins(&self) -> MutexGuard<'_, BTreeMap<Digest, pins::Pin>> {

@@ -148,7 +148,8 @@ impl Inner {
         Ok((pruned, doomed))
     }
 
-    fn diff_ids_of(&self, digest: &Digest) -> Result<Vec<Digest>, StoreError> {
+    /// The layers of an image, bottom first; none if it is not here.
+    pub(crate) fn diff_ids_of(&self, digest: &Digest) -> Result<Vec<Digest>, StoreError> {
         let path = self.image_path(digest);
         let Some(record) = ImageRecord::load(&path, digest)? else { return Ok(Vec::new()) };
         record.config().map(|image| image.diff_ids).map_err(|problem| StoreError::Damaged { path, problem })

@@ -5,14 +5,14 @@ mod compression;
 mod pulls;
 mod root;
 mod store;
-mod tarball;
+pub(crate) mod tarball;
 
 use super::limits::Limits;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// Far below the real ones, so that small layers can break them.
-const SMALL: Limits = Limits {
+pub(crate) const SMALL: Limits = Limits {
     layer_max_bytes: 4 << 20,
     layer_max_entries: 50,
     ratio_max: 20,
@@ -61,7 +61,7 @@ fn walk(root: &Path, folder: &Path, lines: &mut Vec<(String, String)>) {
 }
 
 /// An error and all its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(error) = next {

@@ -9,36 +9,36 @@ const BLOCK_BYTES: usize = 512;
 
 /// An archive in the making.
 #[derive(Clone, Default)]
-pub(super) struct Tarball(Vec<u8>);
+pub(crate) struct Tarball(Vec<u8>);
 
 impl Tarball {
-    pub(super) fn new() -> Tarball {
+    pub(crate) fn new() -> Tarball {
         Tarball::default()
     }
 
-    pub(super) fn file(self, name: &str, content: &str) -> Tarball {
+    pub(crate) fn file(self, name: &str, content: &str) -> Tarball {
         self.entry(name.as_bytes(), b'0', 0o644, b"", content.as_bytes())
     }
 
-    pub(super) fn dir(self, name: &str, mode: u32) -> Tarball {
+    pub(crate) fn dir(self, name: &str, mode: u32) -> Tarball {
         self.entry(name.as_bytes(), b'5', mode, b"", b"")
     }
 
-    pub(super) fn symlink(self, name: &str, to: &str) -> Tarball {
+    pub(crate) fn symlink(self, name: &str, to: &str) -> Tarball {
         self.entry(name.as_bytes(), b'2', 0o777, to.as_bytes(), b"")
     }
 
-    pub(super) fn hard_link(self, name: &str, to: &str) -> Tarball {
+    pub(crate) fn hard_link(self, name: &str, to: &str) -> Tarball {
         self.entry(name.as_bytes(), b'1', 0o644, to.as_bytes(), b"")
     }
 
     /// An extended header for the entry that follows.
-    pub(super) fn pax(self, records: &[(&str, &[u8])]) -> Tarball {
+    pub(crate) fn pax(self, records: &[(&str, &[u8])]) -> Tarball {
         let mut content = Vec::new();
         for (key, value) in records {
             // The length counts itself.
             let rest = key.len() + value.len() + 3;
-            let length = (1..6).map(|digits| rest + digits).find(|length| length.to_string().len() + rest == *length).unwrap();
+            let length = (1..9).map(|digits| rest + digits).find(|length| length.to_string().len() + rest == *length).unwrap();
             content.extend_from_slice(format!("{length} {key}=").as_bytes());
             content.extend_from_slice(value);
             content.push(b'\n');
@@ -46,37 +46,37 @@ impl Tarball {
         self.entry(b"PaxHeaders/x", b'x', 0o644, b"", &content)
     }
 
-    pub(super) fn entry(mut self, name: &[u8], flag: u8, mode: u32, link: &[u8], content: &[u8]) -> Tarball {
+    pub(crate) fn entry(mut self, name: &[u8], flag: u8, mode: u32, link: &[u8], content: &[u8]) -> Tarball {
         self.0.extend_from_slice(&header(name, flag, mode, link, content.len() as u64));
         self.0.extend_from_slice(content);
         self.0.resize(self.0.len().next_multiple_of(BLOCK_BYTES), 0);
         self
     }
 
-    pub(super) fn raw(mut self, bytes: &[u8]) -> Tarball {
+    pub(crate) fn raw(mut self, bytes: &[u8]) -> Tarball {
         self.0.extend_from_slice(bytes);
         self
     }
 
     /// The bytes so far, without the end's mark.
-    pub(super) fn unfinished(self) -> Vec<u8> {
+    pub(crate) fn unfinished(self) -> Vec<u8> {
         self.0
     }
 
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 2 * BLOCK_BYTES, 0);
         self.0
     }
 
     /// As a registry would serve it.
-    pub(super) fn layer(self) -> FakeLayer {
+    pub(crate) fn layer(self) -> FakeLayer {
         let archive = self.finish();
         FakeLayer { diff_id: Digest::of(&archive), blob: gzip(&archive) }
     }
 }
 
 /// A header as ustar has it, owned by whoever runs the tests.
-pub(super) fn header(name: &[u8], flag: u8, mode: u32, link: &[u8], size: u64) -> [u8; BLOCK_BYTES] {
+pub(crate) fn header(name: &[u8], flag: u8, mode: u32, link: &[u8], size: u64) -> [u8; BLOCK_BYTES] {
     let mut block = [0; BLOCK_BYTES];
     let mut put = |at: usize, text: &[u8]| block[at..at + text.len()].copy_from_slice(text);
     put(0, name);
@@ -93,13 +93,13 @@ pub(super) fn header(name: &[u8], flag: u8, mode: u32, link: &[u8], size: u64) -
 }
 
 /// Puts the right checksum in.
-pub(super) fn seal(block: &mut [u8; BLOCK_BYTES]) {
+pub(crate) fn seal(block: &mut [u8; BLOCK_BYTES]) {
     block[148..156].fill(b' ');
     let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
     block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
 }
 
-pub(super) fn gzip(content: &[u8]) -> Bytes {
+pub(crate) fn gzip(content: &[u8]) -> Bytes {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(content).unwrap();
     encoder.finish().unwrap().into()
