@@ -1,22 +1,25 @@
 //! `coord-agent doctor`.
 
 use super::{CommandError, Outcome, failure, load, with_state_dir};
-use crate::cli::{DoctorArgs, Format};
+use crate::cli::{DEFAULT_CONFIG, DoctorArgs, Format};
 use crate::output::Output;
 use coord_agent::config;
 use coord_agent::doctor::{self, Check, Verdict};
 use coord_shared::text::{Tone, printable};
+use std::path::PathBuf;
 
-/// Width of the verdicts and of the names beside them, in columns.
+/// Width of the verdicts, in columns.
 const VERDICT_COLUMNS: usize = 7;
-const WHAT_COLUMNS: usize = 24;
+/// Widest that the column of names becomes; longer ones stand out.
+const WHAT_MAX_COLUMNS: usize = 40;
 
 pub(super) async fn run(args: &DoctorArgs, output: &Output) -> Result<Outcome, CommandError> {
     let mut checks = Vec::new();
     let config = match load(&args.host) {
         Ok(config) => {
-            let from = args.host.config.as_ref().map(|path| path.display().to_string());
-            checks.push(Check::ok("agent.toml", from.unwrap_or_else(|| "valid".to_owned())));
+            let from = args.host.config.clone().or_else(|| Some(DEFAULT_CONFIG.into()).filter(|path: &PathBuf| path.exists()));
+            let from = from.map_or("none; the defaults apply".to_owned(), |path| format!("{} is valid", path.display()));
+            checks.push(Check::ok("agent.toml", from));
             config
         }
         // With the defaults there is still much to say.
@@ -38,6 +41,7 @@ pub(super) async fn run(args: &DoctorArgs, output: &Output) -> Result<Outcome, C
 
 fn text(checks: &[Check], output: &Output) -> String {
     let mut text = String::new();
+    let columns = checks.iter().map(|check| check.what.chars().count()).max().unwrap_or(0).min(WHAT_MAX_COLUMNS);
     for Check { what, verdict, found, cost, cure } in checks {
         let (word, tone) = match verdict {
             Verdict::Ok => ("ok", Tone::Good),
@@ -46,7 +50,7 @@ fn text(checks: &[Check], output: &Output) -> String {
         };
         let padding = " ".repeat(VERDICT_COLUMNS - word.len());
         let word = output.palette.paint(tone, word);
-        text.push_str(&format!("{word}{padding}  {what:WHAT_COLUMNS$}  {}\n", printable(found)));
+        text.push_str(&format!("{word}{padding}  {what:columns$}  {}\n", printable(found)));
         for (name, more) in [("costs", cost), ("cure", cure)] {
             if let Some(more) = more {
                 let indent = " ".repeat(VERDICT_COLUMNS + 2);

@@ -35,7 +35,7 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
 }
 
 /// The folder itself, or the nearest one above it that is there: that is where it will be made.
-fn existing(folder: &Path) -> PathBuf {
+pub(super) fn existing(folder: &Path) -> PathBuf {
     folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")).to_owned()
 }
 

@@ -16,7 +16,7 @@ const LATER: [((u32, u32), &str, &str); 3] = [
 /// What containers are separated by.
 const NAMESPACES: [&str; 6] = ["mnt", "pid", "net", "ipc", "uts", "cgroup"];
 /// Rights that starting containers takes, with their numbers (linux/capability.h). Nearly all: the agent gives them away.
-const CAPABILITIES: [(u32, &str); 12] = [
+const CAPABILITIES: [(u32, &str); 11] = [
     (0, "CAP_CHOWN"),
     (1, "CAP_DAC_OVERRIDE"),
     (3, "CAP_FOWNER"),
@@ -27,7 +27,6 @@ const CAPABILITIES: [(u32, &str); 12] = [
     (12, "CAP_NET_ADMIN"),
     (18, "CAP_SYS_CHROOT"),
     (21, "CAP_SYS_ADMIN"),
-    (24, "CAP_SYS_RESOURCE"),
     (31, "CAP_SETFCAP"),
 ];
 
@@ -145,7 +144,7 @@ fn cgroups() -> Vec<Check> {
     } else if survey.version == "v2" {
         checks.push(Check::ok(what, found));
     } else {
-        let cost = "several trees to keep in step; containers see no cgroups of their own";
+        let cost = "limits hold, and containers see no cgroups of their own";
         checks.push(Check::note(what, found, cost).cure("boot with systemd.unified_cgroup_hierarchy=1 for v2 alone"));
     }
     checks

@@ -4,6 +4,7 @@
 //! is changed, so it may run at any time, beside a running agent too. Deliberately absent: repairing.
 
 mod folders;
+mod images;
 mod kernel;
 mod network;
 mod programs;
@@ -66,6 +67,7 @@ impl Check {
 pub async fn examine(config: &Config) -> Vec<Check> {
     let mut checks = kernel::checks();
     checks.extend(folders::checks(config));
+    checks.extend(images::checks(config));
     checks.extend(programs::checks(config));
     checks.extend(network::checks(config).await);
     checks

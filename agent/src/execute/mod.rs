@@ -125,12 +125,7 @@ impl Executor {
     /// The image's root file system, ready to be stacked. The error is in words for the operator.
     async fn mount(&self, image: &Digest) -> Result<Vec<PathBuf>, String> {
         let (images, digest) = (self.images.clone(), image.clone());
-        let mount = move || {
-            // First, so that nobody who is tidying up takes it away.
-            images.touch(&digest)?;
-            images.mount(&digest)
-        };
-        let mounted = tokio::task::spawn_blocking(mount).await;
+        let mounted = tokio::task::spawn_blocking(move || images.mount(&digest)).await;
         let mounted = mounted.map_err(|_| format!("image {image} cannot be mounted: the agent is ending"))?;
         mounted.map(|rootfs| rootfs.lowers).map_err(|e| crate::chain(&e))
     }
