@@ -22,7 +22,6 @@ const READ_BYTES: usize = 256 * 1024;
 ///
 /// # Errors
 /// `Unfit` when the layers do not fit together, or not into the format; `Damaged` for a layer that is not as it was written.
-#[allow(dead_code, reason = "for the pull, which comes next")]
 pub(crate) fn prepare(inner: &Inner, diff_ids: &[Digest]) -> Result<(), StoreError> {
     let _alone = inner.mounting();
     let chain = Chain::of(inner, diff_ids)?;
@@ -49,7 +48,6 @@ pub(crate) fn mount(inner: &Inner, diff_ids: &[Digest]) -> Result<PathBuf, Store
 ///
 /// # Errors
 /// As `prepare`.
-#[allow(dead_code, reason = "for verify, which comes next")]
 pub(crate) fn is_intact(inner: &Inner, diff_ids: &[Digest]) -> Result<bool, StoreError> {
     let chain = Chain::of(inner, diff_ids)?;
     let path = inner.meta_path(&chain.name);
