@@ -20,7 +20,7 @@ service runs.";
 const AFTER_HELP: &str = "\
 Exit codes:
   0    done
-  1    an error; for `image verify`: something is damaged; for `doctor`: there is a problem
+  1    an error; for `image verify`: something is damaged and not repaired; for `doctor`: there is a problem
   2    a command line that cannot be understood
 
 Data goes to stdout, messages go to stderr. Colours are used on terminals only, and not where NO_COLOR is set.";
@@ -150,6 +150,9 @@ pub(crate) enum ImageCommand {
         /// The image: its reference, its digest, or the beginning of its digest; all of them where absent
         #[arg(value_name = "REF")]
         image: Option<String>,
+        /// Remove what is damaged, so that the next pull or start brings it back
+        #[arg(long)]
+        repair: bool,
     },
     /// Remove the images that nothing has used for longer than `images.keep`
     #[command(long_about = "Remove the images that nothing has used for longer than `images.keep` (24h unless agent.toml says \

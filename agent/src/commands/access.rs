@@ -88,10 +88,10 @@ impl<'a> Access<'a> {
         }
     }
 
-    pub(super) async fn verify(&self, image: Option<String>) -> Result<Verified> {
+    pub(super) async fn verify(&self, image: Option<String>, repair: bool) -> Result<Verified> {
         match self {
-            Access::Store { images, .. } => Ok(images.verify(image.as_deref()).await?),
-            Access::Agent(client) => client.post("/v1/images/verify", &VerifyAsked { image }).await,
+            Access::Store { images, .. } => Ok(images.verify(image.as_deref(), repair).await?),
+            Access::Agent(client) => client.post("/v1/images/verify", &VerifyAsked { image, repair }).await,
         }
     }
 

@@ -6,9 +6,9 @@ use crate::cli::{Format, ImageCommand};
 use crate::output::Output;
 use coord_agent::clock;
 use coord_agent::config::Config;
-use coord_agent::images::{ImageDetails, ImageRow, Pruned, PullProgress, Pulled, Verified};
+use coord_agent::images::{Finding, ImageDetails, ImageRow, Pruned, PullProgress, Pulled, Verified};
 use coord_shared::quantity::ByteSize;
-use coord_shared::text::{Cell, Column, Shrink, Table, Tone, ago};
+use coord_shared::text::{Cell, Column, Shrink, Table, Tone, ago, printable};
 use coord_shared::wire::ErrorBody;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -43,10 +43,11 @@ pub(super) async fn run(
             let details = images.inspect(&image).await?;
             show.data(&details, |_| details_text(&details))?;
         }
-        ImageCommand::Verify { image } => {
-            let verified = images.verify(image).await?;
+        ImageCommand::Verify { image, repair } => {
+            let verified = images.verify(image, repair).await?;
             show.data(&verified, |output| verified_text(&verified, output))?;
-            return Ok(if verified.findings.is_empty() { Outcome::Done } else { Outcome::Bad });
+            let is_whole = verified.findings.iter().all(|finding| finding.is_repaired);
+            return Ok(if is_whole { Outcome::Done } else { Outcome::Bad });
         }
         ImageCommand::Prune { all } => {
             let pruned = images.prune(all).await?;
@@ -145,24 +146,23 @@ fn details_text(details: &ImageDetails) -> String {
 }
 
 fn verified_text(verified: &Verified, output: &Output) -> String {
-    let mut text: String = verified
-        .findings
-        .iter()
-        .map(|finding| format!("{} {}: {}\n", output.palette.paint(Tone::Bad, "damaged"), finding.object, finding.problem))
-        .collect();
     if verified.findings.is_empty() {
-        text = format!("{} images are as they were written\n", verified.images);
+        return format!("{} as written\n", counted(verified.images, "image"));
     }
-    text
+    let line = |finding: &Finding| {
+        let word = if finding.is_repaired { ("repaired", Tone::Warn) } else { ("damaged", Tone::Bad) };
+        format!("{}: {}\n", output.palette.paint(word.1, word.0), printable(&finding.text))
+    };
+    verified.findings.iter().map(line).collect()
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn pruned_text(pruned: &Pruned) -> String {
     let mut text: String = pruned.images.iter().map(|digest| format!("removed {digest}\n")).collect();
-    text.push_str(&format!(
-        "{} images and {} layers removed, {}\n",
-        pruned.images.len(),
-        pruned.layers,
-        size(pruned.content_bytes)
-    ));
+    let (images, layers) = (counted(pruned.images.len(), "image"), counted(pruned.layers, "layer"));
+    text.push_str(&format!("{images} and {layers} removed, {}\n", size(pruned.content_bytes)));
     text
 }

@@ -48,6 +48,9 @@ pub struct VerifyAsked {
     /// A reference, a digest, or the beginning of one; every image where absent.
     #[serde(default)]
     pub image: Option<String>,
+    /// Remove what is damaged, so that it comes anew.
+    #[serde(default)]
+    pub repair: bool,
 }
 
 /// `POST /v1/images/prune`.

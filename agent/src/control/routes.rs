@@ -75,8 +75,12 @@ async fn route(request: Request<Incoming>, control: &Control) -> Result<Answer, 
             Ok(ok(&store.unmount(&dir).await?))
         }
         (&Method::POST, "/v1/images/verify") => {
-            let VerifyAsked { image } = body(request).await?;
-            Ok(ok(&store.verify(image.as_deref()).await?))
+            let VerifyAsked { image, repair } = body(request).await?;
+            let verified = store.verify(image.as_deref(), repair).await?;
+            // Those are whole no longer, and have to be pulled again before they can be started.
+            let repaired = verified.findings.iter().filter(|finding| finding.is_repaired);
+            images::removed(&control.events, repaired.flat_map(|finding| finding.images.clone()).collect()).await;
+            Ok(ok(&verified))
         }
         (&Method::POST, "/v1/images/prune") => {
             let PruneAsked { all } = body(request).await?;

@@ -9,7 +9,7 @@ use crate::images::Room;
 use crate::runtime::{EmbeddedRuntime, LogPolicy, Runtime as _, RuntimeError};
 use crate::state::{ContainerMeta, Task};
 use container_spec::container_spec;
-use coord_image::{Image, ImageStore, Progress};
+use coord_image::{Image, ImageStore, Progress, StoreError};
 use coord_registry::Registry;
 use coord_shared::decide::planner::Spec;
 use coord_shared::names::{ContainerId, Digest, HostName, InstanceId, PinnedImage};
@@ -127,6 +127,10 @@ impl Executor {
         let (images, digest) = (self.images.clone(), image.clone());
         let mounted = tokio::task::spawn_blocking(move || images.mount(&digest)).await;
         let mounted = mounted.map_err(|_| format!("image {image} cannot be mounted: the agent is ending"))?;
+        if let Err(StoreError::Missing { .. } | StoreError::Damaged { .. }) = &mounted {
+            // Then it is pulled, which repairs it, before the next try.
+            self.tell(Event::ImagesRemoved(vec![image.clone()])).await;
+        }
         mounted.map(|rootfs| rootfs.lowers).map_err(|e| crate::chain(&e))
     }
 

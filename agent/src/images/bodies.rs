@@ -129,10 +129,18 @@ pub struct HealthcheckRow {
 /// Something that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// The image or layer.
-    pub object: String,
+    /// `image`, `layer` or `chain`: an image's record, a layer, or what belongs to a list of layers.
+    pub kind: String,
+    /// Of the image, of the layer's archive, or of the list of layers.
+    pub digest: Digest,
+    /// The images that have it.
+    pub images: Vec<Digest>,
     /// What is wrong with it.
     pub problem: String,
+    /// It was removed or made anew.
+    pub is_repaired: bool,
+    /// All of that, and what to do, in one sentence.
+    pub text: String,
 }
 
 /// What a verification found; nothing, where all is as it was written.

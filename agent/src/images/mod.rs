@@ -127,27 +127,21 @@ impl Images {
         Ok(View { dir: dir.to_owned(), digest: None })
     }
 
-    /// Looks whether one image, or each, is as it was written.
+    /// Reads one image, or all, from the disk, and says what is not as it was written. With `repair` that goes.
     ///
     /// # Errors
     /// `NotFound`, `Ambiguous`; and when the store cannot be read. What is damaged is no error but a finding.
-    pub async fn verify(&self, wanted: Option<&str>) -> Result<Verified, ImagesError> {
-        let images = match wanted {
-            Some(wanted) => vec![self.find(wanted).await?],
-            None => self.blocking(|store| store.list()).await?.into_iter().map(|image| image.digest).collect(),
+    pub async fn verify(&self, wanted: Option<&str>, repair: bool) -> Result<Verified, ImagesError> {
+        let image = match wanted {
+            Some(wanted) => Some(self.find(wanted).await?),
+            None => None,
         };
-        let mut verified = Verified { images: images.len(), findings: Vec::new() };
-        for image in images {
-            let digest = image.clone();
-            match self.blocking(move |store| store.get(&digest)).await {
-                Ok(_) => {}
-                Err(error @ ImagesError::Store(StoreError::Damaged { .. })) => {
-                    verified.findings.push(Finding { object: image.to_string(), problem: crate::chain(&error) });
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(verified)
+        let verify = move |store: &ImageStore| {
+            let images = if image.is_some() { 1 } else { store.list()?.len() };
+            Ok((images, store.verify(image.as_ref(), repair)?))
+        };
+        let (images, findings) = self.blocking(verify).await?;
+        Ok(Verified { images, findings: findings.into_iter().map(rows::finding).collect() })
     }
 
     /// Removes images that nothing uses: those that the policy lets go, or all of them. When it returns, their room is back.

@@ -105,6 +105,7 @@ fn missing(failed: &PullError, progress: &Progress) -> Option<u64> {
         PullError::Store { source: StoreError::NoSpace { .. }, .. } | PullError::Layer { source: LayerError::NoSpace, .. } => {
             Some(unpacked(progress))
         }
+        PullError::Shared { source } => missing(source, progress),
         PullError::Store { .. }
         | PullError::Layer { .. }
         | PullError::Registry { .. }

@@ -1,7 +1,7 @@
 //! The store's words as bodies.
 
-use super::{HealthcheckRow, ImageDetails, ImageRow, LayerRow, Uses};
-use coord_image::{Format, Healthcheck, ImageSummary, LayerDetails};
+use super::{Finding, HealthcheckRow, ImageDetails, ImageRow, LayerRow, Uses};
+use coord_image::{Format, Healthcheck, ImageSummary, LayerDetails, Object};
 use coord_shared::names::InstanceId;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -25,6 +25,17 @@ pub(super) fn details(details: coord_image::ImageDetails, uses: &Uses) -> ImageD
         // A config that came from JSON goes back into it.
         config: serde_json::to_value(config).unwrap_or_default(),
     }
+}
+
+pub(super) fn finding(finding: coord_image::Finding) -> Finding {
+    let text = finding.to_string();
+    let coord_image::Finding { object, images, problem, is_repaired } = finding;
+    let (kind, digest) = match object {
+        Object::Image(digest) => ("image", digest),
+        Object::Layer(digest) => ("layer", digest),
+        Object::Chain(digest) => ("chain", digest),
+    };
+    Finding { kind: kind.to_owned(), digest, images, problem, is_repaired, text }
 }
 
 fn layer(layer: LayerDetails) -> LayerRow {
