@@ -18,7 +18,7 @@ use crate::runtime::{EmbeddedRuntime, Runtime as _, RuntimeEvent};
 use crate::state::Agent;
 use crate::sync::coordinators::Coordinators;
 use crate::sync::ledger::{HistoryFile, Ledger};
-use crate::sync::{poll, report, standalone};
+use crate::sync::{logins, poll, report, standalone};
 use crate::{durable, facts, logs_sweep, sessions, watch_config};
 use coord_image::{ImageStore, StoreError};
 use coord_registry::{Registry, login_files};
@@ -292,6 +292,8 @@ impl Service {
     /// Plans, sets the tasks going, and tells what is to be told.
     fn follow_up(&mut self) {
         let now = clock::now();
+        // Before anything is pulled: what is news to the client is its own affair.
+        self.executor.registry.set_delivered(logins::delivered(self.agent.registries()));
         let (plan, tasks) = self.agent.plan(now);
         for task in tasks {
             self.executor.execute(task);

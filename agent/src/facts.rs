@@ -20,6 +20,8 @@ pub fn collect(state_dir: &Path) -> HostFacts {
         memory_used_bytes: system.as_ref().map_or(0, System::used_memory),
         disk_total_bytes: disk_bytes(|disk| disk.f_blocks),
         disk_free_bytes: disk_bytes(|disk| disk.f_bavail),
+        images_bytes: 0,
+        image_format: String::new(),
         load_one: System::load_average().map_or(0.0, |load| load.one),
         booted_at: System::boot_time().ok().and_then(|second| jiff::Timestamp::from_second(second.cast_signed()).ok()),
     }
