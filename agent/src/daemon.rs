@@ -25,7 +25,7 @@ use coord_registry::{Registry, login_files};
 use coord_shared::decide::Mono;
 use coord_shared::decide::planner::{History, Plan};
 use coord_shared::names::InstanceId;
-use coord_shared::wire::{FullReport, HostState};
+use coord_shared::wire::{FullReport, HostState, RegistryLogin};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -200,6 +200,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         histories,
         state_dir: config.state_dir.clone(),
         told: None,
+        logins: Vec::new(),
         wake_at: None,
         images_last_used: BTreeMap::new(),
     };
@@ -245,6 +246,8 @@ struct Service {
     histories: watch::Sender<Option<Arc<BTreeMap<InstanceId, History>>>>,
     state_dir: PathBuf,
     told: Option<Arc<FullReport>>,
+    /// What the registry client was given.
+    logins: Vec<RegistryLogin>,
     wake_at: Option<Mono>,
     images_last_used: BTreeMap<coord_shared::names::Digest, Mono>,
 }
@@ -264,7 +267,7 @@ impl Service {
                 Some(event) = self.inbox.recv() => event,
                 Some(event) = next_of(&mut self.runtime_events) => Event::Runtime(event),
                 () = sleep_until(self.wake_at) => Event::Timer,
-                _ = facts.tick() => Event::Facts(Box::new(facts::collect(&self.state_dir))),
+                _ = facts.tick() => Event::Facts(Box::new(facts::collect(&self.state_dir, &self.executor.images))),
                 _ = sweep.tick() => {
                     self.sweep();
                     continue;
@@ -292,8 +295,7 @@ impl Service {
     /// Plans, sets the tasks going, and tells what is to be told.
     fn follow_up(&mut self) {
         let now = clock::now();
-        // Before anything is pulled: what is news to the client is its own affair.
-        self.executor.registry.set_delivered(logins::delivered(self.agent.registries()));
+        self.hand_over_logins();
         let (plan, tasks) = self.agent.plan(now);
         for task in tasks {
             self.executor.execute(task);
@@ -302,6 +304,15 @@ impl Service {
         self.serve_sessions();
         self.write_down();
         self.tell(&plan);
+    }
+
+    /// Before anything is pulled.
+    fn hand_over_logins(&mut self) {
+        let logins = self.agent.registries();
+        if self.logins != logins {
+            self.logins = logins.to_vec();
+            self.executor.registry.set_delivered(logins::delivered(logins));
+        }
     }
 
     fn serve_sessions(&mut self) {
