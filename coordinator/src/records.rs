@@ -32,7 +32,12 @@ pub const WAITING: &str = "waiting/";
 
 /// Where one revision's record lies. Numbers are padded, so that keys sort as numbers do.
 pub fn revision_key(name: &WorkloadName, revision: Revision) -> String {
-    format!("revision/{name}/{:020}", revision.0)
+    format!("{}{:020}", revision_prefix(name), revision.0)
+}
+
+/// Where a workload's revisions lie.
+pub fn revision_prefix(name: &WorkloadName) -> String {
+    format!("revision/{name}/")
 }
 
 /// Where one revision's history entry lies.

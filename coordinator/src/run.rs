@@ -2,7 +2,7 @@
 
 use crate::clock;
 use crate::config::{Config, ConfigError};
-use crate::control::{ControlError, Controller};
+use crate::control::{ControlError, Controller, Retention};
 use crate::documents::folder::{Folder, Pace};
 use crate::documents::problems::Problems;
 use crate::documents::publish::Publisher;
@@ -82,6 +82,7 @@ pub struct Coordinator {
     config: Config,
     registries: Arc<Registries>,
     controller: Controller,
+    retention: Retention,
     resolver: Resolver,
     folder: Folder,
     server: Server,
@@ -114,6 +115,7 @@ impl Coordinator {
             Arc::clone(&problems),
             Pace::default(),
         );
+        let retention = Retention::new(Arc::clone(&store), Arc::clone(&hosts));
         let (end, ending) = watch::channel(false);
         let app = App {
             store,
@@ -131,7 +133,7 @@ impl Coordinator {
         let listener = serve::listen(config.listen).await.map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
         let server = Server { listener, tls, app: Arc::new(app), max_connections: open_files::make_room(config.max_connections) };
-        Ok(Self { address, config, registries, controller, resolver, folder, server, end, ending, lock })
+        Ok(Self { address, config, registries, controller, retention, resolver, folder, server, end, ending, lock })
     }
 
     /// Where it listens; of interest where the port was 0.
@@ -142,11 +144,12 @@ impl Coordinator {
     /// Runs until `stop` completes, then ends cleanly. An error if a part of it ended by itself.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
         clock::mark_process_start();
-        let Self { config, registries, controller, resolver, folder, server, end, ending, lock, .. } = self;
+        let Self { config, registries, controller, retention, resolver, folder, server, end, ending, lock, .. } = self;
         let mut serving = tokio::spawn(server.run(ending));
         let ended = tokio::select! {
             () = stop => None,
             () = spawned(controller.run()) => Some("the controller"),
+            () = spawned(retention.run()) => Some("the tidying of the store"),
             () = spawned(resolver.run()) => Some("the resolver"),
             () = spawned(registries.run(config)) => Some("the reader of the configuration"),
             () = spawned(folder.run()) => Some("the folder source"),

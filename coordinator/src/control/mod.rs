@@ -14,12 +14,14 @@ mod compile;
 mod logins;
 mod model;
 mod plan;
+mod retention;
 #[cfg(test)]
 mod tests;
 
 pub use board::{Board, HostBoard, TargetBoard, WorkloadBoard};
 pub use logins::{Logins, SharedRegistry};
 pub use plan::{Preview, preview};
+pub use retention::Retention;
 
 use crate::clock;
 use crate::hosts::{Hosts, Observed};

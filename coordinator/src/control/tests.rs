@@ -12,6 +12,8 @@ use coord_shared::wire::{
 };
 use std::sync::Arc;
 
+mod retention;
+
 /// Reports and time pass by hand; the controller makes its passes when told to.
 struct Fleet {
     store: Arc<FaultyStore>,

@@ -10,6 +10,7 @@ pub mod planner;
 pub mod prefetch;
 pub mod reason;
 pub mod restart;
+pub mod retention;
 pub mod rollout;
 pub mod targets;
 mod time;
