@@ -3,6 +3,7 @@
 mod alone;
 mod away;
 mod edits;
+mod images;
 mod logs;
 mod refusals;
 mod registry;
