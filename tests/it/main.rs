@@ -10,4 +10,5 @@ mod registry;
 mod registry_faults;
 mod rollout;
 mod selection;
+mod shapes;
 mod systemd;
