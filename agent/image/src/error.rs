@@ -5,6 +5,7 @@ use coord_shared::names::Digest;
 use coord_shared::quantity::ByteSize;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Of an entry's name in a message.
 const PATH_SHOWN_MAX_BYTES: usize = 300;
@@ -126,6 +127,12 @@ pub enum PullError {
         #[source]
         source: StoreError,
     },
+    /// Another pull of the same image, at the same time, has failed.
+    #[error(transparent)]
+    Shared {
+        /// Its error.
+        source: Arc<PullError>,
+    },
 }
 
 impl PullError {
@@ -133,6 +140,7 @@ impl PullError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Registry { source, .. } => source.is_retryable(),
+            Self::Shared { source } => source.is_retryable(),
             Self::Layer { source: LayerError::NoSpace | LayerError::Reserve { .. } | LayerError::Stopped, .. }
             | Self::Store { source: StoreError::NoSpace { .. } | StoreError::Reserve { .. }, .. } => true,
             Self::Platform { .. } | Self::BadImage { .. } | Self::Layer { .. } | Self::Store { .. } => false,

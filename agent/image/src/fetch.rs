@@ -3,7 +3,7 @@
 //! A cut is no reason to start over: the next request asks for the rest (Range), after a pause that grows while nothing comes. What
 //! cannot get better by waiting (401, 404, a wrong size) ends at once.
 
-use super::layer::Feed;
+use super::pipeline::Feed;
 use super::pull::Progress;
 use bytes::Bytes;
 use coord_registry::{Registry, RegistryError};

@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: a writable layer; that is the container's own.
 
+use super::directories;
 use super::error::StoreError;
 use super::rootfs;
 use super::store::Pins;
@@ -15,7 +16,7 @@ impl ImageStore {
     /// # Errors
     /// `Missing` when the image is not here, `Damaged` when it is not as it was written; and where the kernel does not mount it.
     pub fn mount(&self, digest: &Digest) -> Result<RootfsLayers, StoreError> {
-        let image = self.get(digest)?.ok_or_else(|| StoreError::Missing { digest: digest.clone() })?;
+        self.get(digest)?.ok_or_else(|| StoreError::Missing { digest: digest.clone() })?;
         // Only removal would miss it.
         if let Err(error) = self.touch(digest) {
             tracing::warn!(image = %digest, error = %coord_registry::chain(&error), "its use is not noted");
@@ -26,7 +27,7 @@ impl ImageStore {
         if self.inner.are_archives(&diff_ids)? {
             return Ok(RootfsLayers { lowers: vec![rootfs::mount(&self.inner, &diff_ids)?] });
         }
-        Ok(image.rootfs)
+        Ok(RootfsLayers { lowers: directories::stack(&self.inner, &diff_ids)? })
     }
 
     /// Shows an image, read-only, at `dir`, an existing folder of the caller's mount namespace. Blocks. Such a view never keeps the

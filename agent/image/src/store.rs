@@ -12,12 +12,12 @@
 
 mod collect;
 pub(crate) mod crash;
-#[allow(dead_code, reason = "the writers of layers come next")]
+
 pub(crate) mod disk;
 #[allow(dead_code, reason = "the mounts come next")]
 pub(crate) mod layout;
 mod pins;
-#[allow(dead_code, reason = "the pull comes next")]
+
 mod room;
 mod views;
 
@@ -26,13 +26,14 @@ pub(crate) use pins::{Pins, Scratch};
 pub use room::Usage;
 pub use views::{Format, ImageDetails, ImageSummary, LayerDetails};
 
+use super::Image;
 use super::error::StoreError;
 use super::fetch::Retry;
 use super::limits::Limits;
-use super::overlay;
+use super::pipeline::Memory;
+use super::pull::Flights;
 use super::record::{ImageRecord, LayerRecord};
 use super::rootfs::{self, Host};
-use super::{Image, RootfsLayers};
 use coord_registry::HostPlatform;
 use coord_shared::names::Digest;
 use std::collections::BTreeMap;
@@ -102,11 +103,17 @@ pub(super) struct Inner {
     /// Limits the layers in the making.
     pub(super) slots: Arc<Semaphore>,
     pins: Mutex<BTreeMap<Digest, pins::Pin>>,
+    /// Pulls under way.
+    pub(super) flights: Flights,
+    /// Of decoders.
+    pub(super) memory: Memory,
     /// Held while records of images are written.
     finishing: Mutex<()>,
     /// Held while images are mounted.
     mounting: Mutex<()>,
     host: Host,
+    /// Held while it is seen to that a chain's directories can be stacked.
+    stacking: Mutex<()>,
     /// Makes names under `tmp/` unique.
     counter: AtomicU64,
     /// Locked for as long as the store is open.
@@ -141,9 +148,12 @@ impl ImageStore {
             options,
             slots: Arc::new(Semaphore::new(LAYERS_AT_ONCE)),
             pins: Mutex::default(),
+            flights: Flights::default(),
+            memory: Memory::default(),
             finishing: Mutex::default(),
             mounting: Mutex::default(),
             host,
+            stacking: Mutex::default(),
             counter: AtomicU64::new(0),
             _lock: lock,
         };
@@ -165,17 +175,14 @@ impl ImageStore {
         let Some(record) = ImageRecord::load(&path, digest)? else { return Ok(None) };
         let damaged = |problem: String| StoreError::Damaged { path: path.clone(), problem };
         let image = record.config().map_err(damaged)?;
-        let mut layers = Vec::with_capacity(image.diff_ids.len());
         for diff_id in &image.diff_ids {
-            let layer = self.inner.layer(diff_id)?;
-            layers.push(layer.ok_or_else(|| damaged(format!("its layer {diff_id} is missing")))?);
+            self.inner.layer(diff_id)?.ok_or_else(|| damaged(format!("its layer {diff_id} is missing")))?;
         }
         Ok(Some(Image {
             digest: digest.clone(),
             config: image.config,
             healthcheck: image.healthcheck,
             annotations: record.annotations,
-            rootfs: self.inner.rootfs(digest, &layers),
         }))
     }
 
@@ -211,11 +218,6 @@ impl ImageStore {
 }
 
 impl Inner {
-    // becomes `top_path` of the chain
-    pub(super) fn dirs_path(&self, digest: &Digest) -> PathBuf {
-        self.dir.join("images").join(format!("{}.dirs", digest.hex()))
-    }
-
     /// A layer that is here, complete: as an archive of the right size, or as a directory.
     pub(super) fn layer(&self, diff_id: &Digest) -> Result<Option<LayerRecord>, StoreError> {
         let Some(record) = LayerRecord::load(&self.layer_path(diff_id).join("layer.json"), diff_id)? else { return Ok(None) };
@@ -250,24 +252,13 @@ impl Inner {
         Ok(true)
     }
 
-    /// The folders of an image, from its layers, bottom first.
-    fn rootfs(&self, digest: &Digest, layers: &[LayerRecord]) -> RootfsLayers {
-        let mut lowers = Vec::with_capacity(layers.len() + 1);
-        let dirs = self.dirs_path(digest);
-        if dirs.is_dir() {
-            lowers.push(dirs);
+    /// How new layers are kept.
+    pub(super) fn format(&self) -> Format {
+        match self.options.format {
+            FormatChoice::Auto if self.host.backing.is_none() => Format::Directory,
+            FormatChoice::Directories => Format::Directory,
+            FormatChoice::Auto | FormatChoice::Loop => Format::Archive,
         }
-        for layer in overlay::visible(layers) {
-            let path = self.diff_path(&layer.diff_id);
-            // The same layer again, further down, adds nothing, and overlayfs refuses it.
-            if !lowers.contains(&path) {
-                lowers.push(path);
-            }
-        }
-        if lowers.is_empty() {
-            lowers.push(self.empty_path());
-        }
-        RootfsLayers { lowers }
     }
 
     /// Makes a finished file or folder visible. Its content must have been synced.
@@ -304,6 +295,10 @@ impl Inner {
 
     pub(super) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    pub(super) fn stacking(&self) -> MutexGuard<'_, ()> {
+        self.stacking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pins(&self) -> MutexGuard<'_, BTreeMap<Digest, pins::Pin>> {

@@ -124,7 +124,6 @@ impl Inner {
         }
         for digest in going {
             doomed.push(self.discard(&self.image_path(&digest))?);
-            doomed.extend(self.discard_if_there(&self.dirs_path(&digest))?);
             pruned.images.push(digest);
         }
         // No layer may go before the record that names it is gone for good.

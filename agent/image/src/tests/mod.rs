@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::path::Path;
 
 /// Far below the real ones, so that small layers can break them.
-const SMALL: Limits = Limits {
+pub(crate) const SMALL: Limits = Limits {
     layer_max_bytes: 4 << 20,
     layer_max_entries: 50,
     ratio_max: 20,
@@ -44,6 +44,10 @@ fn walk(root: &Path, folder: &Path, lines: &mut Vec<(String, String)>) {
             format!("w {name}")
         } else if meta.file_type().is_fifo() {
             format!("p {mode:o} {name}")
+        } else if meta.file_type().is_char_device() || meta.file_type().is_block_device() {
+            let kind = if meta.file_type().is_char_device() { 'c' } else { 'b' };
+            let (major, minor) = (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()));
+            format!("{kind} {mode:o} {name} {major}:{minor}")
         } else {
             let content = std::fs::read(entry.path()).unwrap();
             let shown = if content.len() > 20 {
@@ -61,7 +65,7 @@ fn walk(root: &Path, folder: &Path, lines: &mut Vec<(String, String)>) {
 }
 
 /// An error and all its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(error) = next {

@@ -38,7 +38,7 @@ impl Tarball {
         for (key, value) in records {
             // The length counts itself.
             let rest = key.len() + value.len() + 3;
-            let length = (1..6).map(|digits| rest + digits).find(|length| length.to_string().len() + rest == *length).unwrap();
+            let length = (1..9).map(|digits| rest + digits).find(|length| length.to_string().len() + rest == *length).unwrap();
             content.extend_from_slice(format!("{length} {key}=").as_bytes());
             content.extend_from_slice(value);
             content.push(b'\n');

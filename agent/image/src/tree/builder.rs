@@ -137,13 +137,16 @@ impl Builder {
                 LayerError::entry(entry, format!("lies below {prefix:?}, which is no folder in this layer"))
             };
             let found = self.look(folder, name).copied();
-            folder = match found.map(|found| (found.thing, self.things.get(found.thing as usize).map(|thing| thing.what))) {
-                None | Some((_, None)) => self.make_implicit(folder, name)?,
-                Some((thing, Some(LayerWhat::Directory { .. }))) => thing,
-                Some((_, Some(LayerWhat::Symlink { target }))) => {
-                    self.follow(folder, target, &mut hops, entry)?.ok_or_else(stands_in_the_way)?
-                }
-                Some(_) => return Err(stands_in_the_way()),
+            let Some(thing) = found.map(|found| found.thing).filter(|thing| *thing != NOTHING) else {
+                folder = self.make_implicit(folder, name)?;
+                continue;
+            };
+            let what = self.what(thing);
+            folder = if what.is_directory() {
+                thing
+            } else {
+                let LayerWhat::Symlink { target } = what else { return Err(stands_in_the_way()) };
+                self.follow(folder, target, &mut hops, entry)?.ok_or_else(stands_in_the_way)?
             };
         }
         self.cached = Some(folder);
@@ -167,27 +170,18 @@ impl Builder {
             if found.thing == NOTHING {
                 return Ok(Target::Nowhere);
             }
-            match self.what(found.thing) {
-                LayerWhat::Directory { .. } if end == path.len() => return Ok(Target::Nowhere),
-                _ if end == path.len() => return Ok(Target::Here(found.thing)),
-                LayerWhat::Directory { opaque, .. } => {
-                    hidden |= opaque || found.hides;
-                    folder = found.thing;
-                }
-                LayerWhat::Symlink { target } => match self.follow(folder, target, &mut hops, entry)? {
-                    Some(thing) => {
-                        folder = thing;
-                        hidden = self.is_hidden(thing);
-                    }
-                    None => return Ok(Target::Nowhere),
-                },
-                LayerWhat::File { .. }
-                | LayerWhat::CharDevice { .. }
-                | LayerWhat::BlockDevice { .. }
-                | LayerWhat::Fifo
-                | LayerWhat::HardLink { .. }
-                | LayerWhat::LinkBelow { .. }
-                | LayerWhat::Whiteout => return Ok(Target::Nowhere),
+            let what = self.what(found.thing);
+            if end == path.len() {
+                return Ok(if what.is_directory() { Target::Nowhere } else { Target::Here(found.thing) });
+            }
+            if let LayerWhat::Directory { opaque, .. } = what {
+                hidden |= opaque || found.hides;
+                folder = found.thing;
+            } else {
+                let LayerWhat::Symlink { target } = what else { return Ok(Target::Nowhere) };
+                let Some(thing) = self.follow(folder, target, &mut hops, entry)? else { return Ok(Target::Nowhere) };
+                folder = thing;
+                hidden = self.is_hidden(thing);
             }
         }
         Ok(Target::Nowhere)
@@ -216,7 +210,7 @@ impl Builder {
     pub(super) fn directory(&mut self, parent: u32, name: &[u8], attributes: Attributes) -> Result<(), LayerError> {
         let found = self.look(parent, name).map(|found| found.thing).filter(|thing| *thing != NOTHING);
         let thing = match found {
-            Some(thing) if matches!(self.what(thing), LayerWhat::Directory { .. }) => thing,
+            Some(thing) if self.what(thing).is_directory() => thing,
             _ => self.make_directory(parent, name)?,
         };
         self.describe(thing, attributes);
@@ -353,16 +347,13 @@ impl Builder {
                 return Ok(None);
             };
             let thing = found.thing;
-            match self.what(thing) {
-                LayerWhat::Directory { .. } => folder = thing,
-                LayerWhat::Symlink { target } => link = Some(target),
-                LayerWhat::File { .. }
-                | LayerWhat::CharDevice { .. }
-                | LayerWhat::BlockDevice { .. }
-                | LayerWhat::Fifo
-                | LayerWhat::HardLink { .. }
-                | LayerWhat::LinkBelow { .. }
-                | LayerWhat::Whiteout => return Ok(None),
+            let what = self.what(thing);
+            if let LayerWhat::Symlink { target } = what {
+                link = Some(target);
+            } else if what.is_directory() {
+                folder = thing;
+            } else {
+                return Ok(None);
             }
         }
     }

@@ -21,14 +21,14 @@ pub(super) fn finish(names: Vec<Name>, things: Vec<Thing>, bytes: Vec<u8>) -> Op
     while let Some((name, parent)) = todo.pop() {
         let name = &names[name as usize];
         let node = out.add_name(name, parent)?;
-        if name.thing != NOTHING && matches!(out.things[name.thing as usize].what, LayerWhat::Directory { .. }) {
+        if name.thing != NOTHING && out.things[name.thing as usize].what.is_directory() {
             todo.extend(entries_of(name.thing).map(|name| (*name, node)));
         }
     }
     let lost = out.things.iter().zip(&out.node_of).filter(|(_, node)| **node == NOT_REACHED);
-    let lost = lost.filter_map(|(thing, _)| match thing.what {
-        LayerWhat::File { data, content, .. } => Some((data, content)),
-        _ => None,
+    let lost = lost.filter_map(|(thing, _)| {
+        let LayerWhat::File { data, content, .. } = thing.what else { return None };
+        Some((data, content))
     });
     let lost = lost.collect();
     Some((out.tree, lost))
@@ -72,17 +72,14 @@ impl Finish {
         }
         let thing = self.things[name.thing as usize];
         let to = self.node_of[name.thing as usize];
-        let what = match thing.what {
-            LayerWhat::Directory { described, opaque } => LayerWhat::Directory { described, opaque: opaque || name.hides },
-            what @ LayerWhat::LinkBelow { .. } => what,
-            _ if to != NOT_REACHED => LayerWhat::HardLink { to },
-            what => what,
-        };
-        let attributes = match what {
-            LayerWhat::HardLink { .. } | LayerWhat::LinkBelow { .. } => Attributes::default(),
-            _ => thing.attributes,
-        };
-        self.add(parent, name.span(), what, attributes, name.thing)
+        if thing.what.is_leaf() && to != NOT_REACHED {
+            return self.add(parent, name.span(), LayerWhat::HardLink { to }, Attributes::default(), name.thing);
+        }
+        let mut what = thing.what;
+        if let LayerWhat::Directory { opaque, .. } = &mut what {
+            *opaque |= name.hides;
+        }
+        self.add(parent, name.span(), what, thing.attributes, name.thing)
     }
 
     /// Adds a node; its bytes move from the old pool to the tree's, which so has no gaps and is in order.
@@ -94,15 +91,13 @@ impl Finish {
             *first = node;
         }
         let name = self.carry(name)?;
-        let what = match what {
-            LayerWhat::Symlink { target } => LayerWhat::Symlink { target: self.carry(target)? },
-            LayerWhat::LinkBelow { path } => LayerWhat::LinkBelow { path: self.carry(path)? },
-            LayerWhat::File { size, .. } => {
-                self.tree.content_bytes = self.tree.content_bytes.saturating_add(size);
-                what
-            }
-            what => what,
-        };
+        let mut what = what;
+        if let LayerWhat::Symlink { target: text } | LayerWhat::LinkBelow { path: text } = &mut what {
+            *text = self.carry(*text)?;
+        }
+        if let LayerWhat::File { size, .. } = what {
+            self.tree.content_bytes = self.tree.content_bytes.saturating_add(size);
+        }
         let attributes = Attributes { xattrs: self.carry(attributes.xattrs)?, ..attributes };
         self.tree.nodes.push(LayerNode { parent, name, what, attributes });
         Some(node)

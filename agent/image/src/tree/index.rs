@@ -233,14 +233,7 @@ impl<'a> Decoder<'a> {
 
     /// A node that may have more names.
     fn first_name(&self, number: u32) -> Option<u32> {
-        let is_fit = match self.tree.nodes.get(number as usize)?.what {
-            LayerWhat::File { .. }
-            | LayerWhat::Symlink { .. }
-            | LayerWhat::CharDevice { .. }
-            | LayerWhat::BlockDevice { .. }
-            | LayerWhat::Fifo => true,
-            LayerWhat::Directory { .. } | LayerWhat::HardLink { .. } | LayerWhat::LinkBelow { .. } | LayerWhat::Whiteout => false,
-        };
+        let is_fit = self.tree.nodes.get(number as usize)?.what.is_leaf();
         is_fit.then_some(number)
     }
 

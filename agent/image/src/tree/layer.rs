@@ -72,8 +72,22 @@ pub(crate) enum LayerWhat {
     Whiteout,
 }
 
+impl LayerWhat {
+    pub(crate) fn is_directory(self) -> bool {
+        matches!(self, Self::Directory { .. })
+    }
+
+    /// Whether it is a thing of its own that may have several names: no folder, no reference to another, not nothing.
+    pub(crate) fn is_leaf(self) -> bool {
+        match self {
+            Self::File { .. } | Self::Symlink { .. } | Self::CharDevice { .. } | Self::BlockDevice { .. } | Self::Fifo => true,
+            Self::Directory { .. } | Self::HardLink { .. } | Self::LinkBelow { .. } | Self::Whiteout => false,
+        }
+    }
+}
+
 /// Where a file's content lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Data {
     /// In the archive, in one piece, from this byte on (a multiple of 512).
     Archive { offset: u64 },

@@ -193,27 +193,20 @@ impl Merge<'_> {
     /// What a name is, and its inode. None if it is hidden.
     fn decide(&mut self, same: &[Part], parent: u32) -> Result<Option<u32>, String> {
         let top = same[0];
-        match self.sides[top.side].node(top.node).what {
-            LayerWhat::Whiteout => Ok(None),
-            LayerWhat::Directory { .. } => {
-                let parts = self.parts(same);
-                let attributes = self.attributes(&parts);
-                let inode = self.directory(attributes, parent)?;
-                self.todo.push(Todo { inode, parts });
-                Ok(Some(inode))
-            }
-            LayerWhat::File { .. }
-            | LayerWhat::Symlink { .. }
-            | LayerWhat::CharDevice { .. }
-            | LayerWhat::BlockDevice { .. }
-            | LayerWhat::Fifo
-            | LayerWhat::HardLink { .. }
-            | LayerWhat::LinkBelow { .. } => {
-                let inode = self.leaf(top)?;
-                self.tree.inodes[inode as usize].links += 1;
-                Ok(Some(inode))
-            }
+        let what = self.sides[top.side].node(top.node).what;
+        if what == LayerWhat::Whiteout {
+            return Ok(None);
         }
+        if what.is_directory() {
+            let parts = self.parts(same);
+            let attributes = self.attributes(&parts);
+            let inode = self.directory(attributes, parent)?;
+            self.todo.push(Todo { inode, parts });
+            return Ok(Some(inode));
+        }
+        let inode = self.leaf(top)?;
+        self.tree.inodes[inode as usize].links += 1;
+        Ok(Some(inode))
     }
 
     /// Those of the same name that have a part in the folder that the topmost is.
@@ -307,19 +300,9 @@ impl Merge<'_> {
             let find = |part: &Part| self.sides[part.side].find(part.node, name).map(|node| Part { node, ..*part });
             let same: Vec<Part> = folders.iter().filter_map(find).collect();
             let top = same.first()?;
-            let is_leaf = match self.sides[top.side].node(top.node).what {
-                LayerWhat::Whiteout => return None,
-                LayerWhat::Directory { .. } => false,
-                LayerWhat::File { .. }
-                | LayerWhat::Symlink { .. }
-                | LayerWhat::CharDevice { .. }
-                | LayerWhat::BlockDevice { .. }
-                | LayerWhat::Fifo
-                | LayerWhat::HardLink { .. }
-                | LayerWhat::LinkBelow { .. } => true,
-            };
-            if is_leaf {
-                return names.peek().is_none().then_some(*top);
+            let what = self.sides[top.side].node(top.node).what;
+            if !what.is_directory() {
+                return (names.peek().is_none() && what != LayerWhat::Whiteout).then_some(*top);
             }
             folders = self.parts(&same);
         }
