@@ -28,8 +28,11 @@ const TOKEN_USER: &str = "<token>";
 /// What helpers said lately, by helper and server.
 #[derive(Default)]
 pub(super) struct Helpers {
-    answers: Mutex<BTreeMap<(String, String), (Instant, Option<Credentials>)>>,
+    answers: Mutex<BTreeMap<(String, String), Remembered>>,
 }
+
+/// An answer, and until when it is good.
+type Remembered = (Instant, Option<Credentials>);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -78,9 +81,12 @@ async fn run(name: &str, server: &str) -> Result<Option<Credentials>, String> {
     let (status, output, complaint) = tokio::time::timeout(Duration::from_secs(HELPER_PATIENCE_S), talk)
         .await
         .map_err(|_| format!("did not answer within {HELPER_PATIENCE_S} s"))?
-        .map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => "is not installed, or not in PATH".to_owned(),
-            _ => format!("cannot be run ({e})"),
+        .map_err(|e| {
+            if e.kind() == io::ErrorKind::NotFound {
+                "is not installed, or not in PATH".to_owned()
+            } else {
+                format!("cannot be run ({e})")
+            }
         })?;
     if output.len() as u64 > HELPER_ANSWER_MAX_BYTES {
         return Err(format!("said more than {HELPER_ANSWER_MAX_BYTES} bytes"));
