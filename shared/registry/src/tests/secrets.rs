@@ -63,7 +63,7 @@ async fn no_failure_tells_a_secret() {
     for text in [
         format!(r#"{{"auths": {{"a": {{"username": "{SECRET}", "password": 7}}}}}}"#),
         format!(r#"{{"auths": {{"a": {{"auth": "{SECRET}"}}}}}}"#),
-        format!("{SECRET}"),
+        SECRET.to_owned(),
     ] {
         std::fs::write(&path, &text).unwrap();
         said.push(Registry::new(Vec::new(), Some(path.clone())).err().unwrap().to_string());
