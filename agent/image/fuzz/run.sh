@@ -6,7 +6,7 @@
 #   agent/image/fuzz/run.sh 5000000 layer    of one
 #
 # Needs a stable toolchain and a C++ compiler, nothing else; `cargo fuzz run layer` works in this folder's parent, too. What is
-# found lies in artifacts/, and what was learnt in corpus/; both are kept for the next time. The unit tests run the same checks on
+# found lies in target/artifacts/, and what was learnt in target/corpus/; both are kept for the next time. The unit tests run the same checks on
 # seeded damage, a few thousand times, so that nothing has to be built for fuzzing to keep the reader honest from day to day.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
@@ -59,8 +59,8 @@ echo '{"schemaVersion":2,"manifests":[{"digest":"sha256:0","size":1,"platform":{
 echo 'Bearer realm="https://auth.example.org/token",service="registry",scope="repository:shop/web:pull"' \
     >"$state/seeds/manifest/challenge"
 for target in $TARGETS; do
-    mkdir -p "corpus/$target" "artifacts/$target"
+    mkdir -p "target/corpus/$target" "target/artifacts/$target"
     printf '\n=== %s, %s runs\n' "$target" "$RUNS"
     "target/$HOST/release/$target" -runs="$RUNS" -max_len=$INPUT_MAX_BYTES -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
-        -verbosity=0 -artifact_prefix="artifacts/$target/" "corpus/$target" "$state/seeds/$target"
+        -verbosity=0 -artifact_prefix="target/artifacts/$target/" "target/corpus/$target" "$state/seeds/$target"
 done

@@ -6,7 +6,6 @@ use crate::error::LayerError;
 use crate::limits::Limits;
 use crate::tree::{self, Contents, Data, DirEntry, LayerTree, MergedTree, What};
 use std::collections::BTreeMap;
-use std::io::BufRead;
 
 /// Small enough that a fuzzer reaches them, and no run takes long.
 const LIMITS: Limits = Limits {
@@ -24,7 +23,7 @@ pub struct Layer(LayerTree);
 
 impl Layer {
     /// Reads an archive as layers are read where the archive itself is kept. Errors: as `read_layer`.
-    pub fn read(archive: impl BufRead) -> Result<Layer, LayerError> {
+    pub fn read(archive: &[u8]) -> Result<Layer, LayerError> {
         tree::read_layer(archive, &Limits::default(), &mut Watch::default()).map(Layer)
     }
 

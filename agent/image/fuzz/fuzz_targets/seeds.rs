@@ -8,7 +8,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (from, to) = (folders.next().ok_or("from which folder?")?, folders.next().ok_or("into which folder?")?);
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
-        let layer = Layer::read(&std::fs::read(entry.path())?[..])?;
+        let layer = Layer::read(&std::fs::read(entry.path())?)?;
         let mut index = layer.encode();
         // The target puts the checksum there.
         index.truncate(index.len() - 4);

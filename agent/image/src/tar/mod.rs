@@ -91,9 +91,13 @@ impl<R: BufRead> Archive<R> {
         self.skip_content()?;
         let mut extensions = self.globals.clone();
         let mut left = EXTENSION_MAX_BYTES;
+        let mut is_announced = false;
         loop {
             let at = self.position;
-            let Some(header) = self.read_header()? else { return Ok(false) };
+            let Some(header) = self.read_header()? else {
+                return if is_announced { Err(LayerError::tar("ends where an entry is announced")) } else { Ok(false) };
+            };
+            is_announced |= matches!(header.flag(), b'L' | b'K' | b'x');
             match header.flag() {
                 b'L' => extensions.path = Some(until_nul(&self.read_extension(&header, &mut left)?).to_vec()),
                 b'K' => extensions.link = Some(until_nul(&self.read_extension(&header, &mut left)?).to_vec()),

@@ -21,6 +21,7 @@ macro_rules! in_both_formats {
 }
 
 mod archives;
+mod collect;
 mod compression;
 mod configs;
 mod crash;
@@ -30,6 +31,8 @@ mod pulls;
 mod root;
 mod store;
 pub(crate) mod tarball;
+mod trouble;
+mod verify;
 
 use super::limits::Limits;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};

@@ -450,6 +450,10 @@ fn broken_archives_are_refused() {
     accepts_bytes(&[], &[]);
     let trailing = [Tarball::new().file("a", "1").finish(), b"garbage".to_vec()].concat();
     refuses_bytes(&trailing, "its archive has data after its end; build the image again");
+    let announced = "its archive ends where an entry is announced; build the image again";
+    refuses(Tarball::new().pax(&[("path", b"a")]), announced);
+    refuses_bytes(&Tarball::new().entry(b"././@LongLink", b'L', 0o644, b"", b"a").unfinished(), announced);
+    accepts(Tarball::new().entry(b"global", b'g', 0o644, b"", b"16 comment=abcd\n"), &[]);
     let padded = [Tarball::new().file("a", "1").finish(), vec![0; 9000]].concat();
     accepts_bytes(&padded, &["f 644 a \"1\""]);
     let mut wrong_sum = header(b"a", b'0', 0o644, b"", 0);
