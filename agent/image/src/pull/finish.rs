@@ -2,8 +2,8 @@
 
 use crate::error::StoreError;
 use crate::record::ImageRecord;
-use crate::store::{Format, Inner, Scratch};
-use crate::{Image, ImageStore, directories};
+use crate::store::{Inner, Scratch};
+use crate::{Image, ImageStore, directories, rootfs};
 use coord_shared::names::Digest;
 
 /// Makes what belongs to the layers together, so that a start finds it; then writes the image's record, which makes it an image.
@@ -24,8 +24,11 @@ pub(super) fn finish(store: &ImageStore, record: &ImageRecord, diff_ids: &[Diges
 }
 
 fn prepare(inner: &Inner, diff_ids: &[Digest]) -> Result<(), StoreError> {
-    match inner.format() {
-        Format::Archive => Ok(()),
-        Format::Directory => directories::stack(inner, diff_ids).map(drop),
+    if inner.are_archives(diff_ids)? {
+        match rootfs::prepare(inner, diff_ids) {
+            Err(StoreError::Unfit { problem }) => tracing::warn!(problem, "not to be shown by EROFS; unpacked"),
+            done => return done,
+        }
     }
+    directories::stack(inner, diff_ids).map(drop)
 }

@@ -22,7 +22,6 @@ const READ_BYTES: usize = 256 * 1024;
 ///
 /// # Errors
 /// `Unfit` when the layers do not fit together, or not into the format; `Damaged` for a layer that is not as it was written.
-#[allow(dead_code, reason = "for the pull, which comes next")]
 pub(crate) fn prepare(inner: &Inner, diff_ids: &[Digest]) -> Result<(), StoreError> {
     let _alone = inner.mounting();
     let chain = Chain::of(inner, diff_ids)?;
