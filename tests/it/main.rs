@@ -3,10 +3,12 @@
 mod alone;
 mod away;
 mod edits;
+mod images;
 mod logs;
 mod refusals;
 mod registry;
 mod registry_faults;
 mod rollout;
 mod selection;
+mod shapes;
 mod systemd;

@@ -22,6 +22,9 @@ mod directories;
 mod erofs;
 mod error;
 mod fetch;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod limits;
 mod mount;
 mod pipeline;
@@ -42,7 +45,9 @@ pub use fetch::Retry;
 pub use limits::Limits;
 pub use pull::Progress;
 pub use rootfs::{Backing, Host, Shortcoming};
-pub use store::{Format, FormatChoice, ImageDetails, ImageStore, ImageSummary, LayerDetails, Options, Pruned, Usage};
+pub use store::{
+    Finding, Format, FormatChoice, ImageDetails, ImageStore, ImageSummary, LayerDetails, Object, Options, Pruned, Usage,
+};
 
 use coord_shared::names::Digest;
 use oci_spec::image::ImageConfiguration;

@@ -12,23 +12,24 @@
 
 mod collect;
 pub(crate) mod crash;
-
 pub(crate) mod disk;
 #[allow(dead_code, reason = "the mounts come next")]
 pub(crate) mod layout;
 mod pins;
-
 mod room;
+pub(crate) mod sums;
+mod verify;
 mod views;
 
 pub use collect::Pruned;
 pub(crate) use pins::{Pins, Scratch};
 pub use room::Usage;
+pub use verify::{Finding, Object};
 pub use views::{Format, ImageDetails, ImageSummary, LayerDetails};
 
 use super::Image;
 use super::error::StoreError;
-use super::fetch::Retry;
+use super::fetch::{Downloads, Retry, SPOOL_AFTER};
 use super::limits::Limits;
 use super::pipeline::Memory;
 use super::pull::Flights;
@@ -42,6 +43,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Layers that are fetched and unpacked at the same time, over all pulls: enough to fill a link and a disk, and it bounds memory.
@@ -64,6 +66,8 @@ pub struct Options {
     pub bandwidth_bytes_per_s: Option<u64>,
     /// Of the disk, never taken by a pull.
     pub reserve_bytes: u64,
+    /// A download that has waited longer than this for the network is kept on disk, so that the next agent need not begin anew.
+    pub spool_after: Duration,
 }
 
 /// How layers are kept, and images mounted.
@@ -87,6 +91,7 @@ impl Default for Options {
             format: FormatChoice::default(),
             bandwidth_bytes_per_s: None,
             reserve_bytes: RESERVE_BYTES,
+            spool_after: SPOOL_AFTER,
         }
     }
 }
@@ -100,6 +105,8 @@ pub struct ImageStore {
 pub(super) struct Inner {
     dir: PathBuf,
     pub(super) options: Options,
+    /// What all pulls fetch through.
+    pub(super) downloads: Downloads,
     /// Limits the layers in the making.
     pub(super) slots: Arc<Semaphore>,
     pins: Mutex<BTreeMap<Digest, pins::Pin>>,
@@ -109,11 +116,9 @@ pub(super) struct Inner {
     pub(super) memory: Memory,
     /// Held while records of images are written.
     finishing: Mutex<()>,
-    /// Held while images are mounted.
+    /// Held while images are mounted, or their directories stacked.
     mounting: Mutex<()>,
     host: Host,
-    /// Held while it is seen to that a chain's directories can be stacked.
-    stacking: Mutex<()>,
     /// Makes names under `tmp/` unique.
     counter: AtomicU64,
     /// Locked for as long as the store is open.
@@ -137,15 +142,18 @@ impl ImageStore {
         let dir = std::path::absolute(dir).map_err(|e| StoreError::io("find", dir, e))?;
         layout::create(&dir)?;
         let lock_path = dir.join("lock");
-        let lock = disk::open_or_create(&lock_path)?;
+        let lock = disk::open_lock(&lock_path)?;
         lock.try_lock().map_err(|e| match e {
             TryLockError::WouldBlock => StoreError::InUse { path: dir.clone() },
             TryLockError::Error(e) => StoreError::io("lock", &lock_path, e),
         })?;
         let host = rootfs::probe(&dir, options.format);
+        let (bandwidth, after) = (options.bandwidth_bytes_per_s, options.spool_after);
+        let downloads = Downloads::new(dir.join("partial"), options.reserve_bytes, bandwidth, after);
         let inner = Inner {
             dir,
             options,
+            downloads,
             slots: Arc::new(Semaphore::new(LAYERS_AT_ONCE)),
             pins: Mutex::default(),
             flights: Flights::default(),
@@ -153,7 +161,6 @@ impl ImageStore {
             finishing: Mutex::default(),
             mounting: Mutex::default(),
             host,
-            stacking: Mutex::default(),
             counter: AtomicU64::new(0),
             _lock: lock,
         };
@@ -238,6 +245,11 @@ impl Inner {
         Ok(is_whole && (layer.expanded_bytes == 0 || size(self.expanded_path(&layer.diff_id))? == Some(layer.expanded_bytes)))
     }
 
+    /// How new layers are kept.
+    pub(super) fn format(&self) -> Format {
+        if self.host.backing.is_some() { Format::Archive } else { Format::Directory }
+    }
+
     /// Whether layers are to be mounted as an EROFS image: all are here as archives, and the host can.
     pub(super) fn are_archives(&self, diff_ids: &[Digest]) -> Result<bool, StoreError> {
         if diff_ids.is_empty() || self.host.backing.is_none() {
@@ -250,15 +262,6 @@ impl Inner {
             }
         }
         Ok(true)
-    }
-
-    /// How new layers are kept.
-    pub(super) fn format(&self) -> Format {
-        match self.options.format {
-            FormatChoice::Auto if self.host.backing.is_none() => Format::Directory,
-            FormatChoice::Directories => Format::Directory,
-            FormatChoice::Auto | FormatChoice::Loop => Format::Archive,
-        }
     }
 
     /// Makes a finished file or folder visible. Its content must have been synced.
@@ -295,10 +298,6 @@ impl Inner {
 
     pub(super) fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    pub(super) fn stacking(&self) -> MutexGuard<'_, ()> {
-        self.stacking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pins(&self) -> MutexGuard<'_, BTreeMap<Digest, pins::Pin>> {

@@ -87,7 +87,7 @@ impl Source for Renamed {
 
 /// The folders that overlayfs is to stack for these layers (bottom first): topmost first, at least one. What is missing is made.
 pub(crate) fn stack(inner: &Inner, diff_ids: &[Digest]) -> Result<Vec<PathBuf>, StoreError> {
-    let _alone = inner.stacking();
+    let _alone = inner.mounting();
     let chain = layout::chain_of(diff_ids);
     let list = inner.chain_path(&chain).join(LIST);
     let known = match File::open(&list) {

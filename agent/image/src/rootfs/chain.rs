@@ -48,7 +48,6 @@ pub(crate) fn mount(inner: &Inner, diff_ids: &[Digest]) -> Result<PathBuf, Store
 ///
 /// # Errors
 /// As `prepare`.
-#[allow(dead_code, reason = "for verify, which comes next")]
 pub(crate) fn is_intact(inner: &Inner, diff_ids: &[Digest]) -> Result<bool, StoreError> {
     let chain = Chain::of(inner, diff_ids)?;
     let path = inner.meta_path(&chain.name);

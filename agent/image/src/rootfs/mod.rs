@@ -19,7 +19,6 @@ mod table;
 mod tests;
 mod view;
 
-#[allow(unused_imports, reason = "for the pull and for verify, which come next")]
 pub(crate) use chain::{is_intact, load, mount, prepare};
 pub(crate) use probe::probe;
 pub use probe::{Host, Shortcoming};

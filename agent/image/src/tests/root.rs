@@ -1,6 +1,7 @@
 //! What only root can try: the kernel's overlayfs over our layers, and a real registry process.
 
 use super::super::{FormatChoice, ImageStore, Limits, Options, Progress};
+use super::disks::SmallDisk;
 use super::pulls::{Bench, options};
 use super::tarball::Tarball;
 use super::{chain, listing};
@@ -18,12 +19,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Lowers stacked by the kernel, unmounted when dropped.
-struct Overlay {
+pub(super) struct Overlay {
     folder: TempDir,
 }
 
 impl Overlay {
-    fn of(lowers: &[PathBuf]) -> Overlay {
+    pub(super) fn of(lowers: &[PathBuf]) -> Overlay {
         let folder = TempDir::new().unwrap();
         for name in ["upper", "work", "root"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
@@ -37,7 +38,7 @@ impl Overlay {
         Overlay { folder }
     }
 
-    fn root(&self) -> PathBuf {
+    pub(super) fn root(&self) -> PathBuf {
         self.folder.path().join("root")
     }
 }
@@ -71,7 +72,7 @@ async fn check(layers: &[Tarball], expect: &[&str]) {
 
 /// The same; and looks closer at the root.
 async fn check_more(layers: &[Tarball], expect: &[&str], look: impl Fn(&Path)) {
-    let bench = Bench::new().await;
+    let bench = Bench::new(FormatChoice::Auto).await;
     let layers: Vec<FakeLayer> = layers.iter().map(|layer| layer.clone().layer()).collect();
     let digest = bench.fake.put_image("shop/web", "1", "amd64", &layers);
     for format in FORMATS {
@@ -253,7 +254,7 @@ async fn root_owners_and_capabilities_are_kept() {
 
 #[tokio::test]
 async fn root_a_full_disk_is_one_clear_error_and_leaves_the_store_as_it_was() {
-    let bench = Bench::new().await;
+    let bench = Bench::new(FormatChoice::Auto).await;
     let mut random = fastrand::Rng::with_seed(1);
     let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(4 << 20).collect();
     let text = b"the same line, over and over\n".repeat(1_000_000);
@@ -273,26 +274,6 @@ async fn root_a_full_disk_is_one_clear_error_and_leaves_the_store_as_it_was() {
         // Seen before the first byte; and, of what turns out larger than it looked, when it is there.
         check(&noise, " are needed, but ").await;
         check(&text, ": does not fit on the disk; free some space, or let unused images be removed").await;
-    }
-}
-
-/// A tmpfs of a given size, unmounted when dropped.
-struct SmallDisk {
-    folder: TempDir,
-}
-
-impl SmallDisk {
-    fn new(size: &str) -> SmallDisk {
-        let folder = TempDir::new().unwrap();
-        let data = std::ffi::CString::new(format!("size={size}")).unwrap();
-        mount("tmpfs", folder.path(), "tmpfs", MountFlags::empty(), Some(data.as_c_str())).expect("these tests need root");
-        SmallDisk { folder }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = unmount(self.folder.path(), UnmountFlags::DETACH);
     }
 }
 
