@@ -24,3 +24,8 @@ pub fn collect(state_dir: &Path) -> HostFacts {
         booted_at: System::boot_time().ok().and_then(|second| jiff::Timestamp::from_second(second.cast_signed()).ok()),
     }
 }
+
+/// The room on the file system of `state_dir`, in bytes; zero where it cannot be told.
+pub fn disk_free_bytes(state_dir: &Path) -> u64 {
+    rustix::fs::statvfs(state_dir).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+}

@@ -5,6 +5,7 @@ use coord_shared::names::Digest;
 use coord_shared::quantity::ByteSize;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Of an entry's name in a message.
 const PATH_SHOWN_MAX_BYTES: usize = 300;
@@ -57,6 +58,12 @@ pub enum StoreError {
     Missing {
         /// The one that was asked for.
         digest: Digest,
+    },
+    /// The layers of an image are whole, but make no image.
+    #[error("image store: the layers do not fit together: {problem}; build the image again")]
+    Unfit {
+        /// Why not.
+        problem: String,
     },
     /// What is on disk is not what was written.
     #[error("image store: {} is damaged ({problem}); pulling the image again repairs it", path.display())]
@@ -120,6 +127,12 @@ pub enum PullError {
         #[source]
         source: StoreError,
     },
+    /// Another pull of the same image, at the same time, has failed.
+    #[error(transparent)]
+    Shared {
+        /// Its error.
+        source: Arc<PullError>,
+    },
 }
 
 impl PullError {
@@ -127,6 +140,7 @@ impl PullError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Registry { source, .. } => source.is_retryable(),
+            Self::Shared { source } => source.is_retryable(),
             Self::Layer { source: LayerError::NoSpace | LayerError::Reserve { .. } | LayerError::Stopped, .. }
             | Self::Store { source: StoreError::NoSpace { .. } | StoreError::Reserve { .. }, .. } => true,
             Self::Platform { .. } | Self::BadImage { .. } | Self::Layer { .. } | Self::Store { .. } => false,

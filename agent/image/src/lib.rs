@@ -1,12 +1,13 @@
 //! Images on this host: pulled by digest, verified, unpacked, kept until nobody needs them.
 //!
 //! ```text
-//!   pull     manifest -> platform -> config -> layers, three at a time
-//!   fetch    one blob's bytes, with retries and resume          (async)
-//!   layer    bytes -> digest, inflate, diff id, files           (threads)
-//!   tar, unpack                                                 (what an archive says; what may become of it)
-//!   overlay  what stacked folders would show wrongly, put right
-//!   store    folders, records, locks, removal
+//!   pull         manifest -> platform -> config -> layers, three at a time
+//!   fetch        one blob's bytes, with retries and resume         (async)
+//!   pipeline     bytes -> digest, inflate, diff id, tree, archive  (threads)
+//!   tar, tree    what an archive says; what it means; layers merged
+//!   erofs        merged layers as an EROFS image over their archives
+//!   rootfs       mounting that                   directories  layers as folders, where it cannot be mounted
+//!   store        folders, records, locks, room, removal
 //! ```
 //!
 //! Nothing half-written is ever visible: a layer is unpacked under `tmp/`, synced and renamed into place; an image's record is
@@ -17,29 +18,25 @@
 
 mod clock;
 mod config;
-#[allow(dead_code, reason = "becomes the way of every image")]
+mod directories;
 mod erofs;
 mod error;
 mod fetch;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod layer;
 mod limits;
 mod mount;
-mod overlay;
+mod pipeline;
 mod pull;
 mod record;
 mod rootfs;
 mod store;
 mod sys;
-#[allow(dead_code, reason = "becomes the way of every layer")]
 mod tar;
 #[cfg(test)]
 mod tests;
-#[allow(dead_code, unused_imports, reason = "becomes the way of every layer")]
 mod tree;
-mod unpack;
 
 pub use config::Healthcheck;
 pub use coord_shared::decide::images::Policy;
@@ -47,7 +44,10 @@ pub use error::{LayerError, PullError, StoreError};
 pub use fetch::Retry;
 pub use limits::Limits;
 pub use pull::Progress;
-pub use store::{Format, FormatChoice, ImageDetails, ImageStore, ImageSummary, LayerDetails, Options, Pruned, Usage};
+pub use rootfs::{Backing, Host, Shortcoming};
+pub use store::{
+    Finding, Format, FormatChoice, ImageDetails, ImageStore, ImageSummary, LayerDetails, Object, Options, Pruned, Usage,
+};
 
 use coord_shared::names::Digest;
 use oci_spec::image::ImageConfiguration;
@@ -65,8 +65,6 @@ pub struct Image {
     pub healthcheck: Option<Healthcheck>,
     /// What its manifest says for people and tools.
     pub annotations: BTreeMap<String, String>,
-    /// Its files.
-    pub rootfs: RootfsLayers,
 }
 
 /// A root file system in read-only parts, for overlayfs.

@@ -5,18 +5,17 @@ use super::config::{self, ImageConfig};
 use super::error::StoreError;
 use super::store::disk;
 use super::tree::LayerTree;
-use super::unpack::Summary;
 use coord_shared::names::Digest;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 
 /// Raised when an older agent could not read what a newer one wrote.
 const FORMAT: u32 = 2;
-/// Records are a config (at most 4 MiB), or a layer's remembered paths twice over (`Limits::names_max_bytes`); a larger file is none of ours.
-const RECORD_MAX_BYTES: u64 = 80 * 1024 * 1024;
+/// Records are a config (at most 4 MiB, and escaped as JSON), names and annotations; a larger file is none of ours.
+const RECORD_MAX_BYTES: u64 = 32 * 1024 * 1024;
 /// Names under which one image was asked for; the oldest are forgotten. Who deploys by tag makes a new name each time.
 const REFERENCES_MAX: usize = 16;
 /// Annotations are kept for people to read. The OCI spec puts no limit on them; a manifest has at most 4 MiB.
@@ -55,12 +54,6 @@ pub(crate) struct LayerRecord {
     pub(crate) index_bytes: u64,
     /// Attributes and entries that an image may not have.
     pub(crate) left_out: u64,
-    pub(crate) opaque_root: bool,
-    /// See `Summary`; paths in hex digits, because they are bytes.
-    #[serde(with = "hex_paths")]
-    pub(crate) implicit: BTreeSet<Vec<u8>>,
-    #[serde(with = "hex_paths")]
-    pub(crate) whiteouts: BTreeSet<Vec<u8>>,
 }
 
 /// What there is to know of an image before it is written down.
@@ -118,26 +111,7 @@ impl ImageRecord {
 }
 
 impl LayerRecord {
-    pub(crate) fn new(diff_id: Digest, summary: Summary) -> LayerRecord {
-        let Summary { entries, content_bytes, opaque_root, implicit, whiteouts, devices_left_out: left_out } = summary;
-        let (archive_bytes, expanded_bytes, index_bytes) = (0, 0, 0);
-        LayerRecord {
-            format: FORMAT,
-            diff_id,
-            entries,
-            content_bytes,
-            archive_bytes,
-            expanded_bytes,
-            index_bytes,
-            left_out,
-            opaque_root,
-            implicit,
-            whiteouts,
-        }
-    }
-
     /// Of a layer whose tree is known, by the sizes of its files.
-    #[allow(dead_code, reason = "becomes the only way")]
     pub(crate) fn of(diff_id: Digest, tree: &LayerTree, archive_bytes: u64, index_bytes: u64) -> LayerRecord {
         LayerRecord {
             format: FORMAT,
@@ -148,9 +122,6 @@ impl LayerRecord {
             expanded_bytes: tree.expanded_bytes,
             index_bytes,
             left_out: tree.left_out,
-            opaque_root: false,
-            implicit: BTreeSet::new(),
-            whiteouts: BTreeSet::new(),
         }
     }
 
@@ -185,26 +156,4 @@ fn load<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreE
 fn save<T: Serialize>(path: &Path, record: &T) -> Result<(), StoreError> {
     let text = serde_json::to_vec(record).map_err(|e| StoreError::io("encode", path, io::Error::other(e)))?;
     disk::write_file(path, &text)
-}
-
-/// Sets of byte strings as lists of hex digits.
-mod hex_paths {
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-    use std::collections::BTreeSet;
-
-    pub(super) fn serialize<S: Serializer>(paths: &BTreeSet<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(paths.iter().map(|path| path.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Vec<u8>>, D::Error> {
-        let texts = Vec::<String>::deserialize(deserializer)?;
-        texts.iter().map(|text| decode(text).ok_or_else(|| D::Error::custom("not hex digits"))).collect()
-    }
-
-    fn decode(text: &str) -> Option<Vec<u8>> {
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        rest.is_empty().then_some(())?;
-        pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
-    }
 }

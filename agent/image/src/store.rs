@@ -12,26 +12,28 @@
 
 mod collect;
 pub(crate) mod crash;
-#[allow(dead_code, reason = "the writers of layers come next")]
 pub(crate) mod disk;
 #[allow(dead_code, reason = "the mounts come next")]
 pub(crate) mod layout;
 mod pins;
-#[allow(dead_code, reason = "the pull comes next")]
 mod room;
+mod verify;
 mod views;
 
 pub use collect::Pruned;
 pub(crate) use pins::{Pins, Scratch};
 pub use room::Usage;
+pub use verify::{Finding, Object};
 pub use views::{Format, ImageDetails, ImageSummary, LayerDetails};
 
+use super::Image;
 use super::error::StoreError;
-use super::fetch::Retry;
+use super::fetch::{Downloads, Retry, SPOOL_AFTER};
 use super::limits::Limits;
-use super::overlay;
+use super::pipeline::Memory;
+use super::pull::Flights;
 use super::record::{ImageRecord, LayerRecord};
-use super::{Image, RootfsLayers};
+use super::rootfs::{self, Host};
 use coord_registry::HostPlatform;
 use coord_shared::names::Digest;
 use std::collections::BTreeMap;
@@ -40,6 +42,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Layers that are fetched and unpacked at the same time, over all pulls: enough to fill a link and a disk, and it bounds memory.
@@ -62,6 +65,8 @@ pub struct Options {
     pub bandwidth_bytes_per_s: Option<u64>,
     /// Of the disk, never taken by a pull.
     pub reserve_bytes: u64,
+    /// A download that has waited longer than this for the network is kept on disk, so that the next agent need not begin anew.
+    pub spool_after: Duration,
 }
 
 /// How layers are kept, and images mounted.
@@ -85,6 +90,7 @@ impl Default for Options {
             format: FormatChoice::default(),
             bandwidth_bytes_per_s: None,
             reserve_bytes: RESERVE_BYTES,
+            spool_after: SPOOL_AFTER,
         }
     }
 }
@@ -98,11 +104,20 @@ pub struct ImageStore {
 pub(super) struct Inner {
     dir: PathBuf,
     pub(super) options: Options,
+    /// What all pulls fetch through.
+    pub(super) downloads: Downloads,
     /// Limits the layers in the making.
     pub(super) slots: Arc<Semaphore>,
     pins: Mutex<BTreeMap<Digest, pins::Pin>>,
+    /// Pulls under way.
+    pub(super) flights: Flights,
+    /// Of decoders.
+    pub(super) memory: Memory,
     /// Held while records of images are written.
     finishing: Mutex<()>,
+    /// Held while images are mounted, or their directories stacked.
+    mounting: Mutex<()>,
+    host: Host,
     /// Makes names under `tmp/` unique.
     counter: AtomicU64,
     /// Locked for as long as the store is open.
@@ -131,17 +146,30 @@ impl ImageStore {
             TryLockError::WouldBlock => StoreError::InUse { path: dir.clone() },
             TryLockError::Error(e) => StoreError::io("lock", &lock_path, e),
         })?;
+        let host = rootfs::probe(&dir, options.format);
+        let (bandwidth, after) = (options.bandwidth_bytes_per_s, options.spool_after);
+        let downloads = Downloads::new(dir.join("partial"), options.reserve_bytes, bandwidth, after);
         let inner = Inner {
             dir,
             options,
+            downloads,
             slots: Arc::new(Semaphore::new(LAYERS_AT_ONCE)),
             pins: Mutex::default(),
+            flights: Flights::default(),
+            memory: Memory::default(),
             finishing: Mutex::default(),
+            mounting: Mutex::default(),
+            host,
             counter: AtomicU64::new(0),
             _lock: lock,
         };
         pins::sweep_behind(inner.leftovers()?);
         Ok(ImageStore { inner: Arc::new(inner) })
+    }
+
+    /// What this host can do for images, and why not more.
+    pub fn host(&self) -> &Host {
+        &self.inner.host
     }
 
     /// An image that is here, complete: its record is read, and that each layer is there with its size, not its bytes.
@@ -153,17 +181,14 @@ impl ImageStore {
         let Some(record) = ImageRecord::load(&path, digest)? else { return Ok(None) };
         let damaged = |problem: String| StoreError::Damaged { path: path.clone(), problem };
         let image = record.config().map_err(damaged)?;
-        let mut layers = Vec::with_capacity(image.diff_ids.len());
         for diff_id in &image.diff_ids {
-            let layer = self.inner.layer(diff_id)?;
-            layers.push(layer.ok_or_else(|| damaged(format!("its layer {diff_id} is missing")))?);
+            self.inner.layer(diff_id)?.ok_or_else(|| damaged(format!("its layer {diff_id} is missing")))?;
         }
         Ok(Some(Image {
             digest: digest.clone(),
             config: image.config,
             healthcheck: image.healthcheck,
             annotations: record.annotations,
-            rootfs: self.inner.rootfs(digest, &layers),
         }))
     }
 
@@ -199,11 +224,6 @@ impl ImageStore {
 }
 
 impl Inner {
-    // becomes `top_path` of the chain
-    pub(super) fn dirs_path(&self, digest: &Digest) -> PathBuf {
-        self.dir.join("images").join(format!("{}.dirs", digest.hex()))
-    }
-
     /// A layer that is here, complete: as an archive of the right size, or as a directory.
     pub(super) fn layer(&self, diff_id: &Digest) -> Result<Option<LayerRecord>, StoreError> {
         let Some(record) = LayerRecord::load(&self.layer_path(diff_id).join("layer.json"), diff_id)? else { return Ok(None) };
@@ -224,24 +244,23 @@ impl Inner {
         Ok(is_whole && (layer.expanded_bytes == 0 || size(self.expanded_path(&layer.diff_id))? == Some(layer.expanded_bytes)))
     }
 
-    /// The folders of an image, from its layers, bottom first.
-    fn rootfs(&self, digest: &Digest, layers: &[LayerRecord]) -> RootfsLayers {
-        let mut lowers = Vec::with_capacity(layers.len() + 1);
-        let dirs = self.dirs_path(digest);
-        if dirs.is_dir() {
-            lowers.push(dirs);
+    /// How new layers are kept.
+    pub(super) fn format(&self) -> Format {
+        if self.host.backing.is_some() { Format::Archive } else { Format::Directory }
+    }
+
+    /// Whether layers are to be mounted as an EROFS image: all are here as archives, and the host can.
+    pub(super) fn are_archives(&self, diff_ids: &[Digest]) -> Result<bool, StoreError> {
+        if diff_ids.is_empty() || self.host.backing.is_none() {
+            return Ok(false);
         }
-        for layer in overlay::visible(layers) {
-            let path = self.diff_path(&layer.diff_id);
-            // The same layer again, further down, adds nothing, and overlayfs refuses it.
-            if !lowers.contains(&path) {
-                lowers.push(path);
+        for diff_id in diff_ids {
+            let Some(layer) = self.layer(diff_id)? else { return Ok(false) };
+            if !self.has_archive(&layer)? {
+                return Ok(false);
             }
         }
-        if lowers.is_empty() {
-            lowers.push(self.empty_path());
-        }
-        RootfsLayers { lowers }
+        Ok(true)
     }
 
     /// Makes a finished file or folder visible. Its content must have been synced.
@@ -266,6 +285,18 @@ impl Inner {
 
     pub(super) fn finishing(&self) -> MutexGuard<'_, ()> {
         self.finishing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn mounting(&self) -> MutexGuard<'_, ()> {
+        self.mounting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     fn pins(&self) -> MutexGuard<'_, BTreeMap<Digest, pins::Pin>> {

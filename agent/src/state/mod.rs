@@ -318,15 +318,9 @@ impl Agent {
         images::uses(&self.desired, containers.map(|(id, container)| (&id.instance, &container.image)))
     }
 
-    /// Takes note that an image was removed from the store.
-    pub fn dropped_image(&mut self, digest: &Digest) {
-        self.observed.images.remove(digest);
-        self.images.remove(digest);
-    }
-
-    /// Images that are here.
-    pub fn present_images(&self) -> impl Iterator<Item = &Digest> {
-        self.images.keys()
+    /// What the machine was like when it was last looked at.
+    pub fn facts(&self) -> &HostFacts {
+        &self.facts
     }
 
     /// The whole of this host, as the coordinator should know it.

@@ -1,7 +1,7 @@
 //! The agent's memory: that what is set going is not set going twice, and that what happens to it is told right.
 use super::*;
 use crate::runtime::{Exit, Running};
-use coord_image::RootfsLayers;
+
 use coord_shared::names::{Generation, Revision};
 use coord_shared::wire::{DesiredInstance, InstanceState};
 
@@ -36,7 +36,6 @@ fn image(name: &str) -> Image {
         config: serde_json::from_value(config).expect("an image config"),
         healthcheck: None,
         annotations: BTreeMap::new(),
-        rootfs: RootfsLayers { lowers: Vec::new() },
     }
 }
 

@@ -76,6 +76,15 @@ pub(super) fn superblock_and_devices(superblock: &Superblock, devices: &[Device]
     Ok(out)
 }
 
+/// How many blocks an image has, by the block that its superblock begins; `None` if that is damaged.
+pub(super) fn image_blocks(block: &[u8; 512]) -> Option<u32> {
+    let number = |at: usize| block.get(at..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+    let mut unsigned = *block;
+    unsigned[4..8].fill(0);
+    let is_sound = number(0) == Some(MAGIC) && number(4) == Some(checksum(&unsigned));
+    if is_sound { number(36) } else { None }
+}
+
 /// Of the block that begins with the superblock. `bytes` may end before that block does.
 fn checksum(bytes: &[u8]) -> u32 {
     let block = usize::try_from(BLOCK_BYTES).unwrap_or(usize::MAX);

@@ -15,21 +15,23 @@
 //! understood by Linux 6.4 and later.
 //!
 //! The format is described in `fs/erofs/erofs_fs.h` and `Documentation/filesystems/erofs.rst` of Linux. Deliberately absent:
-//! compression, chunks, shared attributes, contents within the image, reading.
+//! compression, chunks, shared attributes, contents within the image, reading (the kernel does).
 
 mod directory;
 mod format;
 mod plan;
 mod sink;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod xattrs;
 
 use crate::tree::{MergedTree, Span, What};
 use format::BLOCK_BYTES;
 use plan::{Body, Plan};
 use sink::Sink;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 
 /// Writes the image of `tree` to `out` and returns its size in bytes, a multiple of 4096. The same tree gives the same bytes.
 ///
@@ -61,6 +63,19 @@ pub(crate) fn write(tree: &MergedTree, devices: &[u64], out: &mut impl io::Write
     }
     sink.pad_to(u64::from(plan.superblock.blocks) * BLOCK_BYTES)?;
     sink.finish()
+}
+
+/// Whether a file begins like an image that `write` made, and has the size that it says. Not whether all of it is as it was.
+///
+/// # Errors
+/// Whatever reading the file says.
+pub(crate) fn is_whole(file: &File) -> io::Result<bool> {
+    let mut block = [0; 512];
+    match file.read_exact_at(&mut block, format::SUPERBLOCK_AT) {
+        Ok(()) => Ok(format::image_blocks(&block).map(|blocks| u64::from(blocks) * BLOCK_BYTES) == Some(file.metadata()?.len())),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes one inode and what goes with it. `block` is the next one free for what does not fit; returns the one that is free then.

@@ -4,15 +4,14 @@
 //! A crash on the way leaves things under `tmp/`, which the next start empties, or layers that no image has, which the next time takes.
 
 use super::layout::{self, chain_of};
-use super::{ImageRecord, ImageStore, Inner, crash, disk, pins};
+use super::{ImageRecord, ImageStore, Inner, disk, pins};
 use crate::clock;
 use crate::error::StoreError;
+use crate::rootfs;
 use coord_shared::decide::images::{self, Disk, Part, Policy, Removal, Stored};
 use coord_shared::names::Digest;
-use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A cut download is worth keeping while its pull may be tried again.
@@ -124,7 +123,6 @@ impl Inner {
         }
         for digest in going {
             doomed.push(self.discard(&self.image_path(&digest))?);
-            doomed.extend(self.discard_if_there(&self.dirs_path(&digest))?);
             pruned.images.push(digest);
         }
         // No layer may go before the record that names it is gone for good.
@@ -132,9 +130,7 @@ impl Inner {
             disk::sync_folder(&self.images_dir())?;
         }
         for chain in self.chains()?.iter().filter(|chain| !needed.contains(*chain)) {
-            unmount(&self.mount_path(chain))?;
-            doomed.extend(self.discard_if_there(&self.mount_path(chain))?);
-            doomed.extend(self.discard_if_there(&self.chain_path(chain))?);
+            doomed.extend(self.take_chain_out(chain)?);
         }
         for diff_id in self.layer_ids()?.iter().filter(|diff_id| !needed.contains(*diff_id)) {
             // A damaged layer goes like any other; only its size is not known.
@@ -148,7 +144,17 @@ impl Inner {
         Ok((pruned, doomed))
     }
 
-    fn diff_ids_of(&self, digest: &Digest) -> Result<Vec<Digest>, StoreError> {
+    /// Unmounts a chain and moves what belongs to it out of sight.
+    pub(super) fn take_chain_out(&self, chain: &Digest) -> Result<Vec<PathBuf>, StoreError> {
+        let _alone = self.mounting();
+        rootfs::clear(&self.mount_path(chain))?;
+        let places = [self.mount_path(chain), self.chain_path(chain)];
+        let gone = places.iter().map(|path| self.discard_if_there(path)).collect::<Result<Vec<_>, _>>()?;
+        Ok(gone.into_iter().flatten().collect())
+    }
+
+    /// The layers of an image, bottom first; none if it is not here.
+    pub(crate) fn diff_ids_of(&self, digest: &Digest) -> Result<Vec<Digest>, StoreError> {
         let path = self.image_path(digest);
         let Some(record) = ImageRecord::load(&path, digest)? else { return Ok(Vec::new()) };
         record.config().map(|image| image.diff_ids).map_err(|problem| StoreError::Damaged { path, problem })
@@ -165,17 +171,4 @@ impl Inner {
 
 fn warn_of(error: &StoreError) {
     tracing::warn!(error = %coord_registry::chain(error), "damaged image");
-}
-
-/// Takes every mount away from a folder. Whoever is still using one keeps it.
-fn unmount(path: &Path) -> Result<(), StoreError> {
-    loop {
-        crash::point("unmount");
-        match rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
-            Ok(()) => {}
-            // Not mounted, or not even a folder.
-            Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
-            Err(errno) => return Err(StoreError::io("unmount", path, errno)),
-        }
-    }
 }

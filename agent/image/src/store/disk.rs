@@ -61,12 +61,6 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     sync_file(&file, path)
 }
 
-/// Cuts a file off, or lengthens it with a hole.
-pub(crate) fn truncate(file: &File, path: &Path, bytes: u64) -> Result<(), StoreError> {
-    crash::point("truncate");
-    file.set_len(bytes).map_err(|e| StoreError::io("set the size of", path, e))
-}
-
 /// A file's bytes and size survive a power cut from here on. Not its name: see `sync_folder`.
 pub(crate) fn sync_file(file: &File, path: &Path) -> Result<(), StoreError> {
     crash::point("sync a file");

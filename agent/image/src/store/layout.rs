@@ -14,6 +14,7 @@
 //!     top/                    one more folder above the layers' directories, where they would show wrongly
 //!   mnt/HEX/                  where a chain's EROFS image is mounted
 //!   partial/HEX.START         a download that was cut: the blob's bytes from START on
+//!   trial/                    a tiny EROFS image, to find out how this host mounts one
 //!   empty/                    the root of an image without layers
 //!   tmp/                      whatever is not finished, or on its way out
 //! ```

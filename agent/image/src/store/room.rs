@@ -11,7 +11,7 @@ use coord_shared::names::Digest;
 /// that shrink more are met by the reserve on the way.
 const UNPACKED_PER_PACKED: u64 = 3;
 /// For indexes, the EROFS image and records: 100 to 200 bytes for each of some ten thousand files.
-const METADATA_BYTES: u64 = 16 << 20;
+const METADATA_BYTES: u64 = 4 << 20;
 
 /// The disk that the store is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,11 +5,11 @@ use super::{ImageRecord, ImageStore, Inner};
 use crate::config::{Healthcheck, ImageConfig};
 use crate::error::StoreError;
 use crate::record::LayerRecord;
+use crate::rootfs;
 use coord_shared::names::{Digest, ImageReference};
 use oci_spec::image::ImageConfiguration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::ffi::OsStrExt as _;
 use std::time::SystemTime;
 
 /// Digits of a digest that may stand for an image: fewer are more likely a name.
@@ -251,53 +251,7 @@ impl Inner {
 
     /// The chains that are mounted, in hex digits. What the kernel does not tell is not mounted.
     fn mounted_chains(&self) -> BTreeSet<String> {
-        let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
-        mounts_below(&table, self.dir.join("mnt").as_os_str().as_bytes())
-    }
-}
-
-/// The names of what is mounted right below a folder (proc_pid_mountinfo(5): the fifth field, odd characters in octal).
-fn mounts_below(table: &[u8], folder: &[u8]) -> BTreeSet<String> {
-    let places = table.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
-    let names = places.filter_map(|place| {
-        let place = unescape(place);
-        let name = place.strip_prefix(folder)?.strip_prefix(b"/")?;
-        String::from_utf8(name.to_vec()).ok()
-    });
-    names.collect()
-}
-
-/// Octal digits after a backslash are a byte.
-fn unescape(text: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, after)) = rest.split_first() {
-        let octal = after.get(..3).filter(|_| *first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
-        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                plain.push(byte);
-                rest = &after[3..];
-            }
-            None => {
-                plain.push(*first);
-                rest = after;
-            }
-        }
-    }
-    plain
-}
-
-#[cfg(test)]
-mod tests {
-    use super::mounts_below;
-
-    #[test]
-    fn the_mount_table_is_read_with_its_odd_characters() {
-        let table = b"29 1 252:0 / / rw shared:1 - ext4 /dev/vda rw\n\
-            30 29 0:30 / /state\\040dir/mnt/ab ro,nodev - erofs /x ro\n\
-            31 29 0:31 / /state\\040dir/mnt/cd/below ro - tmpfs t rw\n\
-            32 29 0:32 / /state\\040dir/mntx/ef ro - tmpfs t rw\n";
-        let names = mounts_below(table, b"/state dir/mnt");
-        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["ab", "cd/below"]);
+        let places = rootfs::mounted_in(&self.dir.join("mnt")).unwrap_or_default();
+        places.iter().filter_map(|place| Some(place.file_name()?.to_str()?.to_owned())).collect()
     }
 }

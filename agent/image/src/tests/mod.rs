@@ -2,6 +2,10 @@
 
 mod archives;
 mod compression;
+mod configs;
+mod crash;
+mod disks;
+mod interrupted;
 mod pulls;
 mod root;
 mod store;
@@ -44,6 +48,10 @@ fn walk(root: &Path, folder: &Path, lines: &mut Vec<(String, String)>) {
             format!("w {name}")
         } else if meta.file_type().is_fifo() {
             format!("p {mode:o} {name}")
+        } else if meta.file_type().is_char_device() || meta.file_type().is_block_device() {
+            let kind = if meta.file_type().is_char_device() { 'c' } else { 'b' };
+            let (major, minor) = (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()));
+            format!("{kind} {mode:o} {name} {major}:{minor}")
         } else {
             let content = std::fs::read(entry.path()).unwrap();
             let shown = if content.len() > 20 {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use coord_registry::fake::{FakeLayer, FakeRegistry, Fault, LoginRule, OCI_INDEX, OCI_MANIFEST};
 use coord_registry::{HostPlatform, Registry, RegistryConfig, Timeouts};
 use coord_shared::names::{Digest, ImageReference};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -44,6 +44,11 @@ impl Bench {
 
     pub(super) async fn pull(&self, digest: &Digest) -> Result<Image, PullError> {
         self.store.pull(&self.registry, &self.image(), digest, Arc::default()).await
+    }
+
+    /// What is to be stacked, topmost first.
+    pub(super) fn lowers(&self, image: &Image) -> Vec<PathBuf> {
+        self.store.mount(&image.digest).unwrap().lowers
     }
 
     /// Pulls, and returns the error's words without what differs from run to run.
@@ -99,7 +104,9 @@ async fn an_image_is_pulled_once_and_then_here() {
     assert_eq!((seen(&progress.total_layers), seen(&progress.done_layers)), (2, 2));
     assert_eq!(image.config.config().as_ref().unwrap().cmd().as_deref(), Some(&["true".to_owned()][..]));
     // Topmost first.
-    let [top, bottom] = &image.rootfs.lowers[..] else { panic!("{:?}", image.rootfs) };
+    let lowers = bench.lowers(&image);
+    let [roots, top, bottom] = &lowers[..] else { panic!("{lowers:?}") };
+    assert_eq!(listing(roots), ["d 755 etc"], "folders that the upper layer does not describe");
     assert_eq!(listing(top), ["d 755 etc", "f 644 etc/noise 40000 bytes"]);
     assert_eq!(listing(bottom), ["d 755 etc", "f 644 etc/base \"base\""]);
     let requests = bench.fake.requests().len();
@@ -160,7 +167,7 @@ async fn a_cut_blob_goes_on_where_it_ended() {
     bench.fake.fault(&path, Fault::Cut(70_000), 5);
     bench.fake.fault(&path, Fault::IgnoreRange, 1);
     let image = bench.pull(&digest).await.unwrap();
-    assert_eq!(listing(&image.rootfs.lowers[0]), ["f 644 n 400000 bytes"]);
+    assert_eq!(listing(&bench.lowers(&image)[0]), ["f 644 n 400000 bytes"]);
     let ranges: Vec<_> = bench
         .fake
         .requests()
@@ -308,8 +315,44 @@ async fn concurrent_pulls_fetch_a_shared_layer_once() {
     let (one, two, three) = tokio::join!(bench.pull(&first), bench.pull(&second), bench.pull(&first));
     let (one, two, three) = (one.unwrap(), two.unwrap(), three.unwrap());
     assert_eq!(one, three);
-    assert_eq!(one.rootfs.lowers[1], two.rootfs.lowers[1]);
+    assert_eq!(bench.lowers(&one).last(), bench.lowers(&two).last());
     assert_eq!(bench.fake.count(&path), 1);
+}
+
+#[tokio::test]
+async fn many_callers_make_one_pull() {
+    let bench = Bench::new().await;
+    let layers = [noise("a", 12), noise("b", 13)];
+    let digest = bench.fake.put_image("shop/web", "1", "amd64", &layers);
+    bench.fake.fault(&format!("/blobs/{}", Digest::of(&layers[0].blob)), Fault::Drip(4000, Duration::from_millis(5)), 1);
+    let progress: Vec<Arc<Progress>> = (0..20).map(|_| Arc::default()).collect();
+    let image = bench.image();
+    let pulls = progress.iter().map(|progress| bench.store.pull(&bench.registry, &image, &digest, Arc::clone(progress)));
+    for pulled in futures_util::future::join_all(pulls).await {
+        assert_eq!(pulled.unwrap().digest, digest);
+    }
+    assert_eq!((bench.fake.count("/manifests/"), bench.fake.count("/blobs/")), (1, 3));
+    assert!(progress.iter().all(|progress| progress.done_layers.load(Ordering::Relaxed) == 2));
+}
+
+#[tokio::test]
+async fn many_callers_get_one_error_and_may_try_again() {
+    let bench = Bench::new().await;
+    let layer = noise("a", 14);
+    let digest = bench.fake.put_image("shop/web", "1", "amd64", std::slice::from_ref(&layer));
+    let path = format!("/blobs/{}", Digest::of(&layer.blob));
+    bench.fake.fault(&path, Fault::Status(404, Vec::new()), 1);
+    let pulls = (0..20).map(|_| bench.pull(&digest));
+    let errors: Vec<PullError> =
+        futures_util::future::join_all(pulls).await.into_iter().map(|pulled| pulled.expect_err("it fails")).collect();
+    assert_eq!(bench.fake.count(&path), 1);
+    for error in &errors {
+        assert_eq!(chain(error), chain(&errors[0]));
+        assert!(chain(error).contains("the registry has no such thing"), "{}", chain(error));
+        assert!(!error.is_retryable());
+    }
+    bench.pull(&digest).await.unwrap();
+    assert_eq!(bench.fake.count(&path), 2);
 }
 
 #[tokio::test]
@@ -360,15 +403,15 @@ async fn a_layer_may_come_twice_and_an_image_may_have_none() {
     let twice = bench.fake.put_image("shop/web", "1", "amd64", &[top.clone(), base.clone(), top.clone()]);
     let image = bench.pull(&twice).await.unwrap();
     // Overlayfs refuses the same folder twice, and what is on top shows anyway.
-    assert_eq!(image.rootfs.lowers.len(), 2);
-    assert_eq!(listing(&image.rootfs.lowers[0]), ["d 755 etc", "f 644 etc/noise 40000 bytes"]);
+    assert_eq!(bench.lowers(&image).len(), 3, "two layers, and the folders that one does not describe");
+    assert_eq!(listing(&bench.lowers(&image)[1]), ["d 755 etc", "f 644 etc/noise 40000 bytes"]);
     let none = bench.fake.put_image("shop/web", "2", "amd64", &[]);
     let image = bench.pull(&none).await.unwrap();
-    assert_eq!(image.rootfs.lowers.len(), 1);
-    assert_eq!(listing(&image.rootfs.lowers[0]), Vec::<String>::new());
+    assert_eq!(bench.lowers(&image).len(), 1);
+    assert_eq!(listing(&bench.lowers(&image)[0]), Vec::<String>::new());
     let empty = FakeLayer { blob: Bytes::new(), diff_id: Digest::of(b"") };
     let of_nothing = bench.fake.put_image("shop/web", "3", "amd64", &[empty]);
-    assert_eq!(listing(&bench.pull(&of_nothing).await.unwrap().rootfs.lowers[0]), Vec::<String>::new());
+    assert_eq!(listing(&bench.lowers(&bench.pull(&of_nothing).await.unwrap())[0]), Vec::<String>::new());
 }
 
 /// Waits for a condition, looking again whenever others have had their turn.

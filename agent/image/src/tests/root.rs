@@ -1,6 +1,7 @@
 //! What only root can try: the kernel's overlayfs over our layers, and a real registry process.
 
-use super::super::{ImageStore, Progress};
+use super::super::{FormatChoice, ImageStore, Limits, Options, Progress};
+use super::disks::SmallDisk;
 use super::pulls::{Bench, options};
 use super::tarball::Tarball;
 use super::{chain, listing};
@@ -8,6 +9,7 @@ use coord_registry::fake::FakeLayer;
 use coord_registry::{Registry, RegistryConfig};
 use coord_shared::names::Digest;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -17,12 +19,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Lowers stacked by the kernel, unmounted when dropped.
-struct Overlay {
+pub(super) struct Overlay {
     folder: TempDir,
 }
 
 impl Overlay {
-    fn of(lowers: &[PathBuf]) -> Overlay {
+    pub(super) fn of(lowers: &[PathBuf]) -> Overlay {
         let folder = TempDir::new().unwrap();
         for name in ["upper", "work", "root"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
@@ -36,7 +38,7 @@ impl Overlay {
         Overlay { folder }
     }
 
-    fn root(&self) -> PathBuf {
+    pub(super) fn root(&self) -> PathBuf {
         self.folder.path().join("root")
     }
 }
@@ -60,14 +62,89 @@ fn base() -> Tarball {
         .file("gone", "gone")
 }
 
-/// Stacks layers, bottom first, and compares what the kernel shows.
+/// As archives and as directories.
+const FORMATS: [FormatChoice; 2] = [FormatChoice::Loop, FormatChoice::Directories];
+
+/// Stacks layers, bottom first, in each format, and compares what the kernel shows.
 async fn check(layers: &[Tarball], expect: &[&str]) {
+    check_more(layers, expect, |_| {}).await;
+}
+
+/// The same; and looks closer at the root.
+async fn check_more(layers: &[Tarball], expect: &[&str], look: impl Fn(&Path)) {
     let bench = Bench::new().await;
     let layers: Vec<FakeLayer> = layers.iter().map(|layer| layer.clone().layer()).collect();
     let digest = bench.fake.put_image("shop/web", "1", "amd64", &layers);
-    let image = bench.pull(&digest).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
-    let overlay = Overlay::of(&image.rootfs.lowers);
-    assert_eq!(listing(&overlay.root()), expect);
+    for format in FORMATS {
+        let folder = TempDir::new().unwrap();
+        let store = ImageStore::open_with(folder.path(), Options { format, ..options() }).unwrap();
+        let pulled = store.pull(&bench.registry, &bench.image(), &digest, Arc::default()).await;
+        pulled.unwrap_or_else(|error| panic!("{format:?}: {}", chain(&error)));
+        let overlay = Overlay::of(&store.mount(&digest).unwrap_or_else(|error| panic!("{format:?}: {}", chain(&error))).lowers);
+        assert_eq!(listing(&overlay.root()), expect, "{format:?}");
+        look(&overlay.root());
+        drop(overlay);
+        store.prune(&BTreeSet::new()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn root_hard_links_lead_to_files_of_lower_layers() {
+    let top = Tarball::new()
+        .hard_link("sub/again", "etc/a")
+        .hard_link("sub/more", "etc/a")
+        .hard_link("x", "var/cache/x")
+        .file(".wh.gone", "");
+    let expect = [
+        "d 750 etc",
+        "f 644 etc/a \"a\"",
+        "f 644 etc/b \"b\"",
+        "d 755 sub",
+        "f 644 sub/again \"a\"",
+        "f 644 sub/more \"a\"",
+        "d 1777 tmp",
+        "d 755 var",
+        "d 755 var/cache",
+        "f 644 var/cache/x \"x\"",
+        "f 644 x \"x\"",
+    ];
+    let inode = |path: PathBuf| path.symlink_metadata().unwrap().ino();
+    check_more(&[base(), top.clone()], &expect, |root| {
+        assert_eq!(inode(root.join("sub/again")), inode(root.join("sub/more")));
+        assert_eq!(root.join("sub/again").metadata().unwrap().mtime(), 1_700_000_000);
+        assert_eq!(root.metadata().unwrap().permissions().mode() & 0o7777, 0o755);
+    })
+    .await;
+    // What it leads to may be gone from its old place, or be no plain file.
+    let moved = Tarball::new().file("etc/.wh.a", "").file(".wh.var", "");
+    let expect = [
+        "d 750 etc",
+        "f 644 etc/b \"b\"",
+        "d 755 sub",
+        "f 644 sub/again \"a\"",
+        "f 644 sub/more \"a\"",
+        "d 1777 tmp",
+        "f 644 x \"x\"",
+    ];
+    check(&[base(), top, moved], &expect).await;
+    let odd = Tarball::new().symlink("link", "elsewhere").file("empty", "").entry(b"pipe", b'6', 0o620, b"", b"");
+    let links = Tarball::new().hard_link("a", "link").hard_link("b", "empty").hard_link("c", "pipe").hard_link("d", "empty");
+    let expect =
+        ["l a -> elsewhere", "f 644 b \"\"", "p 620 c", "f 644 d \"\"", "f 644 empty \"\"", "l link -> elsewhere", "p 620 pipe"];
+    check(&[odd, links], &expect).await;
+}
+
+#[tokio::test]
+async fn root_folders_below_show_their_times_and_attributes() {
+    let described = Tarball::new().pax(&[("SCHILY.xattr.user.kept", b"yes")]).dir("srv", 0o2775).file("srv/a", "a");
+    let top = Tarball::new().file("srv/b", "b");
+    check_more(&[described, top], &["d 2775 srv", "f 644 srv/a \"a\"", "f 644 srv/b \"b\""], |root| {
+        assert_eq!(root.join("srv").metadata().unwrap().mtime(), 1_700_000_000);
+        let mut value = [0_u8; 8];
+        let length = rustix::fs::getxattr(root.join("srv"), "user.kept", &mut value[..]).unwrap();
+        assert_eq!(&value[..length], b"yes");
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -163,53 +240,40 @@ async fn root_owners_and_capabilities_are_kept() {
     // cap_net_bind_service+ep, as the kernel stores it.
     let capability: &[u8] = b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     let records: &[(&str, &[u8])] = &[("uid", b"1000"), ("gid", b"70000"), ("SCHILY.xattr.security.capability", capability)];
-    let bench = Bench::new().await;
-    let layer =
-        Tarball::new().pax(records).entry(b"srv", b'0', 0o6755, b"", b"run").pax(&records[..2]).symlink("link", "srv").layer();
-    let digest = bench.fake.put_image("shop/web", "1", "amd64", &[layer]);
-    let image = bench.pull(&digest).await.unwrap();
-    let srv = image.rootfs.lowers[0].join("srv");
-    let meta = srv.metadata().unwrap();
-    assert_eq!((meta.uid(), meta.gid(), meta.permissions().mode() & 0o7777), (1000, 70_000, 0o6755));
-    assert_eq!(image.rootfs.lowers[0].join("link").symlink_metadata().unwrap().uid(), 1000);
-    let mut value = [0_u8; 64];
-    let length = rustix::fs::getxattr(&srv, "security.capability", &mut value[..]).unwrap();
-    assert_eq!(&value[..length], capability);
+    let layer = Tarball::new().pax(records).entry(b"srv", b'0', 0o6755, b"", b"run").pax(&records[..2]).symlink("link", "srv");
+    check_more(&[layer], &["l link -> srv", "f 6755 srv \"run\""], |root| {
+        let meta = root.join("srv").metadata().unwrap();
+        assert_eq!((meta.uid(), meta.gid()), (1000, 70_000));
+        assert_eq!(root.join("link").symlink_metadata().unwrap().uid(), 1000);
+        let mut value = [0_u8; 64];
+        let length = rustix::fs::getxattr(root.join("srv"), "security.capability", &mut value[..]).unwrap();
+        assert_eq!(&value[..length], capability);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn root_a_full_disk_is_one_clear_error_and_leaves_the_store_as_it_was() {
     let bench = Bench::new().await;
     let mut random = fastrand::Rng::with_seed(1);
-    let content: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(3 << 20).collect();
-    let layer = Tarball::new().entry(b"big", b'0', 0o644, b"", &content).layer();
-    let digest = bench.fake.put_image("shop/web", "1", "amd64", &[layer]);
-    let disk = SmallDisk::new("1m");
-    let store = ImageStore::open_with(&disk.folder.path().join("store"), options()).unwrap();
-    let error = store.pull(&bench.registry, &bench.image(), &digest, Arc::default()).await.expect_err("the disk is full");
-    assert!(error.is_retryable());
-    let text = chain(&error);
-    assert!(text.ends_with(": does not fit on the disk; free some space, or let unused images be removed"), "{text}");
-    assert_eq!(super::pulls::names(&disk.folder.path().join("store")), Vec::<String>::new());
-}
-
-/// A tmpfs of a given size, unmounted when dropped.
-struct SmallDisk {
-    folder: TempDir,
-}
-
-impl SmallDisk {
-    fn new(size: &str) -> SmallDisk {
-        let folder = TempDir::new().unwrap();
-        let data = std::ffi::CString::new(format!("size={size}")).unwrap();
-        mount("tmpfs", folder.path(), "tmpfs", MountFlags::empty(), Some(data.as_c_str())).expect("these tests need root");
-        SmallDisk { folder }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = unmount(self.folder.path(), UnmountFlags::DETACH);
+    let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(4 << 20).collect();
+    let text = b"the same line, over and over\n".repeat(1_000_000);
+    let disk = SmallDisk::new("20m");
+    for format in FORMATS {
+        let options = Options { format, limits: Limits::default(), ..options() };
+        let store = ImageStore::open_with(&disk.folder.path().join("store"), options).unwrap();
+        let check = async |content: &[u8], expect: &str| {
+            let layer = Tarball::new().entry(b"big", b'0', 0o644, b"", content).layer();
+            let digest = bench.fake.put_image("shop/web", "1", "amd64", &[layer]);
+            let error = store.pull(&bench.registry, &bench.image(), &digest, Arc::default()).await.expect_err("the disk is full");
+            assert!(error.is_retryable());
+            let text = chain(&error);
+            assert!(text.contains(expect), "{text}");
+            assert_eq!(super::pulls::names(&disk.folder.path().join("store")), Vec::<String>::new());
+        };
+        // Seen before the first byte; and, of what turns out larger than it looked, when it is there.
+        check(&noise, " are needed, but ").await;
+        check(&text, ": does not fit on the disk; free some space, or let unused images be removed").await;
     }
 }
 
@@ -345,7 +409,7 @@ async fn root_images_come_from_a_real_registry() {
         let progress = Arc::new(Progress::default());
         let image =
             store.pull(&registry, &reference, &digest, progress).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
-        let overlay = Overlay::of(&image.rootfs.lowers);
+        let overlay = Overlay::of(&store.mount(&image.digest).unwrap().lowers);
         assert_eq!(listing(&overlay.root()).len(), expect, "{:?}", listing(&overlay.root()));
         assert_eq!(image.config.config().as_ref().unwrap().env().as_deref(), Some(&["A=b".to_owned()][..]));
     }

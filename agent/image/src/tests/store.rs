@@ -122,5 +122,5 @@ async fn prune_leaves_a_pull_in_flight_what_it_has() {
         assert!(names(bench.folder.path()).contains(&quick_folder));
     };
     let (image, ()) = tokio::join!(bench.pull(&digest), meddle);
-    assert_eq!(listing(&image.unwrap().rootfs.lowers[1]), ["f 644 f \"quick\""]);
+    assert_eq!(listing(&bench.lowers(&image.unwrap())[1]), ["f 644 f \"quick\""]);
 }

@@ -87,7 +87,7 @@ impl LayerWhat {
 }
 
 /// Where a file's content lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Data {
     /// In the archive, in one piece, from this byte on (a multiple of 512).
     Archive { offset: u64 },

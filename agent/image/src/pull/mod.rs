@@ -4,27 +4,29 @@
 //! waits for it. When one layer fails the others are stopped and waited for, so that a failed pull leaves no thread and no file
 //! behind. A pull that is dropped halfway is cleaned up by its threads, within moments.
 
+mod finish;
+mod flight;
+mod layer;
+
+pub(crate) use flight::Flights;
+
 use super::config;
 use super::error::{LayerError, PullError, StoreError};
 use super::fetch::Source;
-use super::layer::{FEED_PIECES, unpack_layer};
-use super::overlay::{self, OpenLayer};
-use super::record::{ImageRecord, LayerRecord, NewImage};
-use super::store::disk::{remove, sync_file_system};
-use super::store::{Inner, Pins, Scratch};
+use super::pipeline::FEED_PIECES;
+use super::record::{ImageRecord, NewImage};
+use super::store::{Inner, Pins};
 use super::{Image, ImageStore};
 use coord_registry::{HostPlatform, ManifestOrIndex, Registry, RegistryError};
 use coord_shared::names::{Digest, ImageReference};
+use finish::finish;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use layer::{MakeError, make_layer};
 use oci_client::manifest::OciImageManifest;
-use std::fs::{self, File};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Largest config blob; real ones are some kilobytes. The OCI spec draws the line for manifests here.
 const CONFIG_MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -45,11 +47,15 @@ pub struct Progress {
 }
 
 /// A layer to be made.
+#[derive(Clone)]
 struct Wanted {
     digest: Digest,
     size: u64,
     diff_id: Digest,
 }
+
+/// Who makes a layer holds its turn, one of the slots, and the pins.
+type Held = (OwnedMutexGuard<()>, OwnedSemaphorePermit, Arc<Pins>);
 
 /// One pull's constants.
 struct Pull<'a> {
@@ -75,32 +81,46 @@ impl ImageStore {
         progress: Arc<Progress>,
     ) -> Result<Image, PullError> {
         let inner = &self.inner;
-        let source = Source { registry, image, retry: inner.options.retry };
         let name = if image.digest().is_some() { image.to_string() } else { format!("{image}@{digest}") };
-        let pull = Pull { inner, source, name, progress: &progress, stop: Semaphore::new(0) };
-        let store = self.clone();
-        let wanted = digest.clone();
-        let reference = image.to_string();
-        let known = blocking(move || {
-            let image = store.get(&wanted)?;
+        let seat = inner.flights.join(digest);
+        let pulled = seat.fly(&progress, async |progress| {
+            let source = Source::new(registry, image, inner.options.retry, &inner.downloads);
+            let pull = Pull { inner, source, name, progress, stop: Semaphore::new(0) };
+            Box::pin(pull.run(self, digest)).await
+        });
+        pulled.await
+    }
+
+    /// The image if it is here; then it has one name more.
+    async fn known(&self, digest: &Digest, image: &ImageReference) -> Result<Option<Image>, StoreError> {
+        let (store, digest, reference) = (self.clone(), digest.clone(), image.to_string());
+        blocking(move || {
+            let image = store.get(&digest)?;
             if image.is_some() {
-                store.remember(&wanted, &reference);
+                store.remember(&digest, &reference);
             }
             Ok(image)
-        });
-        match known.await {
+        })
+        .await
+    }
+}
+
+impl Pull<'_> {
+    async fn run(&self, store: &ImageStore, digest: &Digest) -> Result<Image, PullError> {
+        let image = self.source.image;
+        match store.known(digest, image).await {
             Ok(Some(image)) => return Ok(image),
             Ok(None) => {}
             Err(error @ StoreError::Damaged { .. }) => {
-                tracing::warn!(image = pull.name, error = %coord_registry::chain(&error), "repairing")
+                tracing::warn!(image = self.name, error = %coord_registry::chain(&error), "repairing")
             }
-            Err(error) => return Err(pull.store_error(error)),
+            Err(error) => return Err(self.store_error(error)),
         }
-        let manifest = pull.manifest(digest).await?;
-        let (config_digest, config, wanted) = pull.config(&manifest).await?;
-        let pins = Arc::new(Pins::new(inner, wanted.iter().map(|layer| layer.diff_id.clone()).collect()));
+        let manifest = self.manifest(digest).await?;
+        let (config_digest, config, wanted) = self.config(&manifest).await?;
         let diff_ids: Vec<Digest> = wanted.iter().map(|layer| layer.diff_id.clone()).collect();
-        pull.layers(wanted, &pins).await?;
+        let pins = Arc::new(Pins::new(self.inner, diff_ids.clone()));
+        self.layers(wanted, &pins).await?;
         let record = ImageRecord::new(NewImage {
             digest: digest.clone(),
             reference: image.to_string(),
@@ -109,23 +129,21 @@ impl ImageStore {
             config_digest,
             config,
         });
-        let store = self.clone();
+        let store = store.clone();
         let finished = blocking(move || {
             let result = finish(&store, &record, &diff_ids);
             drop(pins);
             result
         });
-        finished.await.map_err(|error| pull.store_error(error))
+        finished.await.map_err(|error| self.store_error(error))
     }
-}
 
-impl Pull<'_> {
     /// From the digest to the manifest for this host.
     async fn manifest(&self, digest: &Digest) -> Result<OciImageManifest, PullError> {
         let host = self.inner.options.platform.clone().unwrap_or_else(HostPlatform::current);
         let mut digest = digest.clone();
         for _ in 0..INDEX_DEPTH_MAX {
-            let Source { registry, image, retry } = &self.source;
+            let Source { registry, image, retry, .. } = &self.source;
             let answer = retry.run(async || registry.manifest(image, &digest).await).await.map_err(|e| self.registry_error(e))?;
             let index = match answer {
                 ManifestOrIndex::Manifest(manifest) => return Ok(*manifest),
@@ -169,6 +187,7 @@ impl Pull<'_> {
         wanted.sort_by(|a, b| a.diff_id.cmp(&b.diff_id));
         wanted.dedup_by(|a, b| a.diff_id == b.diff_id);
         wanted.sort_by_key(|layer| std::cmp::Reverse(layer.size));
+        self.check_room(&wanted).await?;
         self.progress.total_layers.store(wanted.len() as u64, Ordering::Relaxed);
         self.progress.total_bytes.store(wanted.iter().map(|layer| layer.size).sum(), Ordering::Relaxed);
         let mut making: FuturesUnordered<_> = wanted.iter().map(|layer| self.layer(layer, pins)).collect();
@@ -180,6 +199,17 @@ impl Pull<'_> {
             }
         }
         first_error.map_or(Ok(()), Err)
+    }
+
+    /// Whether what is missing will fit. Nothing has been asked for yet.
+    async fn check_room(&self, wanted: &[Wanted]) -> Result<(), PullError> {
+        let (inner, wanted) = (Arc::clone(self.inner), wanted.to_vec());
+        let room = blocking(move || {
+            let missing = wanted.iter().filter(|layer| !matches!(inner.layer(&layer.diff_id), Ok(Some(_))));
+            let missing_bytes: u64 = missing.map(|layer| layer.size).fold(0, u64::saturating_add);
+            if missing_bytes == 0 { Ok(()) } else { inner.room_for_download(missing_bytes) }
+        });
+        room.await.map_err(|error| self.store_error(error))
     }
 
     /// Makes one layer unless it is here, or here after waiting for who is making it.
@@ -197,23 +227,41 @@ impl Pull<'_> {
             Err(error) => tracing::warn!(layer = %wanted.diff_id, error = %coord_registry::chain(&error), "repairing"),
         }
         let slots = Arc::clone(&self.inner.slots);
-        let slot = tokio::select! { slot = slots.acquire_owned() => slot, _ = self.stop.acquire() => return Err(stopped()) };
+        let slot = tokio::select! { slot = slots.acquire_owned() => slot.map_err(|_| stopped())?, _ = self.stop.acquire() => return Err(stopped()) };
+        let mut held = (turn, slot, Arc::clone(pins));
+        loop {
+            let (made, given_back) = self.make(wanted, held).await;
+            if let Err(PullError::Layer { source: LayerError::Digest { .. }, .. }) = &made
+                && let Some(again) = given_back
+                && self.source.reject(&wanted.digest, self.progress).await
+            {
+                held = again;
+                continue;
+            }
+            if !made.as_ref().is_err_and(PullError::is_retryable) {
+                self.source.settle(&wanted.digest).await;
+            }
+            return made;
+        }
+    }
+
+    /// Fetches and unpacks one layer. What is held comes back, unless the thread that unpacks has died with it.
+    async fn make(&self, wanted: &Wanted, held: Held) -> (Result<(), PullError>, Option<Held>) {
         let (sink, feed) = mpsc::channel(FEED_PIECES);
-        let (inner, pins) = (Arc::clone(self.inner), Arc::clone(pins));
+        let inner = Arc::clone(self.inner);
         let (digest, diff_id) = (wanted.digest.clone(), wanted.diff_id.clone());
-        let unpacking = tokio::task::spawn_blocking(move || {
-            let made = make_layer(&inner, feed, &digest, &diff_id);
-            // All of them until here, even when the pull was dropped: nobody else may make this layer now, and nobody prune it.
-            drop((turn, slot, pins));
-            made
-        });
+        // All that is held until then, even when the pull is dropped: nobody else may make this layer now, and nobody prune it.
+        let unpacking = tokio::task::spawn_blocking(move || (make_layer(&inner, feed, &digest, &diff_id, inner.format()), held));
         let streamed = tokio::select! {
             streamed = self.source.stream(&wanted.digest, wanted.size, &sink, self.progress) => streamed.map_err(|e| self.registry_error(e)),
-            _ = self.stop.acquire() => Err(stopped()),
+            _ = self.stop.acquire() => Err(self.layer_error(wanted, LayerError::Stopped)),
         };
         drop(sink);
-        let unpacked = unpacking.await.unwrap_or(Err(MakeError::Layer(LayerError::Stopped)));
-        match (unpacked, streamed) {
+        let (unpacked, held) = match unpacking.await {
+            Ok((unpacked, held)) => (unpacked, Some(held)),
+            Err(_) => (Err(MakeError::Layer(LayerError::Stopped)), None),
+        };
+        let made = match (unpacked, streamed) {
             (Ok(()), _) => {
                 self.progress.done_layers.fetch_add(1, Ordering::Relaxed);
                 Ok(())
@@ -222,7 +270,8 @@ impl Pull<'_> {
             (Err(MakeError::Layer(LayerError::Stopped)), Err(error)) => Err(error),
             (Err(MakeError::Layer(error)), _) => Err(self.layer_error(wanted, error)),
             (Err(MakeError::Store(error)), _) => Err(self.store_error(error)),
-        }
+        };
+        (made, held)
     }
 
     fn digest_of(&self, text: &str) -> Result<Digest, PullError> {
@@ -253,101 +302,6 @@ impl Pull<'_> {
     fn store_error(&self, source: StoreError) -> PullError {
         PullError::Store { image: self.name.clone(), source }
     }
-}
-
-enum MakeError {
-    Layer(LayerError),
-    Store(StoreError),
-}
-
-impl From<StoreError> for MakeError {
-    fn from(error: StoreError) -> MakeError {
-        MakeError::Store(error)
-    }
-}
-
-/// Unpacks a layer under `tmp/`, syncs it, and lets it appear.
-fn make_layer(
-    inner: &Inner,
-    feed: mpsc::Receiver<super::layer::Feed>,
-    digest: &Digest,
-    diff_id: &Digest,
-) -> Result<(), MakeError> {
-    let scratch = Scratch { path: inner.tmp_path() };
-    let diff = scratch.path.join("diff");
-    let root = create_folder(&scratch.path).and_then(|_| create_folder(&diff))?;
-    let root_again = root.try_clone().map_err(|e| StoreError::io("open", &diff, e))?;
-    let summary = unpack_layer(feed, digest, diff_id, root, &inner.options.limits).map_err(MakeError::Layer)?;
-    if summary.devices_left_out > 0 {
-        tracing::debug!(layer = %diff_id, count = summary.devices_left_out, "device nodes left out");
-    }
-    LayerRecord::new(diff_id.clone(), summary).save(&scratch.path.join("layer.json"))?;
-    sync_file_system(&root_again, &diff)?;
-    let place = inner.layer_path(diff_id);
-    // Only a damaged one can be there: whoever makes a layer is alone.
-    if let Some(old) = inner.discard_if_there(&place)? {
-        remove(&old)?;
-    }
-    Ok(inner.commit(&scratch.path, &place)?)
-}
-
-/// Writes the image's record, its last step; before it, attributes that the layers alone would lose.
-fn finish(store: &ImageStore, record: &ImageRecord, diff_ids: &[Digest]) -> Result<Image, StoreError> {
-    let inner = &store.inner;
-    let alone = inner.finishing();
-    if let Ok(Some(image)) = store.get(&record.digest) {
-        drop(alone);
-        record.references.iter().for_each(|reference| store.remember(&record.digest, reference));
-        return Ok(image);
-    }
-    let mut layers = Vec::with_capacity(diff_ids.len());
-    for diff_id in diff_ids {
-        let missing = || StoreError::Damaged { path: inner.layer_path(diff_id), problem: "it has vanished".to_owned() };
-        layers.push(inner.layer(diff_id)?.ok_or_else(missing)?);
-    }
-    let dirs = inner.dirs_path(&record.digest);
-    if let Some(old) = inner.discard_if_there(&dirs)? {
-        remove(&old)?;
-    }
-    let scratch = Scratch { path: inner.tmp_path() };
-    if restore_directories(inner, &layers, &scratch.path)? {
-        inner.commit(&scratch.path, &dirs)?;
-    }
-    let scratch = Scratch { path: inner.tmp_path() };
-    record.save(&scratch.path)?;
-    let place = inner.image_path(&record.digest);
-    inner.commit(&scratch.path, &place)?;
-    store.get(&record.digest)?.ok_or_else(|| StoreError::Damaged { path: place, problem: "it has vanished".to_owned() })
-}
-
-fn restore_directories(inner: &Inner, layers: &[LayerRecord], path: &Path) -> Result<bool, StoreError> {
-    let visible: Vec<&LayerRecord> = overlay::visible(layers).collect();
-    if !overlay::may_need_restoring(&visible) {
-        return Ok(false);
-    }
-    let mut open = Vec::with_capacity(visible.len());
-    for record in visible {
-        let diff = inner.diff_path(&record.diff_id);
-        open.push(OpenLayer { record, diff: open_folder(&diff)? });
-    }
-    let target = create_folder(path)?;
-    let is_needed = overlay::restore(&open, &target, path)?;
-    if is_needed {
-        sync_file_system(&target, path)?;
-    }
-    Ok(is_needed)
-}
-
-/// Created and opened; anybody may enter, as in an image's root.
-fn create_folder(path: &Path) -> Result<OwnedFd, StoreError> {
-    fs::DirBuilder::new().mode(0o755).create(path).map_err(|e| StoreError::io("create", path, e))?;
-    // Whatever the umask.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(|e| StoreError::io("set the mode of", path, e))?;
-    open_folder(path)
-}
-
-fn open_folder(path: &Path) -> Result<OwnedFd, StoreError> {
-    File::open(path).map(OwnedFd::from).map_err(|e| StoreError::io("open", path, e))
 }
 
 /// File operations on a thread that may wait for the disk.
