@@ -17,6 +17,7 @@ pub(crate) mod disk;
 pub(crate) mod layout;
 mod pins;
 mod room;
+pub(crate) mod sums;
 mod verify;
 mod views;
 
@@ -141,7 +142,7 @@ impl ImageStore {
         let dir = std::path::absolute(dir).map_err(|e| StoreError::io("find", dir, e))?;
         layout::create(&dir)?;
         let lock_path = dir.join("lock");
-        let lock = disk::open_or_create(&lock_path)?;
+        let lock = disk::open_lock(&lock_path)?;
         lock.try_lock().map_err(|e| match e {
             TryLockError::WouldBlock => StoreError::InUse { path: dir.clone() },
             TryLockError::Error(e) => StoreError::io("lock", &lock_path, e),

@@ -188,6 +188,9 @@ impl Pull<'_> {
         wanted.dedup_by(|a, b| a.diff_id == b.diff_id);
         wanted.sort_by_key(|layer| std::cmp::Reverse(layer.size));
         self.check_room(&wanted).await?;
+        // Whoever had the turn before may have gone away halfway.
+        self.progress.done_bytes.store(0, Ordering::Relaxed);
+        self.progress.done_layers.store(0, Ordering::Relaxed);
         self.progress.total_layers.store(wanted.len() as u64, Ordering::Relaxed);
         self.progress.total_bytes.store(wanted.iter().map(|layer| layer.size).sum(), Ordering::Relaxed);
         let mut making: FuturesUnordered<_> = wanted.iter().map(|layer| self.layer(layer, pins)).collect();

@@ -1,5 +1,6 @@
 //! Pulls that an earlier process did not live to finish, and bytes that are wrong through no fault of the registry.
 
+use super::super::FormatChoice;
 use super::super::{ImageStore, Options};
 use super::pulls::{Bench, options, until};
 use super::tarball::Tarball;
@@ -76,7 +77,7 @@ async fn a_pull_that_was_killed_is_continued_by_the_next_process() {
 
 #[tokio::test]
 async fn what_was_kept_and_is_wrong_is_fetched_anew_in_the_same_pull() {
-    let bench = Bench::new().await;
+    let bench = Bench::new(FormatChoice::Auto).await;
     let layer = large();
     let digest = bench.fake.put_image("shop/web", "1", "amd64", std::slice::from_ref(&layer));
     let blob = Digest::of(&layer.blob);
@@ -91,7 +92,7 @@ async fn what_was_kept_and_is_wrong_is_fetched_anew_in_the_same_pull() {
 
 #[tokio::test]
 async fn a_mirror_that_serves_a_wrong_layer_costs_a_second_try_and_no_more() {
-    let bench = Bench::new().await;
+    let bench = Bench::new(FormatChoice::Auto).await;
     let mirror = FakeRegistry::start().await.unwrap();
     let layer = large();
     mirror.put_image("shop/web", "1", "amd64", std::slice::from_ref(&layer));
