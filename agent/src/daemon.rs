@@ -18,14 +18,14 @@ use crate::runtime::{EmbeddedRuntime, Runtime as _, RuntimeEvent};
 use crate::state::Agent;
 use crate::sync::coordinators::Coordinators;
 use crate::sync::ledger::{HistoryFile, Ledger};
-use crate::sync::{poll, report, standalone};
+use crate::sync::{logins, poll, report, standalone};
 use crate::{durable, facts, logs_sweep, sessions, watch_config};
 use coord_image::{ImageStore, StoreError};
 use coord_registry::{Registry, login_files};
 use coord_shared::decide::Mono;
 use coord_shared::decide::planner::{History, Plan};
 use coord_shared::names::InstanceId;
-use coord_shared::wire::{FullReport, HostState};
+use coord_shared::wire::{FullReport, HostState, RegistryLogin};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -212,6 +212,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         histories,
         state_dir: config.state_dir.clone(),
         told: None,
+        logins: Vec::new(),
         wake_at: None,
     };
     tracing::info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "running");
@@ -256,6 +257,8 @@ struct Service {
     histories: watch::Sender<Option<Arc<BTreeMap<InstanceId, History>>>>,
     state_dir: PathBuf,
     told: Option<Arc<FullReport>>,
+    /// What the registry client was given.
+    logins: Vec<RegistryLogin>,
     wake_at: Option<Mono>,
 }
 
@@ -276,7 +279,7 @@ impl Service {
                 Some(event) = self.inbox.recv() => event,
                 Some(event) = next_of(&mut self.runtime_events) => Event::Runtime(event),
                 () = sleep_until(self.wake_at) => Event::Timer,
-                _ = facts.tick() => Event::Facts(Box::new(facts::collect(&self.state_dir))),
+                _ = facts.tick() => Event::Facts(Box::new(facts::collect(&self.state_dir, &self.executor.images))),
                 _ = disk.tick() => {
                     if self.disk_is_other() {
                         facts.reset_immediately();
@@ -315,6 +318,7 @@ impl Service {
     /// Plans, sets the tasks going, and tells what is to be told.
     fn follow_up(&mut self) {
         let now = clock::now();
+        self.hand_over_logins();
         let (plan, tasks) = self.agent.plan(now);
         for task in tasks {
             self.executor.execute(task);
@@ -323,6 +327,15 @@ impl Service {
         self.serve_sessions();
         self.write_down();
         self.tell(&plan);
+    }
+
+    /// Before anything is pulled.
+    fn hand_over_logins(&mut self) {
+        let logins = self.agent.registries();
+        if self.logins != logins {
+            self.logins = logins.to_vec();
+            self.executor.registry.set_delivered(logins::delivered(logins));
+        }
     }
 
     fn serve_sessions(&mut self) {

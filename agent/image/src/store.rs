@@ -17,6 +17,7 @@ pub(crate) mod disk;
 pub(crate) mod layout;
 mod pins;
 mod room;
+pub(crate) mod sums;
 mod verify;
 mod views;
 
@@ -28,7 +29,7 @@ pub use views::{Format, ImageDetails, ImageSummary, LayerDetails};
 
 use super::Image;
 use super::error::StoreError;
-use super::fetch::Retry;
+use super::fetch::{Downloads, Retry, SPOOL_AFTER};
 use super::limits::Limits;
 use super::pipeline::Memory;
 use super::pull::Flights;
@@ -42,6 +43,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Layers that are fetched and unpacked at the same time, over all pulls: enough to fill a link and a disk, and it bounds memory.
@@ -64,6 +66,8 @@ pub struct Options {
     pub bandwidth_bytes_per_s: Option<u64>,
     /// Of the disk, never taken by a pull.
     pub reserve_bytes: u64,
+    /// A download that has waited longer than this for the network is kept on disk, so that the next agent need not begin anew.
+    pub spool_after: Duration,
 }
 
 /// How layers are kept, and images mounted.
@@ -87,6 +91,7 @@ impl Default for Options {
             format: FormatChoice::default(),
             bandwidth_bytes_per_s: None,
             reserve_bytes: RESERVE_BYTES,
+            spool_after: SPOOL_AFTER,
         }
     }
 }
@@ -100,6 +105,8 @@ pub struct ImageStore {
 pub(super) struct Inner {
     dir: PathBuf,
     pub(super) options: Options,
+    /// What all pulls fetch through.
+    pub(super) downloads: Downloads,
     /// Limits the layers in the making.
     pub(super) slots: Arc<Semaphore>,
     pins: Mutex<BTreeMap<Digest, pins::Pin>>,
@@ -135,15 +142,18 @@ impl ImageStore {
         let dir = std::path::absolute(dir).map_err(|e| StoreError::io("find", dir, e))?;
         layout::create(&dir)?;
         let lock_path = dir.join("lock");
-        let lock = disk::open_or_create(&lock_path)?;
+        let lock = disk::open_lock(&lock_path)?;
         lock.try_lock().map_err(|e| match e {
             TryLockError::WouldBlock => StoreError::InUse { path: dir.clone() },
             TryLockError::Error(e) => StoreError::io("lock", &lock_path, e),
         })?;
         let host = rootfs::probe(&dir, options.format);
+        let (bandwidth, after) = (options.bandwidth_bytes_per_s, options.spool_after);
+        let downloads = Downloads::new(dir.join("partial"), options.reserve_bytes, bandwidth, after);
         let inner = Inner {
             dir,
             options,
+            downloads,
             slots: Arc::new(Semaphore::new(LAYERS_AT_ONCE)),
             pins: Mutex::default(),
             flights: Flights::default(),

@@ -16,6 +16,8 @@ pub use room::{Room, removed, uses as ask_for_uses};
 
 use crate::clock;
 use crate::config::Config;
+use crate::sync::ledger::Ledger;
+use crate::sync::logins;
 use coord_image::{ImageStore, Policy, Progress, StoreError};
 use coord_registry::{Registry, login_files};
 use coord_shared::names::{Digest, ImageReference};
@@ -48,6 +50,10 @@ impl Images {
         let store = ImageStore::open_with(&config.state_dir.join("images"), config.images.options())?;
         let registry =
             Registry::new(config.registries.clone(), login_files(config.docker_config.clone())).map_err(ImagesError::Registry)?;
+        // A ledger that cannot be read costs what the coordinator said of registries; the agent will say so.
+        if let Ok(ledger) = Ledger::of_any_host(&config.state_dir) {
+            registry.set_delivered(logins::delivered(ledger.registries()));
+        }
         Ok(Self { store, registry })
     }
 

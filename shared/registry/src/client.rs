@@ -76,9 +76,12 @@ impl Registry {
         for ca in authorities {
             load_authorities(&ca)?;
         }
-        let logins = Logins::new(login_files)?;
+        Ok(Self::assemble(entries, Logins::new(login_files)?, timeouts))
+    }
+
+    pub(crate) fn assemble(entries: Entries, logins: Logins, timeouts: Timeouts) -> Registry {
         let sender = Sender { entries, logins, timeouts, tokens: TokenCache::default(), clients: Clients::default() };
-        Ok(Registry { inner: Arc::new(Inner { sender, ill: Ill::default() }) })
+        Registry { inner: Arc::new(Inner { sender, ill: Ill::default() }) }
     }
 
     /// Replaces the entries that somebody else hands out (a coordinator, with the host state). They count where no local entry

@@ -95,15 +95,14 @@ impl Kind {
             Some(RegistryConfig { ca: Some(ca), .. }) => Trust::SystemAnd(ca.clone()),
             Some(_) | None => Trust::System,
         };
-        let proxying = match place.entry.as_deref() {
+        let mut proxying = match place.entry.as_deref() {
             Some(entry) => Proxying::of(entry).map_err(|problem| RegistryError::Config { problem })?,
             None => Proxying::Environment,
         };
         // No proxy of the environment is meant for the machine itself, even if NO_PROXY forgets to say so.
-        let proxying = match proxying {
-            Proxying::Environment if is_loopback(place.registry()) => Proxying::Direct,
-            other => other,
-        };
+        if proxying == Proxying::Environment && is_loopback(place.registry()) {
+            proxying = Proxying::Direct;
+        }
         Ok(Kind { trust, proxying })
     }
 }

@@ -4,6 +4,7 @@ use crate::directories::{self, Numbered};
 use crate::error::{LayerError, StoreError};
 use crate::pipeline::{self, Expanded, Feed, Job, Made};
 use crate::record::LayerRecord;
+use crate::store::sums::{self, Summing};
 use crate::store::{Format, Inner, Scratch, disk};
 use coord_shared::names::Digest;
 use std::path::Path;
@@ -59,8 +60,10 @@ pub(super) fn make_layer(
             disk::create_dir(&aside.path, disk::PRIVATE)?;
             let (files, links) = (aside.path.join("files"), aside.path.join("links"));
             let (files, links) = (directories::new_folder(&files)?, directories::new_folder(&links)?);
-            let mut contents = Numbered::new(files, &room);
+            let mut contents = Summing::new(Numbered::new(files, &room));
             let made = pipeline::run(feed, &job, &mut contents)?;
+            let (contents, sums) = contents.finish();
+            sums::save(&scratch.path, &sums)?;
             let root = directories::new_folder(&scratch.path.join("diff"))?;
             directories::from_numbered(&made.tree, contents, root, &links)?;
             made

@@ -9,7 +9,7 @@
 
 use super::crash;
 use crate::error::StoreError;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
@@ -41,11 +41,12 @@ pub(crate) fn create_file(path: &Path) -> Result<File, StoreError> {
     options.read(true).write(true).create_new(true).open(path).map_err(|e| StoreError::io("create", path, e))
 }
 
-/// The file, made empty if it is not there.
-pub(crate) fn open_or_create(path: &Path) -> Result<File, StoreError> {
+/// A file to lock, made if it is not there. Open for reading alone, so that it keeps no disk from becoming read-only.
+pub(crate) fn open_lock(path: &Path) -> Result<File, StoreError> {
     crash::point("open a file");
-    let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false).open(path).map_err(|e| StoreError::io("create", path, e))
+    let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR);
+    opened.map(File::from).map_err(|e| StoreError::io("open", path, e))
 }
 
 /// Appends bytes to a file where it stands. `path` is for the error.

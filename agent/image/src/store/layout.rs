@@ -9,6 +9,7 @@
 //!     expanded                ... and, if some are sparse, its sparse files as they are read
 //!     index                   its names and where their contents lie
 //!     diff/                   the layer as a directory, as overlayfs wants it; beside the archive or instead of it
+//!     sums                    checksums of the directory's files, where there is no archive
 //!   chains/HEX/               what belongs to a list of layers, whatever images have it
 //!     meta                    one EROFS image over the layers' archives
 //!     top/                    one more folder above the layers' directories, where they would show wrongly
@@ -79,6 +80,10 @@ impl Inner {
 
     pub(crate) fn index_path(&self, diff_id: &Digest) -> PathBuf {
         self.layer_path(diff_id).join("index")
+    }
+
+    pub(super) fn sums_path(&self, diff_id: &Digest) -> PathBuf {
+        self.layer_path(diff_id).join("sums")
     }
 
     pub(crate) fn diff_path(&self, diff_id: &Digest) -> PathBuf {

@@ -14,12 +14,14 @@ mod directory;
 mod pieces;
 
 use super::layout::chain_of;
+use super::sums::Sums;
 use super::{ImageRecord, ImageStore, Inner, Scratch, disk, pins};
 use crate::error::StoreError;
 use crate::record::LayerRecord;
 use crate::rootfs;
 use crate::tree::LayerTree;
 use coord_shared::names::Digest;
+use pieces::Contents;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -181,7 +183,10 @@ impl Inner {
         if !self.has_archive(layer).map_err(|error| Damage::new(coord_registry::chain(&error)))? {
             let tree = index.and_then(|index| LayerTree::decode(&index).map_err(|problem| format!("its index {problem}")));
             let tree = tree.map_err(Damage::new)?;
-            return directory::check(&self.diff_path(&layer.diff_id), &tree, None).map_err(Damage::new);
+            let sums = pieces::read_small(&self.sums_path(&layer.diff_id), INDEX_MAX_BYTES);
+            let sums = sums.and_then(|sums| Sums::decode(&sums).map_err(|problem| format!("its sums {problem}")));
+            let contents = Contents::Summed(sums.map_err(Damage::new)?);
+            return directory::check(&self.diff_path(&layer.diff_id), &tree, &contents).map_err(Damage::new);
         }
         let tree = archive::check(self, layer).map_err(Damage::new)?;
         let fresh = tree.encode();
@@ -192,8 +197,8 @@ impl Inner {
         }
         if has_directory {
             let damage = |problem| Damage { problem, cure: Cure::RemoveDirectory };
-            let contents = pieces::Contents::open(self, layer).map_err(damage)?;
-            directory::check(&self.diff_path(&layer.diff_id), &tree, Some(&contents)).map_err(damage)?;
+            let contents = Contents::open(self, layer).map_err(damage)?;
+            directory::check(&self.diff_path(&layer.diff_id), &tree, &contents).map_err(damage)?;
         }
         Ok(())
     }

@@ -1,14 +1,38 @@
 //! The image store against hostile layers, broken registries, crashes, and the kernel's own overlayfs.
 
+/// Makes two tests of an async function that takes a `Bench`: one with layers as archives, one with layers as directories.
+macro_rules! in_both_formats {
+    ($name:ident) => {
+        mod $name {
+            use crate::FormatChoice;
+            use crate::tests::pulls::Bench;
+
+            #[tokio::test]
+            async fn archives() {
+                super::$name(Bench::new(FormatChoice::Auto).await).await
+            }
+
+            #[tokio::test]
+            async fn directories() {
+                super::$name(Bench::new(FormatChoice::Directories).await).await
+            }
+        }
+    };
+}
+
 mod archives;
+mod collect;
 mod compression;
 mod configs;
 mod crash;
 mod disks;
+mod interrupted;
 mod pulls;
 mod root;
 mod store;
 pub(crate) mod tarball;
+mod trouble;
+mod verify;
 
 use super::limits::Limits;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};

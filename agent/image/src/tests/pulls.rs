@@ -1,7 +1,9 @@
 //! Whole pulls from a registry that is well, ill, or hostile. After each failure the store is as it was, and a pull without the
 //! trouble succeeds.
 
-use super::super::{Image, ImageStore, Options, Progress, PullError, Retry};
+use super::super::rootfs;
+use super::super::{FormatChoice, Image, ImageStore, Options, Progress, PullError, Retry};
+use super::root::Overlay;
 use super::tarball::Tarball;
 use super::{SMALL, chain, listing};
 use bytes::Bytes;
@@ -14,8 +16,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tempfile::TempDir;
 
+/// A folder of mounts, unmounted when dropped.
+pub(super) struct Mounts(pub(super) PathBuf);
+
 /// A store in a folder of its own, a fake registry, and a client.
 pub(super) struct Bench {
+    /// Gone before the folder is removed.
+    _mounts: Mounts,
     pub(super) folder: TempDir,
     pub(super) store: ImageStore,
     pub(super) fake: FakeRegistry,
@@ -29,13 +36,13 @@ pub(super) fn options() -> Options {
 }
 
 impl Bench {
-    pub(super) async fn new() -> Bench {
+    pub(super) async fn new(format: FormatChoice) -> Bench {
         let folder = TempDir::new().unwrap();
-        let store = ImageStore::open_with(folder.path(), options()).unwrap();
+        let store = ImageStore::open_with(folder.path(), Options { format, ..options() }).unwrap();
         let fake = FakeRegistry::start().await.unwrap();
         let config = RegistryConfig { prefix: fake.host(), insecure: true, ..RegistryConfig::default() };
         let registry = Registry::new(vec![config], None).unwrap();
-        Bench { folder, store, fake, registry }
+        Bench { _mounts: Mounts(folder.path().join("mnt")), folder, store, fake, registry }
     }
 
     pub(super) fn image(&self) -> ImageReference {
@@ -46,9 +53,9 @@ impl Bench {
         self.store.pull(&self.registry, &self.image(), digest, Arc::default()).await
     }
 
-    /// What is to be stacked, topmost first.
-    pub(super) fn lowers(&self, image: &Image) -> Vec<PathBuf> {
-        self.store.mount(&image.digest).unwrap().lowers
+    /// What a container would see.
+    pub(super) fn shown(&self, image: &Image) -> Vec<String> {
+        listing(&Overlay::of(&self.store.mount(&image.digest).unwrap().lowers).root())
     }
 
     /// Pulls, and returns the error's words without what differs from run to run.
@@ -58,6 +65,14 @@ impl Bench {
         assert_eq!(names(self.folder.path()), before, "the store is as before");
         assert_eq!(self.store.get(digest).unwrap(), None);
         chain(&error).replace(&self.fake.host(), "HOST").replace(digest.as_ref(), "DIGEST")
+    }
+}
+
+impl Drop for Mounts {
+    fn drop(&mut self) {
+        for place in rootfs::mounted_in(&self.0).unwrap_or_default() {
+            let _ = rootfs::clear(&place);
+        }
     }
 }
 
@@ -90,9 +105,8 @@ fn two_layers() -> [FakeLayer; 2] {
     [Tarball::new().dir("./", 0o755).dir("etc", 0o755).file("etc/base", "base").layer(), noise("etc/noise", 1)]
 }
 
-#[tokio::test]
-async fn an_image_is_pulled_once_and_then_here() {
-    let bench = Bench::new().await;
+in_both_formats!(an_image_is_pulled_once_and_then_here);
+async fn an_image_is_pulled_once_and_then_here(bench: Bench) {
     let layers = two_layers();
     let digest = bench.fake.put_image("shop/web", "1", "amd64", &layers);
     assert_eq!(bench.store.get(&digest).unwrap(), None);
@@ -103,12 +117,7 @@ async fn an_image_is_pulled_once_and_then_here() {
     assert_eq!((seen(&progress.total_bytes), seen(&progress.done_bytes)), (total, total));
     assert_eq!((seen(&progress.total_layers), seen(&progress.done_layers)), (2, 2));
     assert_eq!(image.config.config().as_ref().unwrap().cmd().as_deref(), Some(&["true".to_owned()][..]));
-    // Topmost first.
-    let lowers = bench.lowers(&image);
-    let [roots, top, bottom] = &lowers[..] else { panic!("{lowers:?}") };
-    assert_eq!(listing(roots), ["d 755 etc"], "folders that the upper layer does not describe");
-    assert_eq!(listing(top), ["d 755 etc", "f 644 etc/noise 40000 bytes"]);
-    assert_eq!(listing(bottom), ["d 755 etc", "f 644 etc/base \"base\""]);
+    assert_eq!(bench.shown(&image), ["d 755 etc", "f 644 etc/base \"base\"", "f 644 etc/noise 40000 bytes"]);
     let requests = bench.fake.requests().len();
     assert_eq!(bench.pull(&digest).await.unwrap(), image);
     assert_eq!(bench.store.get(&digest).unwrap().unwrap(), image);
@@ -118,9 +127,8 @@ async fn an_image_is_pulled_once_and_then_here() {
     assert!(list[0].references[0].ends_with("/shop/web:1"));
 }
 
-#[tokio::test]
-async fn an_index_leads_to_this_hosts_image() {
-    let bench = Bench::new().await;
+in_both_formats!(an_index_leads_to_this_hosts_image);
+async fn an_index_leads_to_this_hosts_image(bench: Bench) {
     let entry = |digest: &Digest, architecture: &str| {
         format!(
             r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":1,"platform":{{"os":"linux","architecture":"{architecture}"}}}}"#
@@ -145,9 +153,8 @@ async fn an_index_leads_to_this_hosts_image() {
     assert!(bench.refused(&deep).await.contains("its index names an index that names an index"));
 }
 
-#[tokio::test]
-async fn trouble_that_passes_is_not_an_error() {
-    let bench = Bench::new().await;
+in_both_formats!(trouble_that_passes_is_not_an_error);
+async fn trouble_that_passes_is_not_an_error(bench: Bench) {
     let layers = two_layers();
     let digest = bench.fake.put_image("shop/web", "1", "amd64", &layers);
     bench.fake.fault("/manifests/", Fault::Status(500, Vec::new()), 2);
@@ -157,9 +164,8 @@ async fn trouble_that_passes_is_not_an_error() {
     bench.pull(&digest).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_cut_blob_goes_on_where_it_ended() {
-    let bench = Bench::new().await;
+in_both_formats!(a_cut_blob_goes_on_where_it_ended);
+async fn a_cut_blob_goes_on_where_it_ended(bench: Bench) {
     let layer = noise_of("n", 2, 400_000);
     let digest = bench.fake.put_image("shop/web", "1", "amd64", std::slice::from_ref(&layer));
     let path = format!("/blobs/{}", Digest::of(&layer.blob));
@@ -167,7 +173,7 @@ async fn a_cut_blob_goes_on_where_it_ended() {
     bench.fake.fault(&path, Fault::Cut(70_000), 5);
     bench.fake.fault(&path, Fault::IgnoreRange, 1);
     let image = bench.pull(&digest).await.unwrap();
-    assert_eq!(listing(&bench.lowers(&image)[0]), ["f 644 n 400000 bytes"]);
+    assert_eq!(bench.shown(&image), ["f 644 n 400000 bytes"]);
     let ranges: Vec<_> = bench
         .fake
         .requests()
@@ -179,9 +185,8 @@ async fn a_cut_blob_goes_on_where_it_ended() {
     assert_eq!(ranges, expect.map(|start| start.map(|start| format!("bytes={start}-"))));
 }
 
-#[tokio::test]
-async fn trouble_that_stays_is_one_clear_error() {
-    let bench = Bench::new().await;
+in_both_formats!(trouble_that_stays_is_one_clear_error);
+async fn trouble_that_stays_is_one_clear_error(bench: Bench) {
     let layer = noise("n", 3);
     let digest = bench.fake.put_image("shop/web", "1", "amd64", &[two_layers()[0].clone(), layer.clone()]);
     let blob = Digest::of(&layer.blob);
@@ -213,9 +218,8 @@ async fn trouble_that_stays_is_one_clear_error() {
     bench.pull(&digest).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_registry_that_drips_is_given_up() {
-    let mut bench = Bench::new().await;
+in_both_formats!(a_registry_that_drips_is_given_up);
+async fn a_registry_that_drips_is_given_up(mut bench: Bench) {
     let layer = noise("n", 11);
     let digest = bench.fake.put_image("shop/web", "1", "amd64", std::slice::from_ref(&layer));
     let config = RegistryConfig { prefix: bench.fake.host(), insecure: true, ..RegistryConfig::default() };
@@ -229,9 +233,8 @@ async fn a_registry_that_drips_is_given_up() {
     );
 }
 
-#[tokio::test]
-async fn manifests_and_configs_that_lie_are_refused() {
-    let bench = Bench::new().await;
+in_both_formats!(manifests_and_configs_that_lie_are_refused);
+async fn manifests_and_configs_that_lie_are_refused(bench: Bench) {
     let huge = bench.fake.put_manifest("shop/web", "huge", OCI_MANIFEST, vec![b' '; (4 << 20) + 1]);
     assert!(bench.refused(&huge).await.ends_with("bad answer: larger than the limit of 4194304 bytes"));
     let layer = noise("n", 4);
@@ -270,9 +273,8 @@ async fn manifests_and_configs_that_lie_are_refused() {
     bench.pull(&manifest("g", &config, &good)).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_login_is_needed_and_used() {
-    let bench = Bench::new().await;
+in_both_formats!(a_login_is_needed_and_used);
+async fn a_login_is_needed_and_used(bench: Bench) {
     let digest = bench.fake.put_image("shop/web", "1", "amd64", &two_layers());
     let login = ("ann".to_owned(), "s3cret".to_owned());
     bench.fake.require_login(LoginRule::Bearer(Some(login.clone())));
@@ -289,9 +291,8 @@ async fn a_login_is_needed_and_used() {
     bench.store.pull(&registry, &bench.image(), &digest, Arc::default()).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_hostile_layer_leaves_nothing_behind() {
-    let bench = Bench::new().await;
+in_both_formats!(a_hostile_layer_leaves_nothing_behind);
+async fn a_hostile_layer_leaves_nothing_behind(bench: Bench) {
     let hostile = Tarball::new().file("fine", "fine").file("../../../../escaped", "x").layer();
     let digest = bench.fake.put_image("shop/web", "1", "amd64", std::slice::from_ref(&hostile));
     let error = bench.refused(&digest).await;
@@ -303,9 +304,8 @@ async fn a_hostile_layer_leaves_nothing_behind() {
     assert!(!bench.folder.path().join("escaped").exists());
 }
 
-#[tokio::test]
-async fn concurrent_pulls_fetch_a_shared_layer_once() {
-    let bench = Bench::new().await;
+in_both_formats!(concurrent_pulls_fetch_a_shared_layer_once);
+async fn concurrent_pulls_fetch_a_shared_layer_once(bench: Bench) {
     let (base, a, b) = (noise("base", 5), noise("a", 6), noise("b", 7));
     let first = bench.fake.put_image("shop/web", "1", "amd64", &[base.clone(), a]);
     let second = bench.fake.put_image("shop/web", "2", "amd64", &[base.clone(), b]);
@@ -315,13 +315,13 @@ async fn concurrent_pulls_fetch_a_shared_layer_once() {
     let (one, two, three) = tokio::join!(bench.pull(&first), bench.pull(&second), bench.pull(&first));
     let (one, two, three) = (one.unwrap(), two.unwrap(), three.unwrap());
     assert_eq!(one, three);
-    assert_eq!(bench.lowers(&one).last(), bench.lowers(&two).last());
+    assert_eq!(bench.shown(&one), ["f 644 a 40000 bytes", "f 644 base 40000 bytes"]);
+    assert_eq!(bench.shown(&two), ["f 644 b 40000 bytes", "f 644 base 40000 bytes"]);
     assert_eq!(bench.fake.count(&path), 1);
 }
 
-#[tokio::test]
-async fn many_callers_make_one_pull() {
-    let bench = Bench::new().await;
+in_both_formats!(many_callers_make_one_pull);
+async fn many_callers_make_one_pull(bench: Bench) {
     let layers = [noise("a", 12), noise("b", 13)];
     let digest = bench.fake.put_image("shop/web", "1", "amd64", &layers);
     bench.fake.fault(&format!("/blobs/{}", Digest::of(&layers[0].blob)), Fault::Drip(4000, Duration::from_millis(5)), 1);
@@ -335,9 +335,8 @@ async fn many_callers_make_one_pull() {
     assert!(progress.iter().all(|progress| progress.done_layers.load(Ordering::Relaxed) == 2));
 }
 
-#[tokio::test]
-async fn many_callers_get_one_error_and_may_try_again() {
-    let bench = Bench::new().await;
+in_both_formats!(many_callers_get_one_error_and_may_try_again);
+async fn many_callers_get_one_error_and_may_try_again(bench: Bench) {
     let layer = noise("a", 14);
     let digest = bench.fake.put_image("shop/web", "1", "amd64", std::slice::from_ref(&layer));
     let path = format!("/blobs/{}", Digest::of(&layer.blob));
@@ -355,9 +354,8 @@ async fn many_callers_get_one_error_and_may_try_again() {
     assert_eq!(bench.fake.count(&path), 2);
 }
 
-#[tokio::test]
-async fn a_waiting_pull_takes_over_when_the_first_one_goes_away() {
-    let bench = Bench::new().await;
+in_both_formats!(a_waiting_pull_takes_over_when_the_first_one_goes_away);
+async fn a_waiting_pull_takes_over_when_the_first_one_goes_away(bench: Bench) {
     let base = noise("base", 8);
     let one = bench.fake.put_image("shop/web", "1", "amd64", std::slice::from_ref(&base));
     let two = bench.fake.put_image("shop/web", "2", "amd64", &[base.clone(), noise("more", 9)]);
@@ -380,9 +378,8 @@ async fn a_waiting_pull_takes_over_when_the_first_one_goes_away() {
     assert_eq!(bench.fake.count(&path), 2);
 }
 
-#[tokio::test]
-async fn a_dropped_pull_cleans_up_behind_itself() {
-    let bench = Bench::new().await;
+in_both_formats!(a_dropped_pull_cleans_up_behind_itself);
+async fn a_dropped_pull_cleans_up_behind_itself(bench: Bench) {
     let digest = bench.fake.put_image("shop/web", "1", "amd64", &[noise("n", 9)]);
     bench.fake.fault("/blobs/", Fault::IgnoreRange, 1);
     bench.fake.fault("/blobs/", Fault::Drip(2000, Duration::from_millis(10)), 1);
@@ -396,22 +393,19 @@ async fn a_dropped_pull_cleans_up_behind_itself() {
     bench.pull(&digest).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_layer_may_come_twice_and_an_image_may_have_none() {
-    let bench = Bench::new().await;
+in_both_formats!(a_layer_may_come_twice_and_an_image_may_have_none);
+async fn a_layer_may_come_twice_and_an_image_may_have_none(bench: Bench) {
     let [base, top] = two_layers();
     let twice = bench.fake.put_image("shop/web", "1", "amd64", &[top.clone(), base.clone(), top.clone()]);
     let image = bench.pull(&twice).await.unwrap();
     // Overlayfs refuses the same folder twice, and what is on top shows anyway.
-    assert_eq!(bench.lowers(&image).len(), 3, "two layers, and the folders that one does not describe");
-    assert_eq!(listing(&bench.lowers(&image)[1]), ["d 755 etc", "f 644 etc/noise 40000 bytes"]);
+    assert_eq!(bench.shown(&image), ["d 755 etc", "f 644 etc/base \"base\"", "f 644 etc/noise 40000 bytes"]);
     let none = bench.fake.put_image("shop/web", "2", "amd64", &[]);
     let image = bench.pull(&none).await.unwrap();
-    assert_eq!(bench.lowers(&image).len(), 1);
-    assert_eq!(listing(&bench.lowers(&image)[0]), Vec::<String>::new());
+    assert_eq!(bench.shown(&image), Vec::<String>::new());
     let empty = FakeLayer { blob: Bytes::new(), diff_id: Digest::of(b"") };
     let of_nothing = bench.fake.put_image("shop/web", "3", "amd64", &[empty]);
-    assert_eq!(listing(&bench.lowers(&bench.pull(&of_nothing).await.unwrap())[0]), Vec::<String>::new());
+    assert_eq!(bench.shown(&bench.pull(&of_nothing).await.unwrap()), Vec::<String>::new());
 }
 
 /// Waits for a condition, looking again whenever others have had their turn.

@@ -72,7 +72,7 @@ async fn check(layers: &[Tarball], expect: &[&str]) {
 
 /// The same; and looks closer at the root.
 async fn check_more(layers: &[Tarball], expect: &[&str], look: impl Fn(&Path)) {
-    let bench = Bench::new().await;
+    let bench = Bench::new(FormatChoice::Auto).await;
     let layers: Vec<FakeLayer> = layers.iter().map(|layer| layer.clone().layer()).collect();
     let digest = bench.fake.put_image("shop/web", "1", "amd64", &layers);
     for format in FORMATS {
@@ -254,7 +254,7 @@ async fn root_owners_and_capabilities_are_kept() {
 
 #[tokio::test]
 async fn root_a_full_disk_is_one_clear_error_and_leaves_the_store_as_it_was() {
-    let bench = Bench::new().await;
+    let bench = Bench::new(FormatChoice::Auto).await;
     let mut random = fastrand::Rng::with_seed(1);
     let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(4 << 20).collect();
     let text = b"the same line, over and over\n".repeat(1_000_000);

@@ -14,8 +14,8 @@ const XATTRS_MAX_BYTES: usize = 64 * 1024;
 /// Linux, Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories".
 const OPAQUE_XATTR: &[u8] = b"trusted.overlay.opaque";
 
-/// Compares a directory with the tree that it was made from, contents too if they are known. The error says the first difference.
-pub(super) fn check(directory: &Path, tree: &LayerTree, contents: Option<&Contents>) -> Result<(), String> {
+/// Compares a directory with the tree that it was made from, contents too. The error says the first difference.
+pub(super) fn check(directory: &Path, tree: &LayerTree, contents: &Contents) -> Result<(), String> {
     let root = fs::open(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
         .map_err(|e| format!("its directory cannot be opened: {e}"))?;
     let mut check = Check { tree, contents, open: Vec::new(), inodes: vec![0; tree.nodes.len()], later: Vec::new() };
@@ -29,7 +29,7 @@ pub(super) fn check(directory: &Path, tree: &LayerTree, contents: Option<&Conten
 
 struct Check<'a> {
     tree: &'a LayerTree,
-    contents: Option<&'a Contents>,
+    contents: &'a Contents,
     /// The folder that the last node is in, and those that it is in, the root first.
     open: Vec<Open>,
     /// Of each node that is something.
@@ -118,14 +118,13 @@ impl Check<'_> {
     }
 
     fn file(&mut self, node: &LayerNode, stat: &Stat, file: OwnedFd) -> Result<(), String> {
-        let LayerWhat::File { size, data, .. } = node.what else { return Ok(()) };
+        let LayerWhat::File { size, data, content } = node.what else { return Ok(()) };
         attributes(node, stat)?;
         if u64::try_from(stat.st_size) != Ok(size) {
             return Err(format!("has {} bytes instead of {size}", stat.st_size));
         }
         xattrs(&file, &node.attributes, &self.tree.bytes, false)?;
-        let Some(contents) = self.contents else { return Ok(()) };
-        match contents.equal(data, size, &File::from(file)) {
+        match self.contents.equal(content, data, size, &File::from(file)) {
             Ok(true) => Ok(()),
             Ok(false) => Err("has another content".to_owned()),
             Err(error) => Err(format!("cannot be compared: {error}")),

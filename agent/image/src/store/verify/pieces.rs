@@ -2,6 +2,7 @@
 
 use crate::record::LayerRecord;
 use crate::store::Inner;
+use crate::store::sums::{self, Sums};
 use crate::tree::Data;
 use rustix::fs::{Advice, SeekFrom, fadvise, seek};
 use rustix::io::Errno;
@@ -131,46 +132,58 @@ pub(super) fn is_zero(file: &File, mut at: u64, end: u64, buffer: &mut Vec<u8>) 
     Ok(true)
 }
 
-/// Where the contents of a layer's files lie, if its archive is here.
-pub(super) struct Contents {
-    archive: File,
-    expanded: Option<File>,
+/// What the contents of a layer's files should be.
+pub(super) enum Contents {
+    /// As the archive has them, and the file of expanded contents.
+    Archive { archive: File, expanded: Option<File> },
+    /// Nobody knows any more, but these are their sums.
+    Summed(Sums),
 }
 
 impl Contents {
     pub(super) fn open(inner: &Inner, layer: &LayerRecord) -> Result<Contents, String> {
         let archive = open(&inner.tar_path(&layer.diff_id))?;
         let expanded = (layer.expanded_bytes > 0).then(|| open(&inner.expanded_path(&layer.diff_id))).transpose()?;
-        Ok(Contents { archive, expanded })
+        Ok(Contents::Archive { archive, expanded })
     }
 
-    /// Whether a file of this size has the same content.
-    pub(super) fn equal(&self, data: Data, size: u64, other: &File) -> io::Result<bool> {
-        let (file, start) = match (data, &self.expanded) {
-            (Data::Archive { offset }, _) => (&self.archive, offset),
-            (Data::Expanded { offset }, Some(expanded)) => (expanded, offset),
-            (Data::Expanded { .. }, None) => return Ok(false),
-        };
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        let mut at = 0;
-        while at < size {
-            // Where both have a hole there is nothing to compare.
-            let next = next_data(file, start + at)?.saturating_sub(start).min(next_data(other, at)?).max(at);
-            if next >= size {
-                break;
-            }
-            at = next;
-            let piece = usize::try_from(size - at).unwrap_or(usize::MAX).min(PIECE_BYTES);
-            ours.resize(piece, 0);
-            file.read_exact_at(&mut ours, start + at)?;
-            if !holds(other, at, &ours, &mut theirs)? {
-                return Ok(false);
-            }
-            at += piece as u64;
-        }
+    /// Whether a file of the right size has the right content.
+    pub(super) fn equal(&self, content: u32, data: Data, size: u64, other: &File) -> io::Result<bool> {
+        // Read from the disk, and not kept in memory afterwards.
         let _ = fadvise(other, 0, None, Advice::DontNeed);
-        Ok(true)
+        let equal = match (self, data) {
+            (Contents::Summed(sums), _) => {
+                let sum = sums::of_file(other, size, |at| next_data(other, at))?;
+                sums.get(content) == Some(sum)
+            }
+            (Contents::Archive { archive, .. }, Data::Archive { offset }) => same(archive, offset, size, other)?,
+            (Contents::Archive { expanded: Some(expanded), .. }, Data::Expanded { offset }) => {
+                same(expanded, offset, size, other)?
+            }
+            (Contents::Archive { expanded: None, .. }, Data::Expanded { .. }) => false,
+        };
+        let _ = fadvise(other, 0, None, Advice::DontNeed);
+        Ok(equal)
     }
+}
+
+/// Whether a file has the same bytes as a part of another.
+fn same(whole: &File, start: u64, size: u64, other: &File) -> io::Result<bool> {
+    let (mut ours, mut theirs, mut at) = (Vec::new(), Vec::new(), 0);
+    while at < size {
+        // Where both have a hole there is nothing to compare.
+        at = next_data(whole, start + at)?.saturating_sub(start).min(next_data(other, at)?).max(at);
+        if at >= size {
+            break;
+        }
+        ours.resize(usize::try_from(size - at).unwrap_or(usize::MAX).min(PIECE_BYTES), 0);
+        whole.read_exact_at(&mut ours, start + at)?;
+        if !holds(other, at, &ours, &mut theirs)? {
+            return Ok(false);
+        }
+        at += ours.len() as u64;
+    }
+    Ok(true)
 }
 
 /// The first byte from `at` on that is not in a hole.
