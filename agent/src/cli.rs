@@ -20,7 +20,7 @@ service runs.";
 const AFTER_HELP: &str = "\
 Exit codes:
   0    done
-  1    an error; for `image verify`: something is damaged; for `doctor`: there is a problem
+  1    an error; for `image verify`: something is damaged and not repaired; for `doctor`: there is a problem
   2    a command line that cannot be understood
 
 Data goes to stdout, messages go to stderr. Colours are used on terminals only, and not where NO_COLOR is set.";
@@ -51,6 +51,12 @@ pub(crate) enum Command {
 the command opens the image store itself."
     )]
     Image(ImageArgs),
+    /// Say what this host lacks, what that costs, and the cure; exit 1 if something will not work
+    #[command(
+        long_about = "Say what this host lacks, what that costs, and the cure: kernel features, cgroups, rights, disk, helpers, \
+configuration, coordinator and registries. Changes nothing, and may run beside the service. Exit 1 if there is a problem."
+    )]
+    Doctor(DoctorArgs),
     /// Stop and remove every container of ours, and all that the agent keeps on this host; for uninstalling
     Purge {
         /// The configuration
@@ -97,6 +103,17 @@ pub(crate) struct ImageArgs {
     pub(crate) command: ImageCommand,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// Only what is not as it should be
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// List the images: sizes, and which instances need them
@@ -133,9 +150,18 @@ pub(crate) enum ImageCommand {
         /// The image: its reference, its digest, or the beginning of its digest; all of them where absent
         #[arg(value_name = "REF")]
         image: Option<String>,
+        /// Remove what is damaged, so that the next pull or start brings it back
+        #[arg(long)]
+        repair: bool,
     },
-    /// Remove the images that nothing uses
-    Prune,
+    /// Remove the images that nothing has used for longer than `images.keep`
+    #[command(long_about = "Remove the images that nothing has used for longer than `images.keep` (24h unless agent.toml says \
+otherwise), and more if the disk is above `images.high_water`. The service does the same by itself, now and then.")]
+    Prune {
+        /// Remove all that nothing uses, however recently something did
+        #[arg(short, long)]
+        all: bool,
+    },
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 mod images;
 
-pub use images::{FormatChoice, ImagesConfig};
+pub use images::ImagesConfig;
 
 use coord_registry::RegistryConfig;
 use coord_shared::names::{HostName, Labels, check_label_key, check_label_value};

@@ -13,19 +13,19 @@ use crate::config::Config;
 use crate::control::{self, AgentInfo, Control};
 use crate::event::Event;
 use crate::execute::{Executor, LogSettings};
-use crate::images::Images;
+use crate::images::{Images, Room};
 use crate::runtime::{EmbeddedRuntime, Runtime as _, RuntimeEvent};
 use crate::state::Agent;
 use crate::sync::coordinators::Coordinators;
 use crate::sync::ledger::{HistoryFile, Ledger};
-use crate::sync::{poll, report, standalone};
+use crate::sync::{logins, poll, report, standalone};
 use crate::{durable, facts, logs_sweep, sessions, watch_config};
 use coord_image::{ImageStore, StoreError};
 use coord_registry::{Registry, login_files};
 use coord_shared::decide::Mono;
 use coord_shared::decide::planner::{History, Plan};
 use coord_shared::names::InstanceId;
-use coord_shared::wire::{FullReport, HostState};
+use coord_shared::wire::{FullReport, HostState, RegistryLogin};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,10 +37,13 @@ use tokio::sync::{mpsc, watch};
 const EVENTS_MAX: usize = 256;
 /// How often the machine is looked at.
 const FACTS_INTERVAL: Duration = Duration::from_secs(60);
-/// How often images that nothing uses and logs of what is gone are removed.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
-/// How long an image that nothing uses is kept: a rollback within a day finds it here.
-const IMAGE_KEEP: Duration = Duration::from_secs(24 * 3600);
+/// How often the room on the disk is looked at: one system call. It is told at once where it changed by this part of the disk.
+const DISK_INTERVAL: Duration = Duration::from_secs(5);
+const DISK_NEWS_PART: u64 = 100;
+/// How often logs of what is gone are removed.
+const LOGS_INTERVAL: Duration = Duration::from_secs(3600);
+/// How often images that nothing uses are removed, if there is a reason: more often than a disk usually fills up.
+const IMAGES_INTERVAL: Duration = Duration::from_secs(300);
 
 /// How often an image store that is taken is tried again, and how long between: together less than the 90 s that service managers
 /// give a start.
@@ -117,7 +120,7 @@ async fn open_images(config: &Config) -> Result<ImageStore, StoreError> {
     let dir = config.state_dir.join("images");
     let mut tries = 0;
     loop {
-        match ImageStore::open(&dir) {
+        match ImageStore::open_with(&dir, config.images.options()) {
             Err(StoreError::InUse { .. }) if tries < STORE_TRIES => {
                 if tries == 0 {
                     tracing::warn!(dir = %dir.display(), "another process uses the image store; waiting for it");
@@ -186,9 +189,18 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         state_dir: config.state_dir.clone(),
         pid: std::process::id(),
     };
-    listen(&config, Control { info, images, events: events.clone() });
-    let executor =
-        Executor::new(config.host.clone(), opened.runtime.clone(), opened.images.clone(), registry, opened.logs.clone(), events);
+    let policy = config.images.policy();
+    listen(&config, Control { info, images: images.clone(), policy, events: events.clone() });
+    let room = Room::new(images, policy, events.clone());
+    let executor = Executor::new(
+        config.host.clone(),
+        opened.runtime.clone(),
+        opened.images.clone(),
+        room,
+        registry,
+        opened.logs.clone(),
+        events,
+    );
     let runtime_events = opened.runtime.events();
     let mut service = Service {
         agent,
@@ -200,8 +212,8 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         histories,
         state_dir: config.state_dir.clone(),
         told: None,
+        logins: Vec::new(),
         wake_at: None,
-        images_last_used: BTreeMap::new(),
     };
     tracing::info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "running");
     service.run().await?;
@@ -245,8 +257,9 @@ struct Service {
     histories: watch::Sender<Option<Arc<BTreeMap<InstanceId, History>>>>,
     state_dir: PathBuf,
     told: Option<Arc<FullReport>>,
+    /// What the registry client was given.
+    logins: Vec<RegistryLogin>,
     wake_at: Option<Mono>,
-    images_last_used: BTreeMap<coord_shared::names::Digest, Mono>,
 }
 
 impl Service {
@@ -254,7 +267,9 @@ impl Service {
         let mut terminate = signal(SignalKind::terminate()).map_err(part("signal handling"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(part("signal handling"))?;
         let mut facts = tokio::time::interval(FACTS_INTERVAL);
-        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        let mut disk = tokio::time::interval(DISK_INTERVAL);
+        let mut images = tokio::time::interval(IMAGES_INTERVAL);
+        let mut logs = tokio::time::interval(LOGS_INTERVAL);
         // The service manager expects a sign of life within its WatchdogSec; half of that is the usual rhythm.
         let mut watchdog = tokio::time::interval(watchdog_interval());
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -264,9 +279,20 @@ impl Service {
                 Some(event) = self.inbox.recv() => event,
                 Some(event) = next_of(&mut self.runtime_events) => Event::Runtime(event),
                 () = sleep_until(self.wake_at) => Event::Timer,
-                _ = facts.tick() => Event::Facts(Box::new(facts::collect(&self.state_dir))),
-                _ = sweep.tick() => {
-                    self.sweep();
+                _ = facts.tick() => Event::Facts(Box::new(facts::collect(&self.state_dir, &self.executor.images))),
+                _ = disk.tick() => {
+                    if self.disk_is_other() {
+                        facts.reset_immediately();
+                    }
+                    continue;
+                }
+                _ = images.tick() => {
+                    let room = self.executor.room.clone();
+                    tokio::task::spawn_local(async move { room.tidy().await });
+                    continue;
+                }
+                _ = logs.tick() => {
+                    logs_sweep::sweep(&self.executor.logs.dir, &self.agent);
                     continue;
                 }
                 _ = watchdog.tick() => {
@@ -292,6 +318,7 @@ impl Service {
     /// Plans, sets the tasks going, and tells what is to be told.
     fn follow_up(&mut self) {
         let now = clock::now();
+        self.hand_over_logins();
         let (plan, tasks) = self.agent.plan(now);
         for task in tasks {
             self.executor.execute(task);
@@ -300,6 +327,15 @@ impl Service {
         self.serve_sessions();
         self.write_down();
         self.tell(&plan);
+    }
+
+    /// Before anything is pulled.
+    fn hand_over_logins(&mut self) {
+        let logins = self.agent.registries();
+        if self.logins != logins {
+            self.logins = logins.to_vec();
+            self.executor.registry.set_delivered(logins::delivered(logins));
+        }
     }
 
     fn serve_sessions(&mut self) {
@@ -338,29 +374,11 @@ impl Service {
         });
     }
 
-    /// Removes images that nothing has used for long, and logs of instances that are long gone.
-    fn sweep(&mut self) {
-        let now = clock::now().mono;
-        let in_use = self.agent.images_in_use();
-        let present: Vec<_> = self.agent.present_images().cloned().collect();
-        for digest in present {
-            let last_used = self.images_last_used.entry(digest.clone()).or_insert(now);
-            if in_use.contains_key(&digest) {
-                *last_used = now;
-            }
-        }
-        let keep = self.images_last_used.iter().filter(|(_, last_used)| now.since(**last_used) < IMAGE_KEEP);
-        match self.executor.images.prune(&keep.map(|(digest, _)| digest.clone()).collect()) {
-            Ok(pruned) => {
-                for digest in &pruned.images {
-                    tracing::info!(image = %digest, "removed: nothing used it for a day");
-                    self.images_last_used.remove(digest);
-                    self.agent.dropped_image(digest);
-                }
-            }
-            Err(error) => tracing::warn!(error = %crate::chain(&error), "images are not tidied up"),
-        }
-        logs_sweep::sweep(&self.executor.logs.dir, &self.agent);
+    /// Whether the room on the disk is so different from what was told last that a minute is too long to wait.
+    fn disk_is_other(&self) -> bool {
+        let told = self.agent.facts();
+        let free_bytes = facts::disk_free_bytes(&self.state_dir);
+        free_bytes.abs_diff(told.disk_free_bytes) > told.disk_total_bytes / DISK_NEWS_PART
     }
 }
 

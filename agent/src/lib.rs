@@ -5,12 +5,14 @@
 //! - the planner in `coord_shared::decide` says what follows, and [`execute`] does it;
 //! - `coord_image` pulls and keeps images, [`runtime`] runs containers, [`logs`] reads what they print. These three know nothing of
 //!   each other, nor of coordinator and ledger;
-//! - [`images`] is what a person can do with this host's images, [`control`] the socket through which the running agent is asked.
+//! - [`images`] is what a person can do with this host's images, [`control`] the socket through which the running agent is asked;
+//! - [`doctor`] says what the host lacks.
 
 pub mod clock;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod doctor;
 pub mod durable;
 pub mod event;
 pub mod execute;

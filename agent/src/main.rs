@@ -40,6 +40,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Daemon { config, state } => return logged(run_daemon(&config, state).await),
         Command::Purge { config } => return logged(run_purge(&config).await),
         Command::Image(args) => commands::image(args, &output).await,
+        Command::Doctor(args) => commands::doctor(args, &output).await,
     };
     match done {
         // Whoever read us has read enough: `coord-agent image ls | head -1` is no error.

@@ -68,7 +68,34 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// How registries are reached.
     #[serde(rename = "registry", skip_serializing)]
-    pub registries: Vec<RegistryConfig>,
+    pub registries: Vec<RegistryEntry>,
+    /// The file that all this was read from, if any: its registries are read again whenever it changes.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
+}
+
+/// One `[[registry]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RegistryEntry {
+    /// How it is reached.
+    pub config: RegistryConfig,
+    /// Whether hosts that need an image of it are told where it lies and how to log in.
+    pub share_with_hosts: bool,
+}
+
+/// The registry client's own keys, which it checks itself, and one that only a coordinator has.
+impl<'de> Deserialize<'de> for RegistryEntry {
+    fn deserialize<D: serde::Deserializer<'de>>(entry: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let mut table = toml::Table::deserialize(entry)?;
+        let share_with_hosts = match table.remove("share_with_hosts") {
+            None => false,
+            Some(toml::Value::Boolean(share)) => share,
+            Some(_) => return Err(D::Error::custom("share_with_hosts must be true or false")),
+        };
+        let config: RegistryConfig = table.try_into().map_err(|e: toml::de::Error| D::Error::custom(e.message()))?;
+        Ok(Self { config, share_with_hosts })
+    }
 }
 
 impl Default for Config {
@@ -83,6 +110,7 @@ impl Default for Config {
             liveness: Liveness::default(),
             tls: None,
             registries: Vec::new(),
+            file: None,
         }
     }
 }
@@ -125,7 +153,9 @@ impl Config {
     /// Reads a file; says where the first mistake is.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        toml::from_str(&text).map_err(|e| ConfigError::Invalid { path: path.to_owned(), message: e.to_string() })
+        let config: Self =
+            toml::from_str(&text).map_err(|e| ConfigError::Invalid { path: path.to_owned(), message: e.to_string() })?;
+        Ok(Self { file: Some(path.to_owned()), ..config })
     }
 
     /// Refuses what would be unsafe or makes no sense.

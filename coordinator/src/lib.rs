@@ -16,6 +16,7 @@ pub mod identity;
 pub mod metrics;
 mod open_files;
 pub mod records;
+pub mod registries;
 mod run;
 pub mod sessions;
 pub mod status;

@@ -73,7 +73,7 @@ fn start(flags: Flags) -> Result<(), Box<dyn Error>> {
 
 async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    // Nothing is re-read; whoever sends it out of habit must not end the process.
+    // What can be re-read is read whenever it changes; whoever sends it out of habit must not end the process.
     let mut hang_up = signal(SignalKind::hangup())?;
     let data_dir = config.data_dir.clone();
     let coordinator = Coordinator::start(config).await?;
@@ -85,7 +85,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hang_up.recv() => tracing::info!("SIGHUP has no meaning here; restart to read the configuration again"),
+                _ = hang_up.recv() => tracing::info!("SIGHUP has no meaning here: registries are read again when the file changes, everything else at a restart"),
             }
         }
         tracing::info!("stopping");

@@ -32,7 +32,12 @@ pub const WAITING: &str = "waiting/";
 
 /// Where one revision's record lies. Numbers are padded, so that keys sort as numbers do.
 pub fn revision_key(name: &WorkloadName, revision: Revision) -> String {
-    format!("revision/{name}/{:020}", revision.0)
+    format!("{}{:020}", revision_prefix(name), revision.0)
+}
+
+/// Where a workload's revisions lie.
+pub fn revision_prefix(name: &WorkloadName) -> String {
+    format!("revision/{name}/")
 }
 
 /// Where one revision's history entry lies.
@@ -150,10 +155,16 @@ pub struct HostRecord {
 /// What a host was last told.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AssignRecord {
-    /// Grows with every change of `instances`.
+    /// Grows with every change of what follows.
     pub generation: Generation,
     /// In the order of their names.
     pub instances: Vec<Assigned>,
+    /// What it may fetch the images of before its turn comes; the most urgent first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefetch: Vec<Assigned>,
+    /// The digest of the logins that it was given, if any: a change must be told, and a secret need not be kept here for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logins: Option<Digest>,
 }
 
 impl AssignRecord {

@@ -2,7 +2,7 @@
 
 use crate::clock;
 use crate::config::{Config, ConfigError};
-use crate::control::{ControlError, Controller};
+use crate::control::{ControlError, Controller, Retention};
 use crate::documents::folder::{Folder, Pace};
 use crate::documents::problems::Problems;
 use crate::documents::publish::Publisher;
@@ -14,9 +14,10 @@ use crate::http::serve::{self, Server, TlsError};
 use crate::identity::{Identity, IdentityError};
 use crate::metrics::Metrics;
 use crate::open_files;
+use crate::registries::Registries;
 use crate::sessions::Sessions;
 use crate::store::{self, SharedStore, StoreError};
-use coord_registry::{Registry, RegistryError, login_files};
+use coord_registry::RegistryError;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
@@ -78,7 +79,10 @@ pub enum RunError {
 /// A coordinator that is ready to serve.
 pub struct Coordinator {
     address: SocketAddr,
+    config: Config,
+    registries: Arc<Registries>,
     controller: Controller,
+    retention: Retention,
     resolver: Resolver,
     folder: Folder,
     server: Server,
@@ -92,24 +96,26 @@ impl Coordinator {
     /// Opens everything. When it answers, every host's state is compiled and the socket listens.
     pub async fn start(config: Config) -> Result<Self, RunError> {
         config.check()?;
-        let images = Registry::new(config.registries.clone(), login_files(config.docker_config.clone()))?;
-        Self::start_with(config, Arc::new(images), Pace::default()).await
-    }
-
-    pub(crate) async fn start_with(config: Config, images: Arc<dyn ResolveImage>, pace: Pace) -> Result<Self, RunError> {
-        config.check()?;
+        let registries = Arc::new(Registries::new(&config)?);
         let lock = take_data_dir(&config)?;
         let tls = config.tls.as_ref().map(serve::acceptor).transpose()?;
         let store: SharedStore = store::open(&config.data_dir)?;
         let identity = Identity::load(Arc::clone(&store), &config.data_dir).await?;
         let hosts = Arc::new(Hosts::new(config.liveness.limits()));
-        let (mut controller, board) = Controller::new(Arc::clone(&store), Arc::clone(&hosts));
+        let (mut controller, board) = Controller::new(Arc::clone(&store), Arc::clone(&hosts), registries.logins());
         controller.pass().await?;
         let publisher = Arc::new(Publisher::new(Arc::clone(&store)));
         let problems = Arc::<Problems>::default();
+        let images: Arc<dyn ResolveImage> = registries.clone();
         let resolver = Resolver { store: Arc::clone(&store), publisher: Arc::clone(&publisher), images: Arc::clone(&images) };
-        let folder =
-            Folder::new(config.documents.clone(), Arc::clone(&store), Arc::clone(&publisher), Arc::clone(&problems), pace);
+        let folder = Folder::new(
+            config.documents.clone(),
+            Arc::clone(&store),
+            Arc::clone(&publisher),
+            Arc::clone(&problems),
+            Pace::default(),
+        );
+        let retention = Retention::new(Arc::clone(&store), Arc::clone(&hosts));
         let (end, ending) = watch::channel(false);
         let app = App {
             store,
@@ -127,7 +133,7 @@ impl Coordinator {
         let listener = serve::listen(config.listen).await.map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
         let server = Server { listener, tls, app: Arc::new(app), max_connections: open_files::make_room(config.max_connections) };
-        Ok(Self { address, controller, resolver, folder, server, end, ending, lock })
+        Ok(Self { address, config, registries, controller, retention, resolver, folder, server, end, ending, lock })
     }
 
     /// Where it listens; of interest where the port was 0.
@@ -138,12 +144,14 @@ impl Coordinator {
     /// Runs until `stop` completes, then ends cleanly. An error if a part of it ended by itself.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
         clock::mark_process_start();
-        let Self { controller, resolver, folder, server, end, ending, lock, .. } = self;
+        let Self { config, registries, controller, retention, resolver, folder, server, end, ending, lock, .. } = self;
         let mut serving = tokio::spawn(server.run(ending));
         let ended = tokio::select! {
             () = stop => None,
             () = spawned(controller.run()) => Some("the controller"),
+            () = spawned(retention.run()) => Some("the tidying of the store"),
             () = spawned(resolver.run()) => Some("the resolver"),
+            () = spawned(registries.run(config)) => Some("the reader of the configuration"),
             () = spawned(folder.run()) => Some("the folder source"),
             _ = &mut serving => Some("the server"),
         };

@@ -64,7 +64,12 @@ impl Facts<'_> {
     ) -> WorkloadView {
         let mut instances: BTreeMap<&HostName, InstanceView> = BTreeMap::new();
         for (host, target) in &workload.targets {
-            instances.insert(host, self.instance(host, target, reported.get(host).copied()));
+            let mut instance = self.instance(host, target, reported.get(host).copied());
+            instance.prefetch = workload.newest.as_ref().filter(|_| target.prefetches).and_then(|newest| {
+                let full = self.hosts.get(host)?.full.as_ref()?;
+                full.prefetch.iter().find(|one| one.digest == newest.record.digest).map(|one| one.state.clone())
+            });
+            instances.insert(host, instance);
         }
         for (host, report) in reported {
             instances.entry(host).or_insert_with(|| self.instance(host, &TargetBoard::default(), Some(report)));
@@ -95,7 +100,7 @@ impl Facts<'_> {
             _ => None,
         };
         let reason = away.or_else(|| target.reason.clone());
-        InstanceView { host: host.clone(), liveness, assigned: target.assigned, report: report.cloned(), reason }
+        InstanceView { host: host.clone(), liveness, assigned: target.assigned, report: report.cloned(), reason, prefetch: None }
     }
 
     /// Hosts whose agents have accepted more than this coordinator ever told them: its store is not the one that they knew.

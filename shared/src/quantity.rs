@@ -71,7 +71,22 @@ impl fmt::Display for ByteSize {
 impl ByteSize {
     /// For people: three significant digits and the fitting unit, `1.46 GiB`.
     pub fn human(self) -> String {
-        let (unit, factor) = SIZE_UNITS.into_iter().find(|&(_, factor)| self.0 >= factor).unwrap_or(("B", 1));
+        let unit = self.unit();
+        format!("{} {}", self.digits(unit), unit.0)
+    }
+
+    /// How far something is, for people, in the unit of the whole: `120 of 344 MiB (34%)`. The whole must not be 0.
+    pub fn of(self, whole: Self) -> String {
+        let unit = whole.unit();
+        let percent = self.0.saturating_mul(100) / whole.0.max(1);
+        format!("{} of {} {} ({percent}%)", self.digits(unit), whole.digits(unit), unit.0)
+    }
+
+    fn unit(self) -> (&'static str, u64) {
+        SIZE_UNITS.into_iter().find(|&(_, factor)| self.0 >= factor).unwrap_or(("B", 1))
+    }
+
+    fn digits(self, (_, factor): (&'static str, u64)) -> String {
         let value = self.0 as f64 / factor as f64;
         let decimals = if factor == 1 || value >= 100.0 {
             0
@@ -80,7 +95,7 @@ impl ByteSize {
         } else {
             2
         };
-        format!("{value:.decimals$} {unit}")
+        format!("{value:.decimals$}")
     }
 }
 
@@ -290,6 +305,8 @@ mod tests {
         check::<ByteSize>("99999999999TiB", None);
         assert_eq!(ByteSize(1_572_864_000).human(), "1.46 GiB");
         assert_eq!(ByteSize(12).human(), "12 B");
+        let of = |done: u64, whole: u64| ByteSize(done << 20).of(ByteSize(whole << 20));
+        assert_eq!((of(120, 344).as_str(), of(0, 2048).as_str()), ("120 of 344 MiB (34%)", "0.00 of 2.00 GiB (0%)"));
     }
 
     #[test]

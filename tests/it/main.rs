@@ -3,10 +3,14 @@
 mod alone;
 mod away;
 mod edits;
+mod images;
 mod logs;
+mod prefetch;
 mod refusals;
 mod registry;
 mod registry_faults;
 mod rollout;
 mod selection;
+mod shapes;
+mod shared_logins;
 mod systemd;

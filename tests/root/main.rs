@@ -1,3 +1,4 @@
 //! Tests with real namespaces, mounts and cgroups. They need root, and fail without it.
 
 mod hosts;
+mod images;

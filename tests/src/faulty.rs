@@ -5,7 +5,7 @@
 
 use std::io::{BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,6 +16,13 @@ use crate::http::{self, Answer};
 
 /// Between two bytes of a slow drip; together with small images it makes a pull last as long as a test needs.
 const DRIP: Duration = Duration::from_millis(200);
+
+/// What is sent at once.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Between two pieces of [`Fault::Slow`].
+const SLOW_PIECE: Duration = Duration::from_millis(26);
+/// Between two looks at whether an answer is still to be held back.
+const HOLD_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +35,16 @@ pub enum Fault {
     Truncated,
     /// One byte at a time, 5 a second.
     SlowDrip,
+    /// 2.5 MB a second.
+    Slow,
     /// The connection ends before a status line.
     HungUp,
     /// Accepted, and never answered.
     Silent,
+    /// So many percent of the answer's body, then the end of this and every other connection: a registry that is killed.
+    Dies(u8),
+    /// So many percent of the answer's body, and then nothing more, until it is cleared.
+    Holds(u8),
 }
 
 /// Which requests it spoils.
@@ -40,14 +53,19 @@ pub enum Target {
     All,
     Manifests,
     Blobs,
+    /// Answers with a body larger than [`LARGE_BYTES`]: layers that hold something, and never a config.
+    LargeBlobs,
 }
+
+/// See [`Target::LargeBlobs`].
+pub const LARGE_BYTES: usize = 256 * 1024;
 
 impl Target {
     fn covers(self, path: &str) -> bool {
         match self {
             Target::All => true,
             Target::Manifests => path.contains("/manifests/"),
-            Target::Blobs => path.contains("/blobs/"),
+            Target::Blobs | Target::LargeBlobs => path.contains("/blobs/"),
         }
     }
 }
@@ -56,7 +74,15 @@ impl Target {
 struct Shared {
     /// The fault, and how many requests it still spoils; `None`: all of them until it is cleared.
     fault: Mutex<Option<(Target, Fault, Option<u32>)>>,
+    /// What a request must show to be served; `None`: anybody is.
+    authorization: Mutex<Option<String>>,
     requests: Mutex<Vec<String>>,
+    /// By [`Fault::Dies`].
+    is_dead: AtomicBool,
+    /// Answers that [`Fault::Holds`] holds back now.
+    held: AtomicU32,
+    /// Of the bodies of blobs.
+    sent_bytes: AtomicU64,
     ends: AtomicBool,
 }
 
@@ -106,12 +132,33 @@ impl FaultyRegistry {
         *lock(&self.shared.fault) = Some((target, fault, Some(times)));
     }
 
-    /// Honest again.
+    /// Honest again, and alive.
     pub fn clear(&self) {
         *lock(&self.shared.fault) = None;
+        self.shared.is_dead.store(false, Ordering::Relaxed);
     }
 
-    /// Every request so far, `GET /v2/...`, in order of arrival.
+    /// Whether [`Fault::Dies`] has come to pass.
+    pub fn is_dead(&self) -> bool {
+        self.shared.is_dead.load(Ordering::Relaxed)
+    }
+
+    /// How many answers [`Fault::Holds`] holds back.
+    pub fn held(&self) -> u32 {
+        self.shared.held.load(Ordering::Relaxed)
+    }
+
+    /// How much of blobs has been sent so far, sent again included.
+    pub fn sent_bytes(&self) -> u64 {
+        self.shared.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// From now on, serves only requests with this `Authorization` header: `Basic ...`.
+    pub fn require(&self, authorization: &str) {
+        *lock(&self.shared.authorization) = Some(authorization.to_owned());
+    }
+
+    /// Every request so far, `GET /v2/...`, in order of arrival; that for a part of a blob ends in ` bytes=...`.
     pub fn requests(&self) -> Vec<String> {
         lock(&self.shared.requests).clone()
     }
@@ -128,15 +175,21 @@ impl Drop for FaultyRegistry {
 }
 
 impl Shared {
-    /// The fault for this request, if any; counts it.
-    fn fault_for(&self, path: &str) -> Option<Fault> {
+    /// The fault for this request, if any; counts it. The length of the answer's body, as soon as it is known.
+    fn fault_for(&self, path: &str, length: Option<usize>) -> Option<Fault> {
         let mut slot = lock(&self.fault);
         let (target, fault, left) = (*slot)?;
-        if !target.covers(path) || left == Some(0) {
+        let decides_now = (target == Target::LargeBlobs) == length.is_some();
+        let is_small = length.is_some_and(|length| length < LARGE_BYTES);
+        if !decides_now || is_small || !target.covers(path) || left == Some(0) {
             return None;
         }
         *slot = Some((target, fault, left.map(|left| left - 1)));
         Some(fault)
+    }
+
+    fn is_held(&self) -> bool {
+        matches!(*lock(&self.fault), Some((_, Fault::Holds(_), _)))
     }
 }
 
@@ -151,17 +204,42 @@ fn serve(client: TcpStream, upstream: &str, shared: &Shared) -> Result<()> {
     let mut words = line.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let headers = http::read_headers(&mut reader)?;
-    lock(&shared.requests).push(format!("{method} {path}"));
-    let fault = shared.fault_for(path);
-    match fault {
-        Some(Fault::HungUp) => return Ok(client.shutdown(Shutdown::Both)?),
-        Some(Fault::Silent) => return wait_for_end(&mut reader),
-        Some(Fault::Status(status)) => return send_error(client, status, method),
-        Some(Fault::WrongBytes | Fault::Truncated | Fault::SlowDrip) | None => {}
+    let range = headers.get("range").map(|range| format!(" {range}")).unwrap_or_default();
+    lock(&shared.requests).push(format!("{method} {path}{range}"));
+    if shared.is_dead.load(Ordering::Relaxed) {
+        return Ok(client.shutdown(Shutdown::Both)?);
+    }
+    let shown = headers.get("authorization");
+    if lock(&shared.authorization).as_deref().is_some_and(|required| shown != Some(required)) {
+        return send_error(client, 401, method);
+    }
+    let fault = shared.fault_for(path, None);
+    if let Some(fault) = fault
+        && let Some(done) = without_answer(&client, fault, method)
+    {
+        return done;
     }
     let passed: Vec<(&str, &str)> = headers.iter().filter(|(name, _)| !replaced(name)).collect();
     let answer = http::request(method, &format!("http://{upstream}{path}"), &passed, &[])?;
-    send(client, &answer, method, fault)
+    let fault = fault.or_else(|| shared.fault_for(path, Some(answer.body.len())));
+    if let Some(fault) = fault
+        && let Some(done) = without_answer(&client, fault, method)
+    {
+        return done;
+    }
+    send(client, &answer, method, fault, shared)
+}
+
+/// Faults that need no answer of the real registry: done with, or not one of them.
+fn without_answer(client: &TcpStream, fault: Fault, method: &str) -> Option<Result<()>> {
+    match fault {
+        Fault::HungUp => Some(client.shutdown(Shutdown::Both).map_err(Into::into)),
+        Fault::Silent => Some(client.try_clone().map_err(Into::into).and_then(|mut client| wait_for_end(&mut client))),
+        Fault::Status(status) => {
+            Some(client.try_clone().map_err(Into::into).and_then(|client| send_error(client, status, method)))
+        }
+        Fault::WrongBytes | Fault::Truncated | Fault::SlowDrip | Fault::Slow | Fault::Dies(_) | Fault::Holds(_) => None,
+    }
 }
 
 /// Headers that belong to one connection, or that would make the answer another than the one asked of us.
@@ -169,7 +247,7 @@ fn replaced(name: &str) -> bool {
     ["host", "connection", "content-length", "accept-encoding"].iter().any(|own| name.eq_ignore_ascii_case(own))
 }
 
-fn send(mut client: TcpStream, answer: &Answer, method: &str, fault: Option<Fault>) -> Result<()> {
+fn send(mut client: TcpStream, answer: &Answer, method: &str, fault: Option<Fault>, shared: &Shared) -> Result<()> {
     let mut head = format!("HTTP/1.1 {} Proxied\r\nConnection: close\r\n", answer.status);
     let mut length = answer.body.len().to_string();
     for (name, value) in answer.headers.iter() {
@@ -185,6 +263,7 @@ fn send(mut client: TcpStream, answer: &Answer, method: &str, fault: Option<Faul
         return Ok(());
     }
     let mut body = answer.body.clone();
+    let part = |percent: u8| answer.body.len() * usize::from(percent) / 100;
     match fault {
         Some(Fault::WrongBytes) => {
             let middle = body.len() / 2;
@@ -194,9 +273,51 @@ fn send(mut client: TcpStream, answer: &Answer, method: &str, fault: Option<Faul
         }
         Some(Fault::Truncated) => body.truncate(body.len() / 2),
         Some(Fault::SlowDrip) => return drip(&mut client, &body),
+        Some(Fault::Slow) => {
+            return body.chunks(PIECE_BYTES).try_for_each(|piece| {
+                std::thread::sleep(SLOW_PIECE);
+                send_pieces(&mut client, piece, shared)
+            });
+        }
+        Some(Fault::Dies(percent)) => {
+            send_pieces(&mut client, &body[..part(percent)], shared)?;
+            shared.is_dead.store(true, Ordering::Relaxed);
+            return Ok(client.shutdown(Shutdown::Both)?);
+        }
+        Some(Fault::Holds(percent)) => {
+            send_pieces(&mut client, &body[..part(percent)], shared)?;
+            hold(&client, shared)?;
+            body.drain(..part(percent));
+        }
         Some(Fault::Status(_) | Fault::HungUp | Fault::Silent) | None => {}
     }
-    Ok(client.write_all(&body)?)
+    send_pieces(&mut client, &body, shared)
+}
+
+/// A part of a body, until the registry is dead.
+fn send_pieces(client: &mut TcpStream, body: &[u8], shared: &Shared) -> Result<()> {
+    for piece in body.chunks(PIECE_BYTES) {
+        if shared.is_dead.load(Ordering::Relaxed) {
+            return Ok(client.shutdown(Shutdown::Both)?);
+        }
+        client.write_all(piece)?;
+        shared.sent_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Until nobody holds any more, or the client has hung up.
+fn hold(client: &TcpStream, shared: &Shared) -> Result<()> {
+    client.set_read_timeout(Some(HOLD_LOOK_EVERY))?;
+    shared.held.fetch_add(1, Ordering::Relaxed);
+    while shared.is_held() && !shared.ends.load(Ordering::Relaxed) {
+        // Nothing more is asked on this connection: bytes there are none, only its end.
+        if client.peek(&mut [0]).is_ok_and(|length| length == 0) {
+            break;
+        }
+    }
+    shared.held.fetch_sub(1, Ordering::Relaxed);
+    Ok(())
 }
 
 fn drip(client: &mut TcpStream, body: &[u8]) -> Result<()> {

@@ -18,7 +18,7 @@ use crate::hosts::{NetLab, SWITCH_ADDRESS};
 use crate::process::{Place, Process, describe};
 use crate::registry::TestRegistry;
 use crate::tls::Tls;
-use crate::{binaries, config, http, wait};
+use crate::{binaries, config, http, images, wait};
 
 pub mod view;
 
@@ -36,13 +36,16 @@ pub struct Plan {
     hosts: Vec<(String, Vec<(String, String)>)>,
     namespaces: bool,
     registries: Vec<String>,
+    images: config::Images<'static>,
+    disk_mib: Option<u64>,
+    shared: Option<config::SharedRegistry>,
 }
 
 impl Plan {
     /// `count` agents called `h0`, `h1`, ... as plain processes.
     pub fn processes(count: usize) -> Plan {
         let hosts = (0..count).map(|number| (format!("h{number}"), Vec::new())).collect();
-        Plan { hosts, namespaces: false, registries: Vec::new() }
+        Plan { hosts, namespaces: false, registries: Vec::new(), images: config::Images::default(), disk_mib: None, shared: None }
     }
 
     /// `count` agents, each on a host of its own.
@@ -62,6 +65,21 @@ impl Plan {
         self
     }
 
+    /// The `[images]` of every agent.
+    pub fn images(self, images: config::Images<'static>) -> Plan {
+        Plan { images, ..self }
+    }
+
+    /// Gives every agent's state a file system of its own, of so many MiB.
+    pub fn disk(self, mib: u64) -> Plan {
+        Plan { disk_mib: Some(mib), ..self }
+    }
+
+    /// A registry that only the coordinator is configured for; it shares its login with the hosts.
+    pub fn shared_registry(self, registry: config::SharedRegistry) -> Plan {
+        Plan { shared: Some(registry), ..self }
+    }
+
     /// Starts everything and waits until the coordinator answers.
     pub fn start(self) -> Result<Fleet> {
         Fleet::start(self)
@@ -76,6 +94,10 @@ pub struct Fleet {
     lab: Option<NetLab>,
     pub registry: TestRegistry,
     registries: Vec<String>,
+    /// What [`Fleet::configure_agent`] writes from now on.
+    pub images: config::Images<'static>,
+    disk_mib: Option<u64>,
+    shared: Option<config::SharedRegistry>,
     url: String,
     tls: Option<Tls>,
     dir: Dir,
@@ -138,7 +160,19 @@ impl Fleet {
         };
         let mut registries = vec![registry.authority().to_owned()];
         registries.extend(plan.registries);
-        let mut fleet = Fleet { agents: Vec::new(), coordinator: None, lab, registry, registries, url, tls, dir };
+        let mut fleet = Fleet {
+            agents: Vec::new(),
+            coordinator: None,
+            lab,
+            registry,
+            registries,
+            images: plan.images,
+            disk_mib: plan.disk_mib,
+            shared: plan.shared,
+            url,
+            tls,
+            dir,
+        };
         fs::create_dir(fleet.documents())?;
         fleet.start_coordinator()?;
         for (name, labels) in plan.hosts {
@@ -171,15 +205,7 @@ impl Fleet {
 
     /// Starts the coordinator and waits until it answers.
     pub fn start_coordinator(&mut self) -> Result<()> {
-        let text = config::Coordinator {
-            listen: self.url.rsplit('/').next().unwrap_or_default(),
-            data_dir: &self.data_dir(),
-            documents: &self.documents(),
-            registries: &self.registries,
-            tls: self.tls.as_ref().map(|tls| (tls.certificate.as_path(), tls.key.as_path())),
-        };
-        let file = self.dir.path().join("coordinator.toml");
-        fs::write(&file, text.to_toml())?;
+        let file = self.configure_coordinator()?;
         let argv = [&binaries::path("coordinator")?, "--config", &file.to_string_lossy()];
         let log = self.dir.path().join("coordinator.log");
         let process = Process::start("coordinator", &argv, &self.place(), &log)?;
@@ -187,6 +213,30 @@ impl Fleet {
         answers.with_context(|| format!("the coordinator says:\n{}", process.log()))?;
         self.coordinator = Some(process);
         Ok(())
+    }
+
+    /// Gives the shared registry another password, as an operator does: in the coordinator's configuration, while it runs.
+    pub fn change_password(&mut self, password: &str) -> Result<()> {
+        let shared = self.shared.as_mut().context("this fleet has no shared registry")?;
+        password.clone_into(&mut shared.password);
+        self.configure_coordinator().map(drop)
+    }
+
+    /// Writes the coordinator's configuration and gives its path.
+    fn configure_coordinator(&self) -> Result<PathBuf> {
+        let text = config::Coordinator {
+            listen: self.url.rsplit('/').next().unwrap_or_default(),
+            data_dir: &self.data_dir(),
+            documents: &self.documents(),
+            registries: &self.registries,
+            shared: self.shared.as_ref(),
+            tls: self.tls.as_ref().map(|tls| (tls.certificate.as_path(), tls.key.as_path())),
+        };
+        let file = self.dir.path().join("coordinator.toml");
+        let draft = file.with_extension("draft");
+        fs::write(&draft, text.to_toml())?;
+        fs::rename(&draft, &file).with_context(|| format!("write {}", file.display()))?;
+        Ok(file)
     }
 
     /// `kill -9`.
@@ -227,6 +277,9 @@ impl Fleet {
         let group = if self.lab.is_some() { None } else { Some(Group::create()?) };
         let (state_dir, run_dir) = (home.join("state"), home.join("run"));
         fs::create_dir_all(&home)?;
+        if let Some(mib) = self.disk_mib {
+            make_disk(&home.join("disk"), &state_dir, mib)?;
+        }
         let token = self.add_host(&name)?;
         self.agents.push(Agent { name, labels, state_dir, run_dir, token, process: None, group });
         self.start_agent(number)
@@ -245,7 +298,7 @@ impl Fleet {
             run_dir: &agent.run_dir,
             helpers: &binaries::helpers(),
             registries: &self.registries,
-            images: config::Images::default(),
+            images: self.images,
         };
         let file = agent.state_dir.with_file_name("agent.toml");
         let draft = file.with_extension("draft");
@@ -274,6 +327,14 @@ impl Fleet {
     pub fn kill_agent(&mut self, number: usize) -> Result<()> {
         let process = self.agents[number].process.take();
         process.context("the agent does not run")?.kill()
+    }
+
+    /// `coord-agent image ARGS` on an agent's host, however it ends.
+    pub fn image(&self, number: usize, args: &[&str]) -> Result<Output> {
+        let (program, config) = (binaries::path("coord-agent")?, self.agents[number].state_dir.with_file_name("agent.toml"));
+        let config = config.to_string_lossy();
+        let line = [&[program.as_str(), "image"], args, &["--config", &config]].concat();
+        Place::default().run(&line)
     }
 
     /// Starts an agent anew, whatever became of the one before.
@@ -341,6 +402,16 @@ impl Fleet {
         command.env("COORD_URL", &self.url).env("COORD_TOKEN_FILE", self.data_dir().join("admin-token"));
         Ok(command)
     }
+}
+
+/// A small file system in a file, mounted; unmounted with everything else below the fleet's folder.
+fn make_disk(file: &Path, at: &Path, mib: u64) -> Result<()> {
+    fs::create_dir(at)?;
+    fs::File::create(file)?.set_len(mib * 1024 * 1024)?;
+    let (file, at) = (file.to_string_lossy(), at.to_string_lossy());
+    // No room for root alone: what `df` shows is what there is.
+    images::other(&["mkfs.ext4", "-q", "-F", "-m", "0", &file])?;
+    images::other(&["mount", "-o", "loop", &file, &at]).map(drop)
 }
 
 impl Dir {

@@ -18,10 +18,12 @@ pub mod fleet;
 pub mod hosts;
 pub mod http;
 pub mod image;
+pub mod images;
 pub mod process;
 pub mod registry;
 pub mod sim;
 pub mod tls;
+pub mod tree;
 pub mod wait;
 
 /// Says something in a test's output; the test runner shows it when the test fails.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use crate::http;
-use crate::image::{Blob, Image};
+use crate::image::{Blob, Image, Index};
 use crate::process::{Place, Process};
 use crate::wait;
 
@@ -93,9 +93,20 @@ pub fn push(authority: &str, image: &Image, repository: &str, tag: &str) -> Resu
     for blob in image.blobs() {
         push_blob(&base, blob).with_context(|| format!("push {} to {base}", blob.digest))?;
     }
-    let url = format!("{base}/manifests/{tag}");
-    let headers = [("Content-Type", Image::MEDIA_TYPE)];
-    let answer = http::request("PUT", &url, &headers, &image.manifest.bytes)?;
+    push_manifest(&format!("{base}/manifests/{tag}"), image.media_type, &image.manifest)
+}
+
+/// Pushes images by their digests, and under `tag` the index that names them.
+pub fn push_index(authority: &str, images: &[Image], repository: &str, tag: &str) -> Result<()> {
+    for image in images {
+        push(authority, image, repository, &image.manifest.digest)?;
+    }
+    let index = Index::of(images)?;
+    push_manifest(&format!("http://{authority}/v2/{repository}/manifests/{tag}"), index.media_type, &index.blob)
+}
+
+fn push_manifest(url: &str, media_type: &str, manifest: &Blob) -> Result<()> {
+    let answer = http::request("PUT", url, &[("Content-Type", media_type)], &manifest.bytes)?;
     expect_status(&answer, 201).with_context(|| format!("push manifest {url}"))
 }
 

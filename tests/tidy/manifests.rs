@@ -10,6 +10,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("coord-shared", &[]),
     ("coord-registry", &["coord-shared"]),
     ("coord-image", &["coord-shared", "coord-registry"]),
+    ("coord-image-fuzz", &["coord-image", "coord-registry"]),
     ("coord-agent", &["coord-shared", "coord-registry", "coord-image"]),
     ("coord-shim", &[]),
     ("coord-monitor", &[]),

@@ -22,6 +22,9 @@ mod directories;
 mod erofs;
 mod error;
 mod fetch;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod limits;
 mod mount;
 mod pipeline;

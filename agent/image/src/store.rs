@@ -29,7 +29,7 @@ pub use views::{Format, ImageDetails, ImageSummary, LayerDetails};
 
 use super::Image;
 use super::error::StoreError;
-use super::fetch::Retry;
+use super::fetch::{Downloads, Retry, SPOOL_AFTER};
 use super::limits::Limits;
 use super::pipeline::Memory;
 use super::pull::Flights;
@@ -43,6 +43,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Layers that are fetched and unpacked at the same time, over all pulls: enough to fill a link and a disk, and it bounds memory.
@@ -65,6 +66,8 @@ pub struct Options {
     pub bandwidth_bytes_per_s: Option<u64>,
     /// Of the disk, never taken by a pull.
     pub reserve_bytes: u64,
+    /// A download that has waited longer than this for the network is kept on disk, so that the next agent need not begin anew.
+    pub spool_after: Duration,
 }
 
 /// How layers are kept, and images mounted.
@@ -88,6 +91,7 @@ impl Default for Options {
             format: FormatChoice::default(),
             bandwidth_bytes_per_s: None,
             reserve_bytes: RESERVE_BYTES,
+            spool_after: SPOOL_AFTER,
         }
     }
 }
@@ -101,6 +105,8 @@ pub struct ImageStore {
 pub(super) struct Inner {
     dir: PathBuf,
     pub(super) options: Options,
+    /// What all pulls fetch through.
+    pub(super) downloads: Downloads,
     /// Limits the layers in the making.
     pub(super) slots: Arc<Semaphore>,
     pins: Mutex<BTreeMap<Digest, pins::Pin>>,
@@ -142,9 +148,12 @@ impl ImageStore {
             TryLockError::Error(e) => StoreError::io("lock", &lock_path, e),
         })?;
         let host = rootfs::probe(&dir, options.format);
+        let (bandwidth, after) = (options.bandwidth_bytes_per_s, options.spool_after);
+        let downloads = Downloads::new(dir.join("partial"), options.reserve_bytes, bandwidth, after);
         let inner = Inner {
             dir,
             options,
+            downloads,
             slots: Arc::new(Semaphore::new(LAYERS_AT_ONCE)),
             pins: Mutex::default(),
             flights: Flights::default(),
@@ -238,7 +247,7 @@ impl Inner {
 
     /// How new layers are kept.
     pub(super) fn format(&self) -> Format {
-        if self.host.backing.is_some() { Format::Tar } else { Format::Directory }
+        if self.host.backing.is_some() { Format::Archive } else { Format::Directory }
     }
 
     /// Whether layers are to be mounted as an EROFS image: all are here as archives, and the host can.

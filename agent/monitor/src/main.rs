@@ -16,6 +16,7 @@ mod log;
 mod output;
 mod sys;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use arguments::Arguments;
@@ -26,6 +27,11 @@ use output::Output;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    // For whoever checks an installation.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == "--version") {
+        let said = std::io::stdout().write_all(concat!("coord-monitor ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
+        return if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let Some(arguments) = Arguments::parse(std::env::args_os().skip(1)) else {
         return ExitCode::from(USAGE);
     };

@@ -33,6 +33,11 @@ use request::{Failure, FailureKind, Outcome, Request};
 const REQUEST_MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 fn main() -> ExitCode {
+    // For whoever checks an installation.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == "--version") {
+        let said = io::stdout().write_all(concat!("coord-shim ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
+        return if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     sys::ignore_stop_signals();
     // The only thread of this process: nobody else can use the descriptor.
     let Ok(agent) = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from) else {

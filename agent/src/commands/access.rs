@@ -88,17 +88,17 @@ impl<'a> Access<'a> {
         }
     }
 
-    pub(super) async fn verify(&self, image: Option<String>) -> Result<Verified> {
+    pub(super) async fn verify(&self, image: Option<String>, repair: bool) -> Result<Verified> {
         match self {
-            Access::Store { images, .. } => Ok(images.verify(image.as_deref()).await?),
-            Access::Agent(client) => client.post("/v1/images/verify", &VerifyAsked { image }).await,
+            Access::Store { images, .. } => Ok(images.verify(image.as_deref(), repair).await?),
+            Access::Agent(client) => client.post("/v1/images/verify", &VerifyAsked { image, repair }).await,
         }
     }
 
-    pub(super) async fn prune(&self) -> Result<Pruned> {
+    pub(super) async fn prune(&self, all: bool) -> Result<Pruned> {
         match self {
-            Access::Store { images, config } => Ok(images.prune(&uses(config)?).await?),
-            Access::Agent(client) => client.post("/v1/images/prune", &PruneAsked {}).await,
+            Access::Store { images, config } => Ok(images.prune(&uses(config)?, config.images.policy(), all).await?),
+            Access::Agent(client) => client.post("/v1/images/prune", &PruneAsked { all }).await,
         }
     }
 }

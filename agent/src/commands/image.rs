@@ -4,10 +4,11 @@ use super::access::Access;
 use super::{CommandError, Outcome, failure};
 use crate::cli::{Format, ImageCommand};
 use crate::output::Output;
+use coord_agent::clock;
 use coord_agent::config::Config;
-use coord_agent::images::{ImageDetails, ImageRow, Pruned, PullProgress, Pulled, Verified};
+use coord_agent::images::{Finding, ImageDetails, ImageRow, Pruned, PullProgress, Pulled, Verified};
 use coord_shared::quantity::ByteSize;
-use coord_shared::text::{Cell, Column, Shrink, Table, Tone};
+use coord_shared::text::{Cell, Column, Shrink, Table, Tone, ago, printable};
 use coord_shared::wire::ErrorBody;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -42,13 +43,14 @@ pub(super) async fn run(
             let details = images.inspect(&image).await?;
             show.data(&details, |_| details_text(&details))?;
         }
-        ImageCommand::Verify { image } => {
-            let verified = images.verify(image).await?;
+        ImageCommand::Verify { image, repair } => {
+            let verified = images.verify(image, repair).await?;
             show.data(&verified, |output| verified_text(&verified, output))?;
-            return Ok(if verified.findings.is_empty() { Outcome::Done } else { Outcome::Bad });
+            let is_whole = verified.findings.iter().all(|finding| finding.is_repaired);
+            return Ok(if is_whole { Outcome::Done } else { Outcome::Bad });
         }
-        ImageCommand::Prune => {
-            let pruned = images.prune().await?;
+        ImageCommand::Prune { all } => {
+            let pruned = images.prune(all).await?;
             show.data(&pruned, |_| pruned_text(&pruned))?;
         }
     }
@@ -108,21 +110,32 @@ fn table(rows: &[ImageRow], output: &Output) -> String {
         Column::left("DIGEST"),
         Column::right("LAYERS"),
         Column::right("SIZE"),
+        Column::right("DISK"),
+        Column::right("SHARED"),
+        Column::right("LAST USED"),
         Column::left("USED BY").shrinks(Shrink::End(12)),
     ]);
+    let now = clock::now().wall;
     for row in rows {
         let used_by = match &row.used_by[..] {
             [] => Cell::toned("-", Tone::Faint),
             names => Cell::new(names.join(", ")),
         };
-        let cells = [
-            Cell::new(row.references.join(", ")),
+        let last_used = match row.last_used {
+            Some(then) if row.used_by.is_empty() => Cell::new(ago(now, then)),
+            Some(_) | None => Cell::toned("-", Tone::Faint),
+        };
+        table.row([
+            // The latest name; the others are in the details.
+            Cell::new(row.references.last().map_or("-", String::as_str)),
             Cell::new(row.digest.short()),
             Cell::new(row.layers.to_string()),
             Cell::new(size(row.content_bytes)),
+            Cell::new(size(row.disk_bytes)),
+            Cell::new(size(row.shared_bytes)),
+            last_used,
             used_by,
-        ];
-        table.row(cells);
+        ]);
     }
     table.render(output.width(), output.palette)
 }
@@ -133,24 +146,23 @@ fn details_text(details: &ImageDetails) -> String {
 }
 
 fn verified_text(verified: &Verified, output: &Output) -> String {
-    let mut text: String = verified
-        .findings
-        .iter()
-        .map(|finding| format!("{} {}: {}\n", output.palette.paint(Tone::Bad, "damaged"), finding.object, finding.problem))
-        .collect();
     if verified.findings.is_empty() {
-        text = format!("{} images are as they were written\n", verified.images);
+        return format!("{} as written\n", counted(verified.images, "image"));
     }
-    text
+    let line = |finding: &Finding| {
+        let word = if finding.is_repaired { ("repaired", Tone::Warn) } else { ("damaged", Tone::Bad) };
+        format!("{}: {}\n", output.palette.paint(word.1, word.0), printable(&finding.text))
+    };
+    verified.findings.iter().map(line).collect()
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn pruned_text(pruned: &Pruned) -> String {
     let mut text: String = pruned.images.iter().map(|digest| format!("removed {digest}\n")).collect();
-    text.push_str(&format!(
-        "{} images and {} layers removed, {}\n",
-        pruned.images.len(),
-        pruned.layers,
-        size(pruned.content_bytes)
-    ));
+    let (images, layers) = (counted(pruned.images.len(), "image"), counted(pruned.layers, "layer"));
+    text.push_str(&format!("{images} and {layers} removed, {}\n", size(pruned.content_bytes)));
     text
 }

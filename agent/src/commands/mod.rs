@@ -3,11 +3,12 @@
 //! Each asks for a body, from the store or through the control socket, and says how it is shown. Deliberately absent: the work.
 
 mod access;
+mod doctor;
 mod image;
 
-use crate::cli::{DEFAULT_CONFIG, HostArgs, ImageArgs};
+use crate::cli::{DEFAULT_CONFIG, DoctorArgs, HostArgs, ImageArgs};
 use crate::output::Output;
-use coord_agent::config::{self, Config};
+use coord_agent::config::{self, Config, ConfigError};
 use coord_shared::wire::ErrorBody;
 use std::path::Path;
 
@@ -35,15 +36,27 @@ pub(crate) async fn image(args: ImageArgs, output: &Output) -> Result<Outcome, C
     image::run(args.command, &config, args.format.format, output).await
 }
 
-/// What `--config` names, else what lies at the usual place, else the defaults.
+/// Runs `doctor`.
+pub(crate) async fn doctor(args: DoctorArgs, output: &Output) -> Result<Outcome, CommandError> {
+    doctor::run(&args, output).await
+}
+
 fn configuration(args: &HostArgs) -> Result<Config, ErrorBody> {
+    let config = load(args).map_err(|error| failure("invalid_configuration", coord_agent::chain(&error)))?;
+    with_state_dir(config, args)
+}
+
+/// What `--config` names, else what lies at the usual place, else the defaults.
+fn load(args: &HostArgs) -> Result<Config, ConfigError> {
     let default = Path::new(DEFAULT_CONFIG);
-    let loaded = match &args.config {
+    match &args.config {
         Some(path) => config::load(path),
         None if default.exists() => config::load(default),
         None => config::defaults(),
-    };
-    let mut config = loaded.map_err(|error| failure("invalid_configuration", coord_agent::chain(&error)))?;
+    }
+}
+
+fn with_state_dir(mut config: Config, args: &HostArgs) -> Result<Config, ErrorBody> {
     if let Some(state_dir) = &args.state_dir {
         let absolute = std::path::absolute(state_dir);
         config.state_dir =

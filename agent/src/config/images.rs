@@ -1,6 +1,6 @@
 //! `[images]` of `agent.toml`: how much of the disk and of the network images may take.
 
-use coord_image::Limits;
+use coord_image::{FormatChoice, Limits, Options, Policy};
 use coord_shared::quantity::{ByteSize, Span};
 use serde::Deserialize;
 use std::time::Duration;
@@ -31,28 +31,41 @@ pub struct ImagesConfig {
 
 impl Default for ImagesConfig {
     fn default() -> Self {
-        Self {
-            high_water_percent: 85,
-            low_water_percent: 75,
-            // A rollback within a day finds its image here.
-            keep: Duration::from_secs(24 * 3600),
-            reserve_bytes: 1 << 30,
-            bandwidth_bytes_per_s: None,
-            format: FormatChoice::Auto,
-            limits: Limits::default(),
+        let Policy { high_water_percent, low_water_percent, keep, room_bytes: _ } = Policy::default();
+        let Options { limits, format, bandwidth_bytes_per_s, reserve_bytes, .. } = Options::default();
+        Self { high_water_percent, low_water_percent, keep, reserve_bytes, bandwidth_bytes_per_s, format, limits }
+    }
+}
+
+impl ImagesConfig {
+    /// What the store is opened with.
+    pub fn options(&self) -> Options {
+        Options {
+            limits: self.limits,
+            format: self.format,
+            bandwidth_bytes_per_s: self.bandwidth_bytes_per_s,
+            reserve_bytes: self.reserve_bytes,
+            ..Options::default()
+        }
+    }
+
+    /// What goes, and when.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            high_water_percent: self.high_water_percent,
+            low_water_percent: self.low_water_percent,
+            keep: self.keep,
+            room_bytes: 0,
         }
     }
 }
 
-/// How layers are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// As people write it.
+#[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum FormatChoice {
-    /// The fastest that this host can.
+enum RawFormat {
     Auto,
-    /// As directories.
     Directories,
-    /// As archives behind loop devices.
     Loop,
 }
 
@@ -64,7 +77,7 @@ pub(super) struct RawImages {
     keep: Option<Span>,
     reserve: Option<ByteSize>,
     bandwidth: Option<ByteSize>,
-    format: Option<FormatChoice>,
+    format: Option<RawFormat>,
     #[serde(default)]
     limits: RawLimits,
 }
@@ -107,7 +120,11 @@ impl RawImages {
             keep: self.keep.map_or(default.keep, |span| span.0),
             reserve_bytes: self.reserve.map_or(default.reserve_bytes, |size| size.0),
             bandwidth_bytes_per_s,
-            format: self.format.unwrap_or(default.format),
+            format: match self.format {
+                Some(RawFormat::Auto) | None => FormatChoice::Auto,
+                Some(RawFormat::Directories) => FormatChoice::Directories,
+                Some(RawFormat::Loop) => FormatChoice::Loop,
+            },
             limits: self.limits.check()?,
         })
     }

@@ -1,5 +1,6 @@
 //! What `agent.toml` takes, and in which words it refuses the rest.
 use super::*;
+use coord_image::FormatChoice;
 
 fn check(text: &str, expect: Result<(), &str>) -> Option<Config> {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -48,11 +48,18 @@ pub struct VerifyAsked {
     /// A reference, a digest, or the beginning of one; every image where absent.
     #[serde(default)]
     pub image: Option<String>,
+    /// Remove what is damaged, so that it comes anew.
+    #[serde(default)]
+    pub repair: bool,
 }
 
 /// `POST /v1/images/prune`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct PruneAsked {}
+pub struct PruneAsked {
+    /// However recently they were used.
+    #[serde(default)]
+    pub all: bool,
+}
 
 /// One line of the answer to a pull. The last one says how it ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]

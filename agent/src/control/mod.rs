@@ -19,10 +19,10 @@ pub use client::{Client, encode_name};
 pub use socket::{bind, serve};
 
 use crate::event::Event;
-use crate::images::{Images, ImagesError, Uses};
-use coord_shared::names::Digest;
+use crate::images::Images;
+use coord_image::Policy;
 use std::path::{Path, PathBuf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 /// Whom the routes may ask.
 #[derive(Clone)]
@@ -31,23 +31,10 @@ pub struct Control {
     pub info: AgentInfo,
     /// Does what is asked of images.
     pub images: Images,
+    /// Which images may go.
+    pub policy: Policy,
     /// Reaches the loop.
     pub events: mpsc::Sender<Event>,
-}
-
-impl Control {
-    /// Which images are needed, and by whom: the loop knows.
-    async fn uses(&self) -> Result<Uses, ImagesError> {
-        let (answer, answered) = oneshot::channel();
-        self.events.send(Event::AskedForUses(answer)).await.map_err(|_| ImagesError::Ending)?;
-        answered.await.map_err(|_| ImagesError::Ending)
-    }
-
-    /// The loop must not take for present what is gone.
-    async fn removed(&self, images: Vec<Digest>) {
-        // The loop is gone only when the process is about to be.
-        let _ = self.events.send(Event::ImagesRemoved(images)).await;
-    }
 }
 
 /// Where the socket of the agent with this `run_dir` is.

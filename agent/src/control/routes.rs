@@ -11,7 +11,7 @@
 
 use super::Control;
 use super::bodies::{ImageAsked, PruneAsked, PullLine, UnmountAsked, VerifyAsked, ViewAsked};
-use crate::images::ImagesError;
+use crate::images::{self, ImagesError};
 use bytes::Bytes;
 use coord_image::StoreError;
 use coord_shared::wire::ErrorBody;
@@ -57,31 +57,36 @@ pub(super) fn forbidden() -> Answer {
 
 async fn route(request: Request<Incoming>, control: &Control) -> Result<Answer, Refusal> {
     let path = request.uri().path().to_owned();
-    let images = &control.images;
+    let store = &control.images;
     match (request.method(), path.as_str()) {
         (&Method::GET, "/v1/info") => Ok(ok(&control.info)),
-        (&Method::GET, "/v1/images") => Ok(ok(&images.list(&control.uses().await?).await?)),
+        (&Method::GET, "/v1/images") => Ok(ok(&store.list(&images::ask_for_uses(&control.events).await?).await?)),
         (&Method::GET, path) if path.starts_with("/v1/images/") => {
             let wanted = percent_decode_str(&path["/v1/images/".len()..]).decode_utf8_lossy().into_owned();
-            Ok(ok(&images.inspect(&wanted, &control.uses().await?).await?))
+            Ok(ok(&store.inspect(&wanted, &images::ask_for_uses(&control.events).await?).await?))
         }
         (&Method::POST, "/v1/images/pull") => Ok(pull(body(request).await?, control)),
         (&Method::POST, "/v1/images/mount") => {
             let ViewAsked { image, dir } = body(request).await?;
-            Ok(ok(&images.mount(&image, &dir).await?))
+            Ok(ok(&store.mount(&image, &dir).await?))
         }
         (&Method::POST, "/v1/images/unmount") => {
             let UnmountAsked { dir } = body(request).await?;
-            Ok(ok(&images.unmount(&dir).await?))
+            Ok(ok(&store.unmount(&dir).await?))
         }
         (&Method::POST, "/v1/images/verify") => {
-            let VerifyAsked { image } = body(request).await?;
-            Ok(ok(&images.verify(image.as_deref()).await?))
+            let VerifyAsked { image, repair } = body(request).await?;
+            let verified = store.verify(image.as_deref(), repair).await?;
+            // Those are whole no longer, and have to be pulled again before they can be started.
+            let repaired = verified.findings.iter().filter(|finding| finding.is_repaired);
+            images::removed(&control.events, repaired.flat_map(|finding| finding.images.clone()).collect()).await;
+            Ok(ok(&verified))
         }
         (&Method::POST, "/v1/images/prune") => {
-            let PruneAsked {} = body(request).await?;
-            let pruned = images.prune(&control.uses().await?).await?;
-            control.removed(pruned.images.clone()).await;
+            let PruneAsked { all } = body(request).await?;
+            let uses = images::ask_for_uses(&control.events).await?;
+            let pruned = store.prune(&uses, control.policy, all).await?;
+            images::removed(&control.events, pruned.images.clone()).await;
             Ok(ok(&pruned))
         }
         (method, path) => {

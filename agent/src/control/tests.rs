@@ -1,7 +1,7 @@
 //! The socket as a command sees it.
 
 use super::*;
-use crate::images::{ImageRow, Pruned};
+use crate::images::{ImageRow, Pruned, Uses};
 use coord_image::ImageStore;
 use coord_registry::Registry;
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,7 +20,7 @@ async fn check<T>(test: impl AsyncFnOnce(&Client, &Path) -> T) -> T {
         state_dir: dir.path().to_owned(),
         pid: std::process::id(),
     };
-    let control = Control { info, images: Images::new(store, registry), events };
+    let control = Control { info, images: Images::new(store, registry), policy: Policy::default(), events };
     let path = socket_path(dir.path());
     // An earlier agent's, which nobody listens at any more.
     drop(bind(&path).expect("bound"));
@@ -42,7 +42,10 @@ async fn a_running_agent_is_asked() {
     check(async |client, path| {
         assert_eq!(client.info().await.expect("an answer").host.to_string(), "a");
         assert_eq!(client.get::<Vec<ImageRow>>("/v1/images").await.expect("an answer"), []);
-        assert_eq!(client.post::<Pruned>("/v1/images/prune", &PruneAsked {}).await.expect("an answer"), Pruned::default());
+        assert_eq!(
+            client.post::<Pruned>("/v1/images/prune", &PruneAsked { all: true }).await.expect("an answer"),
+            Pruned::default()
+        );
         let mode = std::fs::metadata(path).expect("a socket").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     })
@@ -59,7 +62,7 @@ async fn refusals_have_a_code_and_a_cure() {
         let asked = ViewAsked { image: "a:1".to_owned(), dir: "relative".into() };
         let place = client.post::<ImageRow>("/v1/images/mount", &asked).await.expect_err("no place");
         assert_eq!(place.code, "invalid_folder");
-        let body = client.post::<ImageRow>("/v1/images/mount", &PruneAsked {}).await.expect_err("no body");
+        let body = client.post::<ImageRow>("/v1/images/mount", &PruneAsked { all: true }).await.expect_err("no body");
         assert_eq!(body.code, "invalid_request");
         let large = client.post::<ImageRow>("/v1/images/verify", &"x".repeat(100_000)).await.expect_err("too large");
         assert_eq!(large.code, "invalid_request");

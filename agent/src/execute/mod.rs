@@ -5,16 +5,18 @@
 mod container_spec;
 
 use crate::event::Event;
+use crate::images::Room;
 use crate::runtime::{EmbeddedRuntime, LogPolicy, Runtime as _, RuntimeError};
 use crate::state::{ContainerMeta, Task};
 use container_spec::container_spec;
-use coord_image::{Image, ImageStore, Progress};
+use coord_image::{Image, ImageStore, Progress, StoreError};
 use coord_registry::Registry;
 use coord_shared::decide::planner::Spec;
 use coord_shared::names::{ContainerId, Digest, HostName, InstanceId, PinnedImage};
 use coord_shared::quantity::Signal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::{Semaphore, mpsc};
 
 /// Containers that are being made at a time. Making one is nearly all kernel work under a few global locks: more at a time only
@@ -30,6 +32,8 @@ pub struct Executor {
     pub runtime: EmbeddedRuntime,
     /// Holds images.
     pub images: ImageStore,
+    /// Makes room for them.
+    pub room: Room,
     /// Fetches them.
     pub registry: Registry,
     /// Where the logs lie, and when they are rotated.
@@ -61,11 +65,12 @@ impl Executor {
         host: HostName,
         runtime: EmbeddedRuntime,
         images: ImageStore,
+        room: Room,
         registry: Registry,
         logs: LogSettings,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        Self { host, runtime, images, registry, logs, events, starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)) }
+        Self { host, runtime, images, room, registry, logs, events, starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)) }
     }
 
     /// Sets one task going.
@@ -88,7 +93,15 @@ impl Executor {
     }
 
     async fn pull(self, image: PinnedImage, progress: Arc<Progress>) {
-        let pulled = self.images.pull(&self.registry, &image.reference, &image.digest, progress).await;
+        let pull = async || self.images.pull(&self.registry, &image.reference, &image.digest, Arc::clone(&progress)).await;
+        let mut pulled = pull().await;
+        if let Err(error) = &pulled
+            && self.room.make_for(error, &progress).await
+        {
+            progress.done_bytes.store(0, Ordering::Relaxed);
+            progress.done_layers.store(0, Ordering::Relaxed);
+            pulled = pull().await;
+        }
         let result = pulled.map(Box::new).map_err(|e| crate::chain(&e));
         self.tell(Event::Pulled { digest: image.digest, result }).await;
     }
@@ -114,6 +127,10 @@ impl Executor {
         let (images, digest) = (self.images.clone(), image.clone());
         let mounted = tokio::task::spawn_blocking(move || images.mount(&digest)).await;
         let mounted = mounted.map_err(|_| format!("image {image} cannot be mounted: the agent is ending"))?;
+        if let Err(StoreError::Missing { .. } | StoreError::Damaged { .. }) = &mounted {
+            // Then it is pulled, which repairs it, before the next try.
+            self.tell(Event::ImagesRemoved(vec![image.clone()])).await;
+        }
         mounted.map(|rootfs| rootfs.lowers).map_err(|e| crate::chain(&e))
     }
 

@@ -7,18 +7,23 @@ use super::ImagesError;
 use crate::config::Config;
 use crate::runtime;
 use crate::state::ContainerMeta;
-use crate::sync::desired::desired;
+use crate::sync::desired::{ahead, desired};
 use crate::sync::ledger::Ledger;
 use coord_shared::decide::planner::{Desired, Target};
-use coord_shared::names::{ContainerId, Digest, InstanceId};
+use coord_shared::names::{ContainerId, Digest, InstanceId, PinnedImage};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The images that are needed, each with the instances that need it.
+/// The images that are needed, each with the instances that need it; those that are only fetched ahead have none.
 pub type Uses = BTreeMap<Digest, BTreeSet<InstanceId>>;
 
 /// What is needed: by what should run, by what ran before it and may have to come back, and by the containers that are there.
-pub fn uses<'a>(desired: &Desired, containers: impl IntoIterator<Item = (&'a InstanceId, &'a Digest)>) -> Uses {
-    let mut uses = Uses::new();
+pub fn uses<'a>(
+    desired: &Desired,
+    ahead: &[PinnedImage],
+    containers: impl IntoIterator<Item = (&'a InstanceId, &'a Digest)>,
+) -> Uses {
+    // What is fetched ahead is kept for nobody yet.
+    let mut uses: Uses = ahead.iter().map(|image| (image.digest.clone(), BTreeSet::new())).collect();
     for (instance, wanted) in desired {
         let target = match &wanted.target {
             Target::Run(spec) => Some(spec),
@@ -48,7 +53,8 @@ pub fn on_disk(config: &Config) -> Result<Uses, ImagesError> {
             containers.push((id.instance, meta.image));
         }
     }
-    Ok(uses(&desired, containers.iter().map(|(instance, image)| (instance, image))))
+    let ahead = ledger.state().map(ahead).unwrap_or_default();
+    Ok(uses(&desired, &ahead, containers.iter().map(|(instance, image)| (instance, image))))
 }
 
 fn unknown(error: &(dyn std::error::Error + 'static)) -> ImagesError {

@@ -6,16 +6,21 @@
 mod bodies;
 mod error;
 mod in_use;
+mod room;
+mod rows;
 
-pub use bodies::{Finding, ImageDetails, ImageRow, Pruned, PullProgress, Pulled, Verified, View};
+pub use bodies::{Finding, HealthcheckRow, ImageDetails, ImageRow, LayerRow, Pruned, PullProgress, Pulled, Verified, View};
 pub use error::ImagesError;
 pub use in_use::{Uses, on_disk, uses};
+pub use room::{Room, removed, uses as ask_for_uses};
 
 use crate::clock;
 use crate::config::Config;
-use coord_image::{ImageStore, ImageSummary, Progress, StoreError};
+use crate::sync::ledger::Ledger;
+use crate::sync::logins;
+use coord_image::{ImageStore, Policy, Progress, StoreError};
 use coord_registry::{Registry, login_files};
-use coord_shared::names::{Digest, ImageReference, InstanceId};
+use coord_shared::names::{Digest, ImageReference};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,8 +28,6 @@ use std::time::Duration;
 
 /// How often a pull's progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
-/// Fewest digits of a digest that name an image: fewer are likely to be mistaken for a name.
-const DIGEST_MIN_DIGITS: usize = 6;
 
 /// The images of this host and the registries they come from.
 #[derive(Clone)]
@@ -44,9 +47,13 @@ impl Images {
     /// # Errors
     /// `Store(InUse)` when it does run, or somebody else is at work there.
     pub fn open(config: &Config) -> Result<Self, ImagesError> {
-        let store = ImageStore::open(&config.state_dir.join("images"))?;
+        let store = ImageStore::open_with(&config.state_dir.join("images"), config.images.options())?;
         let registry =
             Registry::new(config.registries.clone(), login_files(config.docker_config.clone())).map_err(ImagesError::Registry)?;
+        // A ledger that cannot be read costs what the coordinator said of registries; the agent will say so.
+        if let Ok(ledger) = Ledger::of_any_host(&config.state_dir) {
+            registry.set_delivered(logins::delivered(ledger.registries()));
+        }
         Ok(Self { store, registry })
     }
 
@@ -56,7 +63,7 @@ impl Images {
     /// When the store cannot be read.
     pub async fn list(&self, uses: &Uses) -> Result<Vec<ImageRow>, ImagesError> {
         let listed = self.blocking(|store| store.list()).await?;
-        Ok(listed.into_iter().map(|summary| row(summary, uses)).collect())
+        Ok(listed.into_iter().map(|summary| rows::row(summary, uses)).collect())
     }
 
     /// Pulls what the reference means now. `on_progress` is called several times a second.
@@ -97,12 +104,10 @@ impl Images {
     /// # Errors
     /// `NotFound`, `Ambiguous`; and when it is damaged.
     pub async fn inspect(&self, wanted: &str, uses: &Uses) -> Result<ImageDetails, ImagesError> {
-        let summary = self.find(wanted).await?;
-        let digest = summary.digest.clone();
-        let image = self.blocking(move |store| store.get(&digest)).await?;
-        let image = image.ok_or_else(|| ImagesError::NotFound { wanted: wanted.to_owned() })?;
-        let config = serde_json::to_value(&image.config).unwrap_or_default();
-        Ok(ImageDetails { row: row(summary, uses), config })
+        let digest = self.find(wanted).await?;
+        let details = self.blocking(move |store| store.inspect(&digest)).await?;
+        let details = details.ok_or_else(|| ImagesError::NotFound { wanted: wanted.to_owned() })?;
+        Ok(rows::details(details, uses))
     }
 
     /// Shows an image, read-only, at a folder.
@@ -111,7 +116,7 @@ impl Images {
     /// `Place` when it is no folder; `NotFound`, `Ambiguous`; and when the kernel does not mount it.
     pub async fn mount(&self, wanted: &str, dir: &Path) -> Result<View, ImagesError> {
         check_place(dir)?;
-        let digest = self.find(wanted).await?.digest;
+        let digest = self.find(wanted).await?;
         let (image, place) = (digest.clone(), dir.to_owned());
         self.blocking(move |store| store.mount_at(&image, &place)).await?;
         Ok(View { dir: dir.to_owned(), digest: Some(digest) })
@@ -128,54 +133,44 @@ impl Images {
         Ok(View { dir: dir.to_owned(), digest: None })
     }
 
-    /// Looks whether one image, or each, is as it was written.
+    /// Reads one image, or all, from the disk, and says what is not as it was written. With `repair` that goes.
     ///
     /// # Errors
     /// `NotFound`, `Ambiguous`; and when the store cannot be read. What is damaged is no error but a finding.
-    pub async fn verify(&self, wanted: Option<&str>) -> Result<Verified, ImagesError> {
-        let images = match wanted {
-            Some(wanted) => vec![self.find(wanted).await?],
-            None => self.blocking(|store| store.list()).await?,
+    pub async fn verify(&self, wanted: Option<&str>, repair: bool) -> Result<Verified, ImagesError> {
+        let image = match wanted {
+            Some(wanted) => Some(self.find(wanted).await?),
+            None => None,
         };
-        let mut verified = Verified { images: images.len(), findings: Vec::new() };
-        for image in images {
-            let digest = image.digest.clone();
-            match self.blocking(move |store| store.get(&digest)).await {
-                Ok(_) => {}
-                Err(error @ ImagesError::Store(StoreError::Damaged { .. })) => {
-                    verified.findings.push(Finding { object: image.digest.to_string(), problem: crate::chain(&error) });
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(verified)
+        let verify = move |store: &ImageStore| {
+            let images = if image.is_some() { 1 } else { store.list()?.len() };
+            Ok((images, store.verify(image.as_ref(), repair)?))
+        };
+        let (images, findings) = self.blocking(verify).await?;
+        Ok(Verified { images, findings: findings.into_iter().map(rows::finding).collect() })
     }
 
-    /// Removes every image that nothing uses.
+    /// Removes images that nothing uses: those that the policy lets go, or all of them. When it returns, their room is back.
     ///
     /// # Errors
     /// When something cannot be removed; what is already gone stays gone.
-    pub async fn prune(&self, uses: &Uses) -> Result<Pruned, ImagesError> {
-        let keep = uses.keys().cloned().collect();
-        let coord_image::Pruned { images, layers, content_bytes } = self.blocking(move |store| store.prune(&keep)).await?;
+    pub async fn prune(&self, uses: &Uses, policy: Policy, all: bool) -> Result<Pruned, ImagesError> {
+        let in_use = uses.keys().cloned().collect();
+        let policy = if all { Policy { keep: Duration::ZERO, ..policy } } else { policy };
+        let pruned = self.blocking(move |store| store.collect(&in_use, &policy)).await?;
+        let coord_image::Pruned { images, layers, content_bytes } = pruned;
         Ok(Pruned { images, layers, content_bytes })
     }
 
     /// The one image that `wanted` names: by reference, by digest, or by the beginning of its digest.
-    async fn find(&self, wanted: &str) -> Result<ImageSummary, ImagesError> {
-        let listed = self.blocking(|store| store.list()).await?;
-        let reference = wanted.parse::<ImageReference>().map(|image| image.to_string()).ok();
-        let digits = wanted.strip_prefix("sha256:").unwrap_or(wanted);
-        let by_digest = |digest: &Digest| digits.len() >= DIGEST_MIN_DIGITS && digest.hex().starts_with(digits);
-        let mut found: Vec<ImageSummary> = listed
-            .into_iter()
-            .filter(|image| reference.as_ref().is_some_and(|name| image.references.contains(name)) || by_digest(&image.digest))
-            .collect();
+    async fn find(&self, wanted: &str) -> Result<Digest, ImagesError> {
+        let text = wanted.to_owned();
+        let mut found = self.blocking(move |store| store.find(&text)).await?;
         match (found.pop(), found.is_empty()) {
             (Some(only), true) => Ok(only),
             (Some(last), false) => {
                 found.push(last);
-                let found = found.iter().map(|image| image.digest.to_string()).collect();
+                let found = found.iter().map(Digest::to_string).collect();
                 Err(ImagesError::Ambiguous { wanted: wanted.to_owned(), found })
             }
             (None, _) => Err(ImagesError::NotFound { wanted: wanted.to_owned() }),
@@ -190,12 +185,6 @@ impl Images {
         let done = tokio::task::spawn_blocking(move || work(&store)).await;
         Ok(done.map_err(|_| ImagesError::Ending)??)
     }
-}
-
-fn row(summary: ImageSummary, uses: &Uses) -> ImageRow {
-    let ImageSummary { digest, references, layers, content_bytes, .. } = summary;
-    let used_by = uses.get(&digest).into_iter().flatten().map(InstanceId::to_string).collect();
-    ImageRow { digest, references, layers, content_bytes, used_by }
 }
 
 fn read(progress: &Progress) -> PullProgress {

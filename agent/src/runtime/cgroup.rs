@@ -12,6 +12,10 @@
 //! ```
 //! Deliberately absent: device rules (no CAP_MKNOD and `nodev` everywhere instead), cpusets, io.
 
+mod survey;
+
+pub use survey::{CgroupSurvey, survey};
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;

@@ -34,6 +34,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+pub use cgroup::{CgroupSurvey, survey};
 pub use embedded::EmbeddedRuntime;
 pub use error::RuntimeError;
 pub use recover::peek;

@@ -3,7 +3,7 @@
 use super::{Agent, ContainerMeta};
 use coord_image::{Image, Progress};
 use coord_shared::decide::Now;
-use coord_shared::decide::planner::{self, Action, Container, History, Phase, Spec};
+use coord_shared::decide::planner::{Action, Container, History, Phase, Spec};
 use coord_shared::names::{ContainerId, PinnedImage};
 use coord_shared::quantity::Signal;
 use coord_shared::wire::Exit;
@@ -55,9 +55,7 @@ impl Agent {
     pub(super) fn begin(&mut self, action: Action, now: Now) -> Option<Task> {
         match action {
             Action::Pull(image) => {
-                let progress = Arc::new(Progress::default());
-                self.pulls.insert(image.digest.clone(), progress.clone());
-                self.observed.images.insert(image.digest.clone(), planner::Image::Pulling { done_bytes: 0, total_bytes: 0 });
+                let progress = self.begin_pull(&image, now);
                 Some(Task::Pull { image, progress })
             }
             Action::Start { container, spec } => self.begin_start(container, spec, now),

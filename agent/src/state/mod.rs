@@ -6,34 +6,32 @@
 
 use crate::clock;
 use crate::event::Event;
-use crate::images::{self, Uses};
 use crate::runtime::{Recovered, RecoveredState, RuntimeEvent};
-use crate::sync::desired::{desired, predecessors};
+use crate::sync::desired::{ahead, desired, predecessors};
 use crate::sync::ledger::Ledger;
-use coord_image::{Image, Progress};
+use coord_image::Image;
 use coord_shared::decide::planner::{self, Desired, History, Observed, Phase, Plan};
 use coord_shared::decide::{Mono, Now};
-use coord_shared::names::{ContainerId, Digest, HostName, InstanceId, Labels};
+use coord_shared::names::{ContainerId, Digest, HostName, InstanceId, Labels, PinnedImage};
 use coord_shared::quantity::{Signal, Span};
-use coord_shared::wire::{FullReport, HostFacts, HostState, Session};
+use coord_shared::wire::{FullReport, HostFacts, HostState, RegistryLogin, Session};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 mod containers;
+mod pulls;
 #[cfg(test)]
 mod tests;
 
 pub use containers::Task;
+use pulls::Pull;
 
 /// How long after a failed write of the ledger the next one follows: a full disk is rarely emptied sooner.
 const LEDGER_RETRY: Duration = Duration::from_secs(5);
 /// Instances that are gone whose starts are still counted, so that one that comes back uses no container's name twice.
 const GONE_HISTORIES_MAX: usize = 1000;
-/// How often a pull's progress is looked at.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the runtime keeps for us beside each container, so that an agent that starts knows what it finds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,10 +51,12 @@ pub struct Agent {
     host: HostName,
     ledger: Ledger,
     desired: Desired,
+    /// What is fetched ahead, the most urgent first.
+    ahead: Vec<PinnedImage>,
     observed: Observed,
     /// What is needed to run an image, for those that are `Present`.
     images: BTreeMap<Digest, Arc<Image>>,
-    pulls: BTreeMap<Digest, Arc<Progress>>,
+    pulls: BTreeMap<Digest, Pull>,
     /// Failures in a row, for images that are not `Present`.
     pull_failures: BTreeMap<Digest, u32>,
     metas: BTreeMap<ContainerId, ContainerMeta>,
@@ -82,6 +82,7 @@ impl Agent {
             host,
             ledger,
             desired: Desired::new(),
+            ahead: Vec::new(),
             observed: Observed { histories, ..Observed::default() },
             images: BTreeMap::new(),
             pulls: BTreeMap::new(),
@@ -140,14 +141,6 @@ impl Agent {
         }
     }
 
-    /// Takes in which images are complete at the agent's start.
-    pub fn found_images(&mut self, images: impl IntoIterator<Item = Image>) {
-        for image in images {
-            self.observed.images.insert(image.digest.clone(), planner::Image::Present);
-            self.images.insert(image.digest.clone(), Arc::new(image));
-        }
-    }
-
     /// Takes in one event. Everything that follows from it is in the next [`Agent::plan`].
     pub fn apply(&mut self, event: Event, now: Now) {
         match event {
@@ -174,12 +167,7 @@ impl Agent {
             Event::Facts(facts) => self.facts = *facts,
             // Whoever asked may have given up.
             Event::AskedForUses(answer) => drop(answer.send(self.images_in_use())),
-            Event::ImagesRemoved(images) => {
-                for digest in images {
-                    self.observed.images.remove(&digest);
-                    self.images.remove(&digest);
-                }
-            }
+            Event::ImagesRemoved(images) => images.iter().for_each(|digest| self.dropped_image(digest)),
             Event::Timer => {
                 if let Some((state, _)) = self.unwritten.take_if(|(_, retry_at)| now.mono >= *retry_at) {
                     self.accept(state, now);
@@ -211,11 +199,13 @@ impl Agent {
     fn accept(&mut self, state: HostState, now: Now) {
         let previous = predecessors(&state, self.ledger.state(), self.ledger.previous(), &self.observed);
         let generation = state.generation;
+        let new_logins = state.registries != self.ledger.registries();
         match self.ledger.accept(&state, previous) {
             Ok(()) => {
                 self.ledger_problem = None;
                 tracing::info!(%generation, "host state accepted");
                 self.read_desired();
+                self.forget_failed_pulls(new_logins);
                 self.arrived.retain(|id, _| self.desired.contains_key(id));
                 for id in self.desired.keys() {
                     self.arrived.entry(id.clone()).or_insert(now.mono);
@@ -232,6 +222,7 @@ impl Agent {
 
     fn read_desired(&mut self) {
         self.desired = self.ledger.state().map(|state| desired(state, self.ledger.previous())).unwrap_or_default();
+        self.ahead = self.ledger.state().map(ahead).unwrap_or_default();
         self.trim_histories();
     }
 
@@ -248,47 +239,20 @@ impl Agent {
         }
     }
 
-    fn pulled(&mut self, digest: Digest, result: Result<Box<Image>, String>, now: Now) {
-        self.pulls.remove(&digest);
-        match result {
-            Ok(image) => {
-                tracing::info!(image = %digest, "image complete");
-                self.observed.images.insert(digest.clone(), planner::Image::Present);
-                self.pull_failures.remove(&digest);
-                self.images.insert(digest, Arc::new(*image));
-            }
-            Err(error) => {
-                tracing::warn!(image = %digest, %error, "pull failed");
-                let failures = self.pull_failures.entry(digest.clone()).or_insert(0);
-                *failures = failures.saturating_add(1);
-                let failed = planner::Image::Failed { error, attempts: *failures, at: now.mono };
-                self.observed.images.insert(digest, failed);
-            }
-        }
-    }
-
     /// Plans, and takes note of everything that the plan sets going; so the next plan asks for nothing twice. The caller carries the
     /// actions out, all of them.
     pub fn plan(&mut self, now: Now) -> (Plan, Vec<Task>) {
-        for (digest, progress) in &self.pulls {
-            let done_bytes = progress.done_bytes.load(Ordering::Relaxed);
-            let total_bytes = progress.total_bytes.load(Ordering::Relaxed);
-            self.observed.images.insert(digest.clone(), planner::Image::Pulling { done_bytes, total_bytes });
-        }
+        self.look_at_pulls(now.mono);
         // As long as nobody has ever said what should run here, nothing is known to be too much: what runs is left alone.
         let mut plan = match self.ledger.state() {
-            Some(_) => planner::plan(&self.desired, &self.observed, now),
+            Some(_) => planner::plan(&self.desired, &self.ahead, &self.observed, now),
             None => Plan::default(),
         };
         let actions = std::mem::take(&mut plan.actions);
         let tasks = actions.into_iter().filter_map(|action| self.begin(action, now)).collect();
-        if !self.pulls.is_empty() {
-            let look = now.mono.after(PROGRESS_INTERVAL);
-            plan.wake_at = Some(plan.wake_at.map_or(look, |at| at.min(look)));
-        }
-        if let Some((_, retry_at)) = &self.unwritten {
-            plan.wake_at = Some(plan.wake_at.map_or(*retry_at, |at| at.min(*retry_at)));
-        }
+        let look = self.next_look(now.mono);
+        let retry_at = self.unwritten.as_ref().map(|(_, retry_at)| *retry_at);
+        plan.wake_at = [plan.wake_at, look, retry_at].into_iter().flatten().min();
         (plan, tasks)
     }
 
@@ -302,6 +266,11 @@ impl Agent {
         self.ledger.generation()
     }
 
+    /// How to get at registries, as the coordinator last said.
+    pub fn registries(&self) -> &[RegistryLogin] {
+        self.ledger.registries()
+    }
+
     /// What the instances went through, to be written down.
     pub fn histories(&self) -> &BTreeMap<InstanceId, History> {
         &self.observed.histories
@@ -312,21 +281,9 @@ impl Agent {
         self.desired.contains_key(instance) || self.observed.containers.keys().any(|container| container.instance == *instance)
     }
 
-    /// Images that anything here needs or may need again at once, and for which instances.
-    pub fn images_in_use(&self) -> Uses {
-        let containers = self.observed.containers.iter();
-        images::uses(&self.desired, containers.map(|(id, container)| (&id.instance, &container.image)))
-    }
-
-    /// Takes note that an image was removed from the store.
-    pub fn dropped_image(&mut self, digest: &Digest) {
-        self.observed.images.remove(digest);
-        self.images.remove(digest);
-    }
-
-    /// Images that are here.
-    pub fn present_images(&self) -> impl Iterator<Item = &Digest> {
-        self.images.keys()
+    /// What the machine was like when it was last looked at.
+    pub fn facts(&self) -> &HostFacts {
+        &self.facts
     }
 
     /// The whole of this host, as the coordinator should know it.
@@ -337,6 +294,7 @@ impl Agent {
             labels: self.labels.clone(),
             facts: self.facts.clone(),
             instances: planner::status::instance_reports(&self.desired, &self.observed, plan, arrived, now),
+            prefetch: planner::ahead::reports(&self.ahead, &self.observed, now),
             problems: problems.into_iter().flatten().cloned().collect(),
         }
     }

@@ -3,7 +3,7 @@ use super::*;
 use crate::runtime::{Exit, Running};
 
 use coord_shared::names::{Generation, Revision};
-use coord_shared::wire::{DesiredInstance, InstanceState};
+use coord_shared::wire::{DesiredInstance, InstanceState, Prefetch, PrefetchState};
 
 fn now() -> Now {
     clock::now()
@@ -14,6 +14,11 @@ fn document(extra: &str) -> String {
 }
 
 fn host_state(generation: u64, revision: u64, image: &str, document: String) -> Event {
+    host_state_ahead(generation, revision, image, document, &[])
+}
+
+/// With images to fetch ahead.
+fn host_state_ahead(generation: u64, revision: u64, image: &str, document: String, ahead: &[&str]) -> Event {
     let host: HostName = "h".parse().expect("a host");
     let instance = DesiredInstance {
         workload: "web".parse().expect("a workload"),
@@ -22,7 +27,11 @@ fn host_state(generation: u64, revision: u64, image: &str, document: String) -> 
         digest: Digest::of(image.as_bytes()),
         document,
     };
-    let state = HostState { generation: Generation(generation), instances: vec![instance], ..HostState::empty(host) };
+    let ahead = ahead
+        .iter()
+        .map(|content| Prefetch { image: "r.lan/web:2".parse().expect("an image"), digest: Digest::of(content.as_bytes()) });
+    let (generation, instances) = (Generation(generation), vec![instance]);
+    let state = HostState { generation, instances, prefetch: ahead.collect(), ..HostState::empty(host) };
     Event::State(Box::new(state))
 }
 
@@ -113,6 +122,58 @@ fn from_host_state_to_running_and_gone() {
     assert!(lab.agent.report(&plan, now()).instances.is_empty());
     lab.apply(host_state(3, 1, "one", document("")));
     assert_eq!(lab.tasks(), ["start web.0-r1-2"], "selected again: no container's name is used twice");
+}
+
+#[test]
+fn an_image_is_fetched_ahead_kept_and_forgotten() {
+    let mut lab = lab();
+    lab.apply(host_state_ahead(1, 1, "one", document(""), &["two", "three"]));
+    assert_eq!(lab.tasks(), ["pull"], "what is to run now comes first");
+    lab.pulled("one");
+    assert_eq!(lab.tasks(), ["start web.0-r1-1", "pull"]);
+    lab.started("web.0-r1-1");
+    lab.pulled("two");
+    assert_eq!(lab.tasks(), ["pull"]);
+    let failed = || Event::Pulled { digest: Digest::of(b"three"), result: Err("registry.lan refused".to_owned()) };
+    lab.apply(failed());
+    assert!(lab.tasks().is_empty(), "it is tried again, later");
+    let (plan, _) = lab.agent.plan(now());
+    let states: Vec<_> = lab.agent.report(&plan, now()).prefetch.into_iter().map(|one| one.state).collect();
+    assert!(matches!(states.as_slice(), [PrefetchState::Ready, PrefetchState::Failed { attempts: 1, .. }]), "{states:?}");
+    assert_eq!(lab.state(), (InstanceState::Running, true));
+    assert!(lab.agent.images_in_use().contains_key(&Digest::of(b"two")), "kept while it is named");
+    lab.apply(host_state(2, 1, "one", document("")));
+    assert!(!lab.agent.images_in_use().contains_key(&Digest::of(b"two")));
+    let (plan, _) = lab.agent.plan(now());
+    assert!(lab.agent.report(&plan, now()).prefetch.is_empty());
+    // Named again: the failure was forgotten with the name.
+    lab.apply(host_state_ahead(3, 1, "one", document(""), &["three"]));
+    assert_eq!(lab.tasks(), ["pull"]);
+}
+
+#[test]
+fn a_new_login_is_tried_at_once() {
+    let mut lab = lab();
+    let Event::State(state) = host_state(1, 1, "one", document("")) else { unreachable!("a host state") };
+    let with = |generation, password: &str| {
+        let login = RegistryLogin {
+            prefix: "r.lan".to_owned(),
+            location: None,
+            mirrors: Vec::new(),
+            insecure: false,
+            username: Some("puller".to_owned()),
+            password: Some(password.to_owned()),
+        };
+        let state = HostState { generation: Generation(generation), registries: vec![login], ..(*state).clone() };
+        Event::State(Box::new(state))
+    };
+    lab.apply(with(1, "wrong"));
+    assert_eq!(lab.tasks(), ["pull"]);
+    lab.apply(Event::Pulled { digest: Digest::of(b"one"), result: Err("unauthorized".to_owned()) });
+    assert!(lab.tasks().is_empty());
+    lab.apply(with(2, "right"));
+    assert_eq!(lab.tasks(), ["pull"]);
+    assert_eq!(lab.agent.registries()[0].password.as_deref(), Some("right"));
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! From the host state as it came to what the planner can weigh: documents parsed, makes fingerprinted, predecessors kept.
 
 use coord_shared::decide::planner::{Desired, Observed, Spec, Target, Wanted};
+use coord_shared::decide::prefetch::PREFETCH_MAX;
 use coord_shared::document;
-use coord_shared::names::InstanceId;
-use coord_shared::wire::{DesiredInstance, HostState};
+use coord_shared::names::{InstanceId, PinnedImage};
+use coord_shared::wire::{DesiredInstance, HostState, Prefetch};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,6 +20,11 @@ pub fn desired(state: &HostState, previous: &[DesiredInstance]) -> Desired {
         Wanted { target, previous }
     };
     state.instances.iter().map(|instance| (instance.id(), wanted(instance))).collect()
+}
+
+/// What the host state asks to be fetched ahead.
+pub fn ahead(state: &HostState) -> Vec<PinnedImage> {
+    state.prefetch.iter().take(PREFETCH_MAX).map(Prefetch::pinned).collect()
 }
 
 /// The agent checks the operator's own text, with its own rules: a coordinator cannot make it run what the text does not say.

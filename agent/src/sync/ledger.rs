@@ -7,7 +7,7 @@
 use crate::durable::{self, DurableError};
 use coord_shared::decide::planner::History;
 use coord_shared::names::{Generation, HostName, InstanceId};
-use coord_shared::wire::{DesiredInstance, HostState, WIRE_VERSION};
+use coord_shared::wire::{DesiredInstance, HostState, RegistryLogin, WIRE_VERSION};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -114,12 +114,18 @@ impl Ledger {
         self.state().map(|state| state.generation)
     }
 
+    /// How to get at registries, as the coordinator last said.
+    pub fn registries(&self) -> &[RegistryLogin] {
+        self.state().map_or(&[], |state| &state.registries)
+    }
+
     /// What ran before, by instance.
     pub fn previous(&self) -> &[DesiredInstance] {
         &self.file.previous
     }
 
-    /// Judges an offered host state: `Ok(true)` if it is news, `Ok(false)` if it is what we have.
+    /// Judges an offered host state: `Ok(true)` if it is news, `Ok(false)` if it is what we have. What is to be fetched ahead and how
+    /// to log in may be news under an equal generation: an agent of an older release accepted it without them.
     pub fn judge(&self, offered: &HostState, host: &HostName) -> Result<bool, Refusal> {
         if offered.host != *host {
             return Err(Refusal::OtherHost { theirs: offered.host.to_string() });
@@ -130,7 +136,7 @@ impl Ledger {
             std::cmp::Ordering::Equal if offered.instances != accepted.instances => {
                 Err(Refusal::NotIdentical(offered.generation))
             }
-            std::cmp::Ordering::Equal => Ok(false),
+            std::cmp::Ordering::Equal => Ok(offered.prefetch != accepted.prefetch || offered.registries != accepted.registries),
             std::cmp::Ordering::Greater => Ok(true),
         }
     }

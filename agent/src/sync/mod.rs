@@ -9,6 +9,7 @@
 pub mod coordinators;
 pub mod desired;
 pub mod ledger;
+pub mod logins;
 pub mod poll;
 pub mod report;
 pub mod standalone;

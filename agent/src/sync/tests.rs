@@ -141,7 +141,8 @@ async fn the_coordinator_gets_the_whole_when_it_asks_for_it() {
     let (url, seen) = server(answers.iter().map(|body| answer("200 OK", "", body)).collect()).await;
     let full = |problem: &str| {
         let problems = vec![problem.to_owned()];
-        let report = FullReport { labels: Labels::new(), facts: HostFacts::default(), instances: Vec::new(), problems };
+        let (instances, prefetch) = (Vec::new(), Vec::new());
+        let report = FullReport { labels: Labels::new(), facts: HostFacts::default(), instances, prefetch, problems };
         report::Content { generation: Some(Generation(1)), full: Some(Arc::new(report)) }
     };
     let (content, told) = watch::channel(full("first"));

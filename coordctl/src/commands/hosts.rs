@@ -68,13 +68,14 @@ async fn remove(args: &HostsRemoveArgs, client: &Client, output: &Output) -> Res
     Ok(Exit::Done)
 }
 
-const COLUMNS: [Column; 8] = [
+const COLUMNS: [Column; 9] = [
     Column::left("HOST").shrinks(Shrink::End(12)),
     Column::left("STATE"),
     Column::right("SEEN"),
     Column::right("RUNNING"),
     Column::right("MEMORY"),
     Column::right("DISK FREE"),
+    Column::right("IMAGES"),
     Column::left("AGENT"),
     Column { title: "LABELS", align: Align::Left, shrink: Shrink::End(12) },
 ];
@@ -91,6 +92,7 @@ fn render(view: &HostsView, width: Option<usize>, palette: Palette) -> String {
             running(host),
             Cell::new(memory(host)),
             Cell::new(disk(host)),
+            Cell::new(images(host)),
             Cell::new(host.agent_version.as_deref().unwrap_or("-")),
             Cell::new(labels.join(" ")),
         ]);
@@ -130,6 +132,12 @@ fn memory(host: &HostView) -> String {
 fn disk(host: &HostView) -> String {
     let facts = host.facts.as_ref().filter(|facts| facts.disk_total_bytes > 0);
     facts.map_or_else(|| "-".to_owned(), |facts| ByteSize(facts.disk_free_bytes).human())
+}
+
+/// What images take; an agent that has none says so by its format.
+fn images(host: &HostView) -> String {
+    let facts = host.facts.as_ref().filter(|facts| facts.images_bytes > 0 || !facts.image_format.is_empty());
+    facts.map_or_else(|| "-".to_owned(), |facts| ByteSize(facts.images_bytes).human())
 }
 
 #[cfg(test)]

@@ -41,6 +41,8 @@ pub struct TargetBoard {
     pub reason: Option<Reason>,
     /// Whether it is known to be ready in the newest revision.
     pub is_ready: bool,
+    /// Whether it fetches the newest revision's image before its turn comes.
+    pub prefetches: bool,
 }
 
 /// One host.

@@ -1,10 +1,11 @@
 //! Compile: from what a host was told to the text that its agent reads.
 
+use super::logins::Logins;
 use super::model::Model;
 use crate::hosts::Compiled;
 use bytes::Bytes;
 use coord_shared::names::{Digest, HostName, Revision, WorkloadName};
-use coord_shared::wire::{DesiredInstance, HostState};
+use coord_shared::wire::{DesiredInstance, HostState, Prefetch};
 
 /// A host state could not be compiled, because the store lost a text that it needs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +19,7 @@ pub(super) struct CompileError {
 }
 
 /// The state of `host`.
-pub(super) fn compile(model: &Model, host: &HostName) -> Result<Compiled, CompileError> {
+pub(super) fn compile(model: &Model, logins: &Logins, host: &HostName) -> Result<Compiled, CompileError> {
     let mut state = HostState::empty(host.clone());
     if let Some((assign, _)) = model.assigns.get(host) {
         state.generation = assign.generation;
@@ -36,6 +37,12 @@ pub(super) fn compile(model: &Model, host: &HostName) -> Result<Compiled, Compil
                 document: revision.record.text.clone(),
             });
         }
+        // One whose text is lost is not fetched ahead: it is a help, and holds up nothing.
+        let ahead = assign.prefetch.iter().filter_map(|assigned| model.revision(&assigned.workload, assigned.revision));
+        state.prefetch = ahead
+            .map(|revision| Prefetch { image: revision.record.image.clone(), digest: revision.record.digest.clone() })
+            .collect();
+        state.registries = logins.of_host(model, assign);
     }
     let body = Bytes::from(state.to_toml());
     let etag = format!("\"{}-{}\"", state.generation, Digest::of(&body).short());

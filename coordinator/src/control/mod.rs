@@ -3,7 +3,7 @@
 //! ```text
 //!   store (workloads, hosts, assignments) --\
 //!   reports (liveness, readiness) -----------+--> plan (pure) --> one compare-and-set --> host states, board
-//!   clock -----------------------------------/
+//!   logins (coordinator.toml), clock --------/
 //! ```
 //!
 //! It takes no input but a reason to look again, and remembers nothing that it could not load: killed at any point, it goes on where
@@ -11,13 +11,17 @@
 
 mod board;
 mod compile;
+mod logins;
 mod model;
 mod plan;
+mod retention;
 #[cfg(test)]
 mod tests;
 
 pub use board::{Board, HostBoard, TargetBoard, WorkloadBoard};
+pub use logins::{Logins, SharedRegistry};
 pub use plan::{Preview, preview};
+pub use retention::Retention;
 
 use crate::clock;
 use crate::hosts::{Hosts, Observed};
@@ -55,6 +59,7 @@ pub struct Controller {
     store: SharedStore,
     hosts: Arc<Hosts>,
     model: Model,
+    logins: watch::Receiver<Arc<Logins>>,
     board: watch::Sender<Arc<Board>>,
     /// Which write of its assignment each host's state was compiled from.
     compiled: BTreeMap<HostName, StoreRevision>,
@@ -62,17 +67,23 @@ pub struct Controller {
 
 impl Controller {
     /// A controller and the board that it keeps up to date.
-    pub fn new(store: SharedStore, hosts: Arc<Hosts>) -> (Self, watch::Receiver<Arc<Board>>) {
+    pub fn new(
+        store: SharedStore,
+        hosts: Arc<Hosts>,
+        logins: watch::Receiver<Arc<Logins>>,
+    ) -> (Self, watch::Receiver<Arc<Board>>) {
         let (board, shown) = watch::channel(Arc::new(Board::default()));
-        let controller = Self { store, hosts, model: Model::default(), board, compiled: BTreeMap::new() };
+        let controller = Self { store, hosts, model: Model::default(), logins, board, compiled: BTreeMap::new() };
         (controller, shown)
     }
 
     /// Never returns while the store lives; to be raced against the end of the process.
     pub async fn run(mut self) {
         let mut newest = self.store.watch();
+        let mut logins = self.logins.clone();
         loop {
             newest.mark_unchanged();
+            logins.mark_unchanged();
             let started = clock::moment();
             let wake = match self.pass().await {
                 Ok(wake) => wake,
@@ -96,6 +107,7 @@ impl Controller {
                     }
                 }
                 () = self.hosts.changed() => tokio::time::sleep(rest).await,
+                Ok(()) = logins.changed() => {}
                 () = timer => {}
             }
         }
@@ -108,12 +120,13 @@ impl Controller {
             let (observed, next_silence) = self.hosts.observe(now.mono);
             self.model.refresh(&*self.store, reported(&observed)).await?;
             self.hosts.set_known(&self.model.host_names(), now.mono);
-            let plan = plan::plan(&self.model, &observed, now);
+            let logins = self.logins.borrow().clone();
+            let plan = plan::plan(&self.model, &logins, &observed, now);
             if !plan.assign.is_empty() && !self.write(plan.assign).await? {
                 continue;
             }
             self.model.fetch_revisions(&*self.store).await?;
-            self.tell();
+            self.tell(&logins);
             let board = Board::new(&self.model, plan.workloads);
             self.board.send_replace(Arc::new(board));
             return Ok([plan.wake_at, next_silence].into_iter().flatten().min());
@@ -140,13 +153,13 @@ impl Controller {
     }
 
     /// Gives each host whose assignment was written since the last time its new state.
-    fn tell(&mut self) {
+    fn tell(&mut self, logins: &Logins) {
         for host in self.model.host_names() {
             let revision = self.model.assign_revision(&host).unwrap_or(0);
             if self.compiled.get(&host) == Some(&revision) && self.hosts.has_state(&host) {
                 continue;
             }
-            match compile::compile(&self.model, &host) {
+            match compile::compile(&self.model, logins, &host) {
                 Ok(state) => {
                     self.hosts.set_state(&host, Arc::new(state));
                     self.compiled.insert(host, revision);

@@ -48,7 +48,9 @@ impl Model {
         let mut needed: BTreeSet<_> = newest.map(|(name, record)| (name.clone(), record.newest)).collect();
         let assigned = self.assigns.values().flat_map(|(record, _)| &record.instances);
         needed.extend(assigned.map(|instance| (instance.workload.clone(), instance.revision)));
-        let wanted: BTreeSet<_> = needed.union(&self.reported).cloned().collect();
+        let mut wanted: BTreeSet<_> = needed.union(&self.reported).cloned().collect();
+        let ahead = self.assigns.values().flat_map(|(record, _)| &record.prefetch);
+        wanted.extend(ahead.map(|instance| (instance.workload.clone(), instance.revision)));
         self.revisions.retain(|key, _| wanted.contains(key));
         for key in wanted {
             if self.revisions.contains_key(&key) {

@@ -3,10 +3,12 @@
 //! Each workload is rolled out by itself; a host's assignment is the union. Its generation grows only if that union changed.
 
 use super::board::{Board, TargetBoard, WorkloadPlan};
+use super::logins::Logins;
 use super::model::Model;
 use crate::hosts::Observed;
 use crate::records::{AssignRecord, Assigned, ParsedRevision, WorkloadRecord};
 use coord_shared::decide::liveness::Liveness;
+use coord_shared::decide::prefetch;
 use coord_shared::decide::reason::Reason;
 use coord_shared::decide::rollout::{TargetState, rollout};
 use coord_shared::decide::targets::targets;
@@ -30,10 +32,11 @@ pub(super) struct FleetPlan {
 }
 
 /// Decides for the whole fleet.
-pub(super) fn plan(model: &Model, observed: &BTreeMap<HostName, Observed>, now: Now) -> FleetPlan {
+pub(super) fn plan(model: &Model, logins: &Logins, observed: &BTreeMap<HostName, Observed>, now: Now) -> FleetPlan {
     let mut plan = FleetPlan::default();
     let labels = model.labels();
     let mut wanted: BTreeMap<&HostName, Vec<Assigned>> = BTreeMap::new();
+    let mut later: BTreeMap<&HostName, Vec<Assigned>> = BTreeMap::new();
     let workloads: Vec<_> = model.workloads.iter().filter(|(_, record)| !record.deleted).collect();
     for (name, record) in workloads {
         let view = View { model, observed, now, name, record };
@@ -41,6 +44,10 @@ pub(super) fn plan(model: &Model, observed: &BTreeMap<HostName, Observed>, now: 
         for (host, target) in &one.targets {
             if let (Some(revision), Some((host, _))) = (target.assigned, model.hosts.get_key_value(host)) {
                 wanted.entry(host).or_default().push(Assigned { workload: name.clone(), index: ONLY_INDEX, revision });
+                if target.prefetches {
+                    let revision = record.newest;
+                    later.entry(host).or_default().push(Assigned { workload: name.clone(), index: ONLY_INDEX, revision });
+                }
             }
         }
         plan.wake_at = [plan.wake_at, wake_at].into_iter().flatten().min();
@@ -51,14 +58,23 @@ pub(super) fn plan(model: &Model, observed: &BTreeMap<HostName, Observed>, now: 
     for host in everyone {
         let mut instances = wanted.remove(host).unwrap_or_default();
         instances.sort();
-        let told = model.assigns.get(host).map(|(assign, _)| assign);
-        let is_same = told.map_or(instances.is_empty(), |assign| assign.instances == instances);
-        if !is_same {
-            let generation = Generation(told.map_or(0, |assign| assign.generation.0) + 1);
-            plan.assign.insert(host.clone(), AssignRecord { generation, instances });
+        let told = model.assigns.get(host).map(|(assign, _)| assign.clone()).unwrap_or_default();
+        let prefetch = ahead(model, &instances, later.remove(host).unwrap_or_default());
+        let mut assign = AssignRecord { generation: told.generation, instances, prefetch, logins: None };
+        assign.logins = logins.digest(model, &assign);
+        if assign != told {
+            assign.generation = Generation(told.generation.0 + 1);
+            plan.assign.insert(host.clone(), assign);
         }
     }
     plan
+}
+
+/// What of `later` a host fetches before its turn comes.
+fn ahead(model: &Model, instances: &[Assigned], later: Vec<Assigned>) -> Vec<Assigned> {
+    let digest = |assigned: &Assigned| Some(model.revision(&assigned.workload, assigned.revision)?.record.digest.clone());
+    let needed = instances.iter().filter_map(digest).collect();
+    prefetch::choose(later.into_iter().filter_map(|assigned| digest(&assigned).map(|digest| (assigned, digest))), &needed)
 }
 
 /// One workload in the light of everything.
@@ -86,7 +102,8 @@ impl View<'_> {
             let is_newest = |(revision, _): (Revision, Mono)| revision == self.record.newest;
             let is_ready = liveness.is_reachable() && assigned == Some(self.record.newest) && state.ready.is_some_and(is_newest);
             let reason = self.away(&host, liveness).or_else(|| rolled.reasons.remove(&host));
-            (host, TargetBoard { assigned, reason, is_ready })
+            let prefetches = rolled.prefetch.contains(&host);
+            (host, TargetBoard { assigned, reason, is_ready, prefetches })
         });
         let targets = targets.collect();
         reasons.dedup();
@@ -136,7 +153,7 @@ impl View<'_> {
         let error = "this version of the coordinator cannot read its text; publish it again".to_owned();
         let told = self.model.hosts.keys().filter_map(|host| {
             let assigned = self.assigned(host)?;
-            Some((host.clone(), TargetBoard { assigned: Some(assigned), reason: None, is_ready: false }))
+            Some((host.clone(), TargetBoard { assigned: Some(assigned), ..TargetBoard::default() }))
         });
         WorkloadPlan { targets: told.collect(), reasons: vec![Reason::DocumentRejected { error }] }
     }

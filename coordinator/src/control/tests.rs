@@ -7,8 +7,12 @@ use crate::store::{Fault, FaultyStore, MemoryStore, Store as _};
 use coord_shared::decide::liveness::LivenessLimits;
 use coord_shared::decide::reason::Reason;
 use coord_shared::names::{ContainerId, Digest, Generation, Labels, Revision, WorkloadName};
-use coord_shared::wire::{FullReport, HostFacts, HostState, InstanceReport, InstanceState, Report, WIRE_VERSION};
+use coord_shared::wire::{
+    FullReport, HostFacts, HostState, InstanceReport, InstanceState, Prefetch, RegistryLogin, Report, WIRE_VERSION,
+};
 use std::sync::Arc;
+
+mod retention;
 
 /// Reports and time pass by hand; the controller makes its passes when told to.
 struct Fleet {
@@ -16,6 +20,7 @@ struct Fleet {
     hosts: Arc<Hosts>,
     controller: Controller,
     board: watch::Receiver<Arc<Board>>,
+    logins: watch::Sender<Arc<Logins>>,
     sequence: u64,
 }
 
@@ -38,9 +43,10 @@ fn document(hosts: &str, extra: &str) -> String {
 impl Fleet {
     /// A coordinator that has just started over what an earlier one left.
     fn over(store: Arc<FaultyStore>) -> Self {
+        let (logins, _) = watch::channel(Arc::default());
         let hosts = Arc::new(Hosts::new(LivenessLimits::default()));
-        let (controller, board) = Controller::new(Arc::clone(&store) as SharedStore, Arc::clone(&hosts));
-        Self { store, hosts, controller, board, sequence: 0 }
+        let (controller, board) = Controller::new(Arc::clone(&store) as SharedStore, Arc::clone(&hosts), logins.subscribe());
+        Self { store, hosts, controller, board, logins, sequence: 0 }
     }
 
     fn restarted(&self) -> Self {
@@ -97,6 +103,7 @@ impl Fleet {
             labels: Labels::new(),
             facts: HostFacts::default(),
             instances: instances.collect(),
+            prefetch: Vec::new(),
             problems: Vec::new(),
         };
         let report = Report {
@@ -117,11 +124,19 @@ impl Fleet {
 
     /// What the host would read now: its generation, and `workload@revision` for each instance.
     async fn told(&self, name: &str) -> (u64, Vec<String>) {
+        let state = self.state(name).await;
+        (state.generation.0, state.instances.iter().map(|i| format!("{}@{}", i.workload, i.revision)).collect())
+    }
+
+    async fn ahead(&self, name: &str) -> Vec<Prefetch> {
+        self.state(name).await.prefetch
+    }
+
+    async fn state(&self, name: &str) -> HostState {
         let poll = self.hosts.poll(&host(name), None, Duration::ZERO).await.expect("is known");
         let crate::hosts::Poll::State(state, _) = poll else { panic!("{name} has no state: {poll:?}") };
         let text = std::str::from_utf8(&state.body).expect("text");
-        let state = HostState::from_toml(text).expect("a host state");
-        (state.generation.0, state.instances.iter().map(|i| format!("{}@{}", i.workload, i.revision)).collect())
+        HostState::from_toml(text).expect("a host state")
     }
 
     fn target(&self, name: &str, on: &str) -> TargetBoard {
@@ -182,17 +197,110 @@ async fn a_rollout_goes_host_by_host_and_waits_for_readiness() {
     }
     fleet.publish("web", 2, &document("[\"*\"]", ""), "two").await;
     fleet.pass().await;
-    assert_eq!((fleet.told("a").await, fleet.told("b").await), (told(2, &["web@2"]), told(1, &["web@1"])));
+    assert_eq!((fleet.told("a").await, fleet.told("b").await), (told(2, &["web@2"]), told(2, &["web@1"])));
     assert!(matches!(fleet.target("web", "b").reason, Some(Reason::WaitingForTurn { .. })));
     // Ready, and watched for its monitor time; then the next.
     fleet.say("a", Some(("web.0-r2-1", true)));
     let wake = fleet.pass().await.expect("a time to look again");
     assert_eq!(wake.since(clock::now().mono), Duration::from_secs(5));
     assert!(fleet.target("web", "a").is_ready);
-    assert_eq!(fleet.told("b").await, told(1, &["web@1"]));
+    assert_eq!(fleet.told("b").await, told(2, &["web@1"]));
     tokio::time::advance(Duration::from_secs(5)).await;
     fleet.pass().await;
-    assert_eq!(fleet.told("b").await, told(2, &["web@2"]));
+    assert_eq!(fleet.told("b").await, told(3, &["web@2"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_its_turn_fetches_the_image_meanwhile() {
+    let mut fleet = fleet();
+    for name in ["a", "b"] {
+        fleet.add_host(name, "web").await;
+    }
+    fleet.publish("web", 1, &document("[\"*\"]", ""), "one").await;
+    fleet.pass().await;
+    for name in ["a", "b"] {
+        fleet.say(name, Some(("web.0-r1-1", true)));
+    }
+    // The same image in another container: there is nothing to fetch.
+    fleet.publish("web", 2, &document("[\"*\"]", "read_only = true"), "one").await;
+    fleet.pass().await;
+    assert_eq!((fleet.ahead("a").await, fleet.ahead("b").await), (vec![], vec![]));
+    assert_eq!(fleet.told("b").await, told(1, &["web@1"]));
+    let two = Prefetch { image: "r.lan/web:1".parse().expect("an image"), digest: Digest::of(b"two") };
+    fleet.publish("web", 3, &document("[\"*\"]", ""), "two").await;
+    fleet.pass().await;
+    assert_eq!((fleet.ahead("a").await, fleet.ahead("b").await), (vec![], vec![two.clone()]));
+    assert_eq!(fleet.told("b").await, told(2, &["web@1"]));
+    assert!(fleet.target("web", "b").prefetches && !fleet.target("web", "a").prefetches);
+    // Asked again, and by a coordinator that has just started: nothing new.
+    let mut fleet = fleet.restarted();
+    fleet.pass().await;
+    assert_eq!((fleet.ahead("b").await, fleet.told("b").await), (vec![two], told(2, &["web@1"])));
+    // Withdrawn before its turn came.
+    fleet.publish("web", 4, &document("[\"*\"]", ""), "one").await;
+    fleet.pass().await;
+    assert_eq!((fleet.ahead("b").await, fleet.told("b").await), (vec![], told(3, &["web@4"])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_that_the_store_lost_is_not_fetched_ahead() {
+    let mut fleet = fleet();
+    for name in ["a", "b"] {
+        fleet.add_host(name, "web").await;
+    }
+    fleet.publish("web", 1, &document("[\"*\"]", ""), "one").await;
+    fleet.pass().await;
+    fleet.say("b", Some(("web.0-r1-1", true)));
+    fleet.publish("web", 2, &document("[\"*\"]", ""), "two").await;
+    fleet.pass().await;
+    fleet.put(Txn::default().delete(revision_key(&workload("web"), Revision(2)))).await;
+    let mut fleet = fleet.restarted();
+    fleet.pass().await;
+    assert_eq!(fleet.ahead("b").await, []);
+    assert_eq!(fleet.told("b").await.1, ["web@1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_goes_to_who_needs_it_and_a_new_password_makes_a_new_generation() {
+    let mut fleet = fleet();
+    for name in ["a", "b"] {
+        fleet.add_host(name, "web").await;
+    }
+    let login = |password: &str| RegistryLogin {
+        prefix: "r.lan".to_owned(),
+        location: None,
+        mirrors: Vec::new(),
+        insecure: false,
+        username: Some("puller".to_owned()),
+        password: Some(password.to_owned()),
+    };
+    let share = |fleet: &Fleet, password, is_shared| {
+        fleet.logins.send_replace(Arc::new(Logins(vec![SharedRegistry { login: login(password), is_shared }])));
+    };
+    share(&fleet, "sesame", true);
+    fleet.publish("web", 1, &document("[\"a\"]", ""), "one").await;
+    fleet.pass().await;
+    assert_eq!(fleet.state("a").await.registries, [login("sesame")]);
+    assert_eq!(fleet.state("b").await.registries, [], "it needs no image of that registry");
+    fleet.pass().await;
+    assert_eq!(fleet.told("a").await, told(1, &["web@1"]));
+    share(&fleet, "changed", true);
+    fleet.pass().await;
+    assert_eq!(fleet.told("a").await, told(2, &["web@1"]));
+    assert_eq!(fleet.state("a").await.registries, [login("changed")]);
+    // A coordinator that starts with another password still.
+    let restarted = fleet.restarted();
+    share(&restarted, "again", true);
+    let mut fleet = restarted;
+    fleet.pass().await;
+    assert_eq!((fleet.told("a").await.0, fleet.state("a").await.registries), (3, vec![login("again")]));
+    share(&fleet, "again", false);
+    fleet.pass().await;
+    assert_eq!((fleet.told("a").await.0, fleet.state("a").await.registries), (4, vec![]));
+    for entry in fleet.store.range("").await.expect("reads") {
+        let text = String::from_utf8_lossy(&entry.value).into_owned();
+        assert!(!["sesame", "changed", "again"].iter().any(|secret| text.contains(secret)), "{}: {text}", entry.key);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -257,12 +365,12 @@ async fn a_restart_changes_nobodys_state() {
     // b is back first. It must not be told before a had time to be heard of.
     fleet.say("b", Some(("web.0-r1-1", true)));
     fleet.pass().await;
-    assert_eq!(fleet.told("b").await, told(1, &["web@1"]));
+    assert_eq!(fleet.told("b").await, told(2, &["web@1"]));
     tokio::time::advance(LivenessLimits::default().lost_after).await;
     fleet.say("b", Some(("web.0-r1-1", true)));
     fleet.pass().await;
-    assert_eq!(fleet.told("b").await, told(2, &["web@2"]), "a host that stays away holds nobody up for ever");
-    assert_eq!(fleet.told("c").await, told(1, &["web@1"]), "and one that is away is not told");
+    assert_eq!(fleet.told("b").await, told(3, &["web@2"]), "a host that stays away holds nobody up for ever");
+    assert_eq!(fleet.told("c").await, told(2, &["web@1"]), "and one that is away is not told");
 }
 
 #[tokio::test(start_paused = true)]
@@ -354,7 +462,7 @@ async fn a_preview_tells_what_a_publish_would_do() {
 #[test]
 fn an_assignment_names_the_revision_of_a_workload() {
     let assigned = Assigned { workload: workload("web"), index: 0, revision: Revision(3) };
-    let record = AssignRecord { generation: Generation(1), instances: vec![assigned] };
+    let record = AssignRecord { generation: Generation(1), instances: vec![assigned], ..AssignRecord::default() };
     assert_eq!(record.revision_of(&workload("web")), Some(Revision(3)));
     assert_eq!(record.revision_of(&workload("db")), None);
 }

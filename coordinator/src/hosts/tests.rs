@@ -22,7 +22,13 @@ fn heartbeat(host: &str, run: &str, sequence: u64) -> Report {
 }
 
 fn full(host: &str, run: &str, sequence: u64, instances: Vec<InstanceReport>) -> Report {
-    let full = FullReport { labels: Default::default(), facts: HostFacts::default(), instances, problems: Vec::new() };
+    let full = FullReport {
+        labels: Default::default(),
+        facts: HostFacts::default(),
+        instances,
+        prefetch: Vec::new(),
+        problems: Vec::new(),
+    };
     Report { full: Some(full), ..heartbeat(host, run, sequence) }
 }
 

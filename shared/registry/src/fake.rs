@@ -250,6 +250,8 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> std::io::Result<Opti
     stream.read_line(&mut line).await?;
     let mut words = line.split_whitespace();
     let (Some(method), Some(path)) = (words.next(), words.next()) else { return Ok(None) };
+    // As a proxy is asked: with the whole URL.
+    let path = path.strip_prefix("http://").and_then(|url| url.find('/').map(|at| &url[at..])).unwrap_or(path);
     let mut request = Request { method: method.to_owned(), path: path.to_owned(), headers: BTreeMap::new(), body: String::new() };
     loop {
         let mut line = String::new();

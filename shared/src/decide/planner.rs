@@ -6,6 +6,7 @@
 //! - Nothing old is touched before the new image is complete and verified here. Until then the previous revision is kept running,
 //!   and restarted if it ends.
 //! - A change that keeps the container's fingerprint restarts nothing: the running container takes on the new revision.
+//! - What is fetched ahead comes after every image that an instance waits for, and no container is touched for it.
 //! - Whatever is not desired is stopped, killed when its grace period is over, and removed.
 //!
 //! Deliberately absent: everything fleet-wide. Whose turn it is was decided before (see [`super::rollout`]).
@@ -21,6 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub mod ahead;
 mod instance;
 pub mod status;
 #[cfg(test)]
@@ -146,6 +148,8 @@ pub enum Image {
         done_bytes: u64,
         /// Bytes in all, 0 while unknown.
         total_bytes: u64,
+        /// Bytes in a second, 0 while unknown.
+        bytes_per_s: u64,
     },
     /// Complete and verified.
     Present,
@@ -283,8 +287,8 @@ impl Plan {
     }
 }
 
-/// Decides what one host does now.
-pub fn plan(desired: &Desired, observed: &Observed, now: Now) -> Plan {
+/// Decides what one host does now. `ahead` is what it will be told to run later: fetched when nothing else is, the first one first.
+pub fn plan(desired: &Desired, ahead: &[PinnedImage], observed: &Observed, now: Now) -> Plan {
     let mut plan = Plan::default();
     let mut by_instance: BTreeMap<&InstanceId, Vec<(&ContainerId, &Container)>> = BTreeMap::new();
     for (id, container) in &observed.containers {
@@ -302,6 +306,7 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Now) -> Plan {
         Action::Pull(image) => pulled.insert(image.digest.clone()),
         Action::Start { .. } | Action::Stop { .. } | Action::Kill { .. } | Action::Remove { .. } => true,
     });
+    ahead::fetch(ahead, observed, now, &mut plan);
     plan
 }
 

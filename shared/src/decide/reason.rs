@@ -20,6 +20,9 @@ pub enum Reason {
         done_bytes: u64,
         /// Bytes in all, 0 while unknown.
         total_bytes: u64,
+        /// Bytes in a second, on average since the pull began; 0 while unknown.
+        #[serde(default)]
+        bytes_per_s: u64,
     },
     /// The last pull failed; another try follows.
     PullFailed {
@@ -138,9 +141,12 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pulling { total_bytes: 0, .. } => f.write_str("pulling the image"),
-            Self::Pulling { done_bytes, total_bytes } => {
-                let percent = done_bytes.saturating_mul(100) / total_bytes;
-                write!(f, "pulling the image, {percent}% of {}", ByteSize(*total_bytes).human())
+            Self::Pulling { done_bytes, total_bytes, bytes_per_s } => {
+                write!(f, "pulling the image, {}", ByteSize(*done_bytes).of(ByteSize(*total_bytes)))?;
+                match bytes_per_s {
+                    0 => Ok(()),
+                    rate => write!(f, ", {}/s", ByteSize(*rate).human()),
+                }
             }
             Self::PullFailed { error, attempts, .. } => write!(f, "pull failed ({}): {error}", times(*attempts)),
             Self::Starting => f.write_str("starting"),

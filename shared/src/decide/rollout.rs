@@ -15,7 +15,7 @@ use super::{Mono, Now};
 use crate::document::Rollout;
 use crate::names::{HostName, Revision};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,9 @@ pub struct TargetState {
 pub struct RolloutPlan {
     /// What each target should be told to run.
     pub assign: BTreeMap<HostName, Revision>,
+    /// Targets whose turn for the newest revision has yet to come: they may fetch its image meanwhile. A host that is not heard of
+    /// stays among them, so that nothing is told anew because a coordinator starts.
+    pub prefetch: BTreeSet<HostName>,
     /// Why a target is not (known to be) ready in the newest revision.
     pub reasons: BTreeMap<HostName, Reason>,
     /// When to decide again although nothing has changed.
@@ -115,6 +118,7 @@ pub fn rollout(newest: Revision, policy: &Rollout, targets: &BTreeMap<HostName, 
     for (.., host) in waiting {
         plan.reasons.insert(host.clone(), Reason::WaitingForTurn { revision: newest, after: in_turn.clone() });
     }
+    plan.prefetch = plan.assign.iter().filter(|(_, told)| **told < newest).map(|(host, _)| host.clone()).collect();
     plan
 }
 

@@ -1,6 +1,6 @@
 //! The bodies of the admin's side of the API: what `coordctl` shows.
 
-use super::{HostFacts, InstanceReport};
+use super::{HostFacts, InstanceReport, PrefetchState};
 use crate::decide::liveness::Liveness;
 use crate::decide::reason::Reason;
 use crate::names::{Digest, Generation, HostName, ImageReference, Labels, Revision, WorkloadName};
@@ -78,6 +78,9 @@ pub struct InstanceView {
     /// Why it is not as desired, as the coordinator sees it; the report has the agent's own.
     #[serde(default)]
     pub reason: Option<Reason>,
+    /// While it waits for its turn: how far the newest revision's image is on that host, as far as it said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefetch: Option<PrefetchState>,
 }
 
 /// A document that could not be published.

@@ -4,14 +4,19 @@
 //! only ever added. What people write (documents) is strict instead, and travels here as text.
 
 mod api;
+mod registry;
 mod report;
 mod state;
 #[cfg(test)]
 mod tests;
 
 pub use api::*;
-pub use report::{Exit, FullReport, HostFacts, InstanceReport, InstanceState, REPORT_MAX_BYTES, Report, ReportAnswer};
-pub use state::{DesiredInstance, HOST_STATE_MAX_BYTES, HostState, LogsRequest, Session, StateError};
+pub use registry::RegistryLogin;
+pub use report::{
+    Exit, FullReport, HostFacts, InstanceReport, InstanceState, PrefetchReport, PrefetchState, REPORT_MAX_BYTES, Report,
+    ReportAnswer,
+};
+pub use state::{DesiredInstance, HOST_STATE_MAX_BYTES, HostState, LogsRequest, Prefetch, Session, StateError};
 
 /// The version of every body here. A reader refuses a higher one with a request to upgrade.
 pub const WIRE_VERSION: u32 = 1;

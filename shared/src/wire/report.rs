@@ -1,7 +1,8 @@
 //! The report: what an agent says of its host. JSON; whole after a change, otherwise a heartbeat without `full`.
 
 use crate::decide::reason::Reason;
-use crate::names::{ContainerId, Generation, HostName, InstanceId, Labels, Revision};
+use crate::names::{ContainerId, Digest, Generation, HostName, InstanceId, Labels, Revision};
+use crate::quantity::ByteSize;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,9 @@ pub struct FullReport {
     /// Every instance that is desired here or still has a container.
     #[serde(default)]
     pub instances: Vec<InstanceReport>,
+    /// How far each image is that the host was asked to fetch ahead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefetch: Vec<PrefetchReport>,
     /// What is wrong with the host as a whole, a sentence each with its cure: a host state that was refused, a disk that is full.
     #[serde(default)]
     pub problems: Vec<String>,
@@ -65,10 +69,71 @@ pub struct HostFacts {
     pub disk_total_bytes: u64,
     /// What is free there, in bytes.
     pub disk_free_bytes: u64,
+    /// What images take of it, in bytes.
+    pub images_bytes: u64,
+    /// How images are kept: `erofs` or `directories`; empty where that is not known.
+    pub image_format: String,
     /// Load average over one minute.
     pub load_one: f64,
     /// When the machine booted.
     pub booted_at: Option<Timestamp>,
+}
+
+/// An image that the host was asked to fetch ahead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrefetchReport {
+    /// Which.
+    pub digest: Digest,
+    /// How far it is.
+    #[serde(flatten)]
+    pub state: PrefetchState,
+}
+
+/// How far an image is that is fetched ahead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum PrefetchState {
+    /// Others come first.
+    Waiting,
+    /// On its way.
+    Pulling {
+        /// Bytes fetched so far.
+        done_bytes: u64,
+        /// Bytes in all, 0 while unknown.
+        total_bytes: u64,
+    },
+    /// Complete and verified.
+    Ready,
+    /// The last pull failed; another try follows.
+    Failed {
+        /// The error, with its cure.
+        error: String,
+        /// Tries so far.
+        attempts: u32,
+        /// When the next one is due.
+        retry_at: Timestamp,
+    },
+    /// A state of a newer agent.
+    #[serde(other)]
+    Unknown,
+}
+
+impl std::fmt::Display for PrefetchState {
+    /// As the end of a sentence about a host that waits for its turn; short, because that sentence is long.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Waiting => f.write_str("image queued"),
+            Self::Pulling { total_bytes: 0, .. } => f.write_str("image on its way"),
+            Self::Pulling { done_bytes, total_bytes } => {
+                let percent = done_bytes.saturating_mul(100) / total_bytes;
+                write!(f, "image on its way, {percent}% of {}", ByteSize(*total_bytes).human())
+            }
+            Self::Ready => f.write_str("image there"),
+            Self::Failed { error, attempts: 1, .. } => write!(f, "image not fetched yet: {error}"),
+            Self::Failed { error, attempts, .. } => write!(f, "image not fetched yet ({attempts} tries): {error}"),
+            Self::Unknown => f.write_str("image in a state that this version does not know"),
+        }
+    }
 }
 
 /// One instance, as its agent sees it.

@@ -1,6 +1,8 @@
 //! The host state: what one host should run, compiled for it by the coordinator. TOML, so that `curl` shows it readably.
 
-use crate::names::{Digest, Generation, HostName, InstanceId, Revision, WorkloadName};
+use super::registry::RegistryLogin;
+use crate::names::{Digest, Generation, HostName, ImageReference, InstanceId, PinnedImage, Revision, WorkloadName};
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 /// Largest host state that an agent reads, in bytes: hundreds of workloads with documents of a usual size.
@@ -13,11 +15,18 @@ pub struct HostState {
     pub version: u32,
     /// Whom it is for; an agent refuses another's.
     pub host: HostName,
-    /// Grows with every change of `instances`. An equal generation means equal instances.
+    /// Grows with every change of what follows, sessions apart. An equal generation means equal instances.
     pub generation: Generation,
     /// What should run.
     #[serde(default, rename = "instance", skip_serializing_if = "Vec::is_empty")]
     pub instances: Vec<DesiredInstance>,
+    /// Images to fetch ahead, the most urgent first: what the host will be told to run once its turn has come. Nothing is started for
+    /// them, and one that cannot be fetched holds up nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "known_ones")]
+    pub prefetch: Vec<Prefetch>,
+    /// How to get at the registries of all these images, where the coordinator knows more than the host may.
+    #[serde(default, rename = "registry", skip_serializing_if = "Vec::is_empty", deserialize_with = "known_ones")]
+    pub registries: Vec<RegistryLogin>,
     /// Sessions that wait for this agent to dial in; not part of the desired state and in no generation.
     #[serde(default, rename = "session", skip_serializing_if = "Vec::is_empty")]
     pub sessions: Vec<Session>,
@@ -42,6 +51,22 @@ impl DesiredInstance {
     /// The instance that this describes.
     pub fn id(&self) -> InstanceId {
         InstanceId { workload: self.workload.clone(), index: self.index }
+    }
+}
+
+/// One image to fetch ahead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prefetch {
+    /// As the operator wrote it: where to ask for it.
+    pub image: ImageReference,
+    /// What it stood for when it was published.
+    pub digest: Digest,
+}
+
+impl Prefetch {
+    /// As a pull takes it.
+    pub fn pinned(&self) -> PinnedImage {
+        self.image.clone().pin(self.digest.clone())
     }
 }
 
@@ -84,7 +109,15 @@ pub enum StateError {
 impl HostState {
     /// A host state without instances, before anything was published.
     pub fn empty(host: HostName) -> Self {
-        Self { version: super::WIRE_VERSION, host, generation: Generation(0), instances: Vec::new(), sessions: Vec::new() }
+        Self {
+            version: super::WIRE_VERSION,
+            host,
+            generation: Generation(0),
+            instances: Vec::new(),
+            prefetch: Vec::new(),
+            registries: Vec::new(),
+            sessions: Vec::new(),
+        }
     }
 
     /// As it travels.
@@ -104,4 +137,20 @@ impl HostState {
             None => Ok(state),
         }
     }
+}
+
+/// Of a list of helps, those that this version can read: one of another age must not cost the whole host state.
+fn known_ones<'de, D: Deserializer<'de>, T: DeserializeOwned>(list: D) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Entry<T> {
+        Known(T),
+        Unknown(IgnoredAny),
+    }
+    let entries = Vec::<Entry<T>>::deserialize(list)?;
+    let known = entries.into_iter().filter_map(|entry| match entry {
+        Entry::Known(one) => Some(one),
+        Entry::Unknown(IgnoredAny) => None,
+    });
+    Ok(known.collect())
 }

@@ -13,7 +13,7 @@ use coord_shared::decide::planner::{
     self, Action, Container, Desired, End, History, Image, Observed, Phase, Spec, Target, Wanted,
 };
 use coord_shared::decide::{Mono, Now};
-use coord_shared::names::{ContainerId, Digest, InstanceId};
+use coord_shared::names::{ContainerId, Digest, InstanceId, PinnedImage};
 use coord_shared::wire::Exit;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,6 +37,8 @@ pub(super) struct Ledger {
 pub(super) struct Agent {
     pub(super) run: u64,
     pub(super) desired: Desired,
+    /// What it fetches ahead.
+    pub(super) ahead: Vec<PinnedImage>,
     pub(super) observed: Observed,
     /// When an instance was first heard of.
     arrived: BTreeMap<InstanceId, Mono>,
@@ -69,6 +71,7 @@ impl World {
         let mut agent = Agent {
             run: machine.runs,
             desired: Desired::new(),
+            ahead: Vec::new(),
             observed: Observed { histories: machine.ledger.histories.clone(), ..Observed::default() },
             arrived: BTreeMap::new(),
             failed_pulls: BTreeMap::new(),
@@ -79,6 +82,7 @@ impl World {
         agent.observed.images = machine.store.iter().map(|digest| (digest.clone(), Image::Present)).collect();
         if let Some(accepted) = &machine.ledger.accepted {
             agent.desired = desired(accepted, &machine.ledger.previous, machine.is_old_release);
+            agent.ahead.clone_from(&accepted.prefetch);
         }
         let found: Vec<_> = machine.containers.iter().map(|(id, process)| (id.clone(), process.clone())).collect();
         self.stats.reattached += u64::from(found.iter().any(|(_, process)| process.is_alive()));
@@ -147,22 +151,29 @@ impl World {
     }
 
     /// A host state is offered: an older one is refused, and what is accepted is in the ledger before anything is done about it.
-    pub(super) fn offered(&mut self, host: usize, state: HostState) {
+    pub(super) fn offered(&mut self, host: usize, mut state: HostState) {
+        self.check_offered(host, &state);
+        if self.machines[host].is_old_release {
+            state.prefetch.clear();
+        }
         let accepted = self.machines[host].ledger.accepted.as_ref();
         match accepted.map_or(std::cmp::Ordering::Greater, |accepted| state.generation.cmp(&accepted.generation)) {
             std::cmp::Ordering::Less => return self.stats.stale_states += 1,
             std::cmp::Ordering::Equal => {
-                let is_same = accepted == Some(&state);
-                return self.promise(is_same, Promise::GenerationsGrow, || format!("two contents of {}", state.generation));
+                let is_same = accepted.is_some_and(|accepted| accepted.instances == state.instances);
+                self.promise(is_same, Promise::GenerationsGrow, || format!("two contents of {}", state.generation));
+                return self.helped(host, state);
             }
-            std::cmp::Ordering::Greater => self.check_accepted(host, &state),
+            std::cmp::Ordering::Greater => self.check_accepted(host, state.generation),
         }
         let now = self.host_clock(host);
         let machine = &mut self.machines[host];
         let Some(agent) = &mut machine.agent else { return };
         let previous = predecessors(&state, &machine.ledger, &agent.observed);
+        let ahead = std::mem::take(&mut agent.ahead);
         let before = std::mem::replace(&mut agent.desired, desired(&state, &previous, machine.is_old_release));
         machine.ledger.previous = previous;
+        agent.ahead.clone_from(&state.prefetch);
         machine.ledger.accepted = Some(state);
         agent.arrived.retain(|id, _| agent.desired.contains_key(id));
         for (id, wanted) in &agent.desired {
@@ -171,17 +182,32 @@ impl World {
                 continue;
             };
             let runs = agent.observed.containers.iter().any(|(container, c)| container.instance == *id && c.phase.is_alive());
+            let is_new_image = old.image.digest != new.image.digest;
+            self.stats.prefetched +=
+                u64::from(is_new_image && ahead.contains(&new.image) && machine.store.contains(&new.image.digest));
             self.stats.adopted += u64::from(runs && old.fingerprint == new.fingerprint && old.revision != new.revision);
         }
         self.act(host);
+    }
+
+    /// What is to be fetched ahead may change under an equal generation, when releases of the coordinator take turns.
+    fn helped(&mut self, host: usize, state: HostState) {
+        let machine = &mut self.machines[host];
+        let Some(agent) = &mut machine.agent else { return };
+        if agent.ahead != state.prefetch {
+            agent.ahead.clone_from(&state.prefetch);
+            machine.ledger.accepted = Some(state);
+            self.act(host);
+        }
     }
 
     /// Plans and carries out. That the plan was complete is seen by planning again at once.
     pub(super) fn act(&mut self, host: usize) {
         let now = self.host_clock(host);
         let Some(agent) = &self.machines[host].agent else { return };
-        let plan = planner::plan(&agent.desired, &agent.observed, now);
+        let plan = planner::plan(&agent.desired, &agent.ahead, &agent.observed, now);
         self.stats.plans += 1;
+        self.check_ahead(host, &plan, now);
         for action in &plan.actions {
             self.check_action(host, action);
             self.note(|| format!("  host-{host} {}", show(action)));
@@ -212,7 +238,10 @@ impl World {
                 if let Some(Image::Failed { attempts, .. }) = agent.observed.images.get(&image.digest) {
                     agent.failed_pulls.insert(image.digest.clone(), *attempts);
                 }
-                agent.observed.images.insert(image.digest.clone(), Image::Pulling { done_bytes: 0, total_bytes: 0 });
+                agent
+                    .observed
+                    .images
+                    .insert(image.digest.clone(), Image::Pulling { done_bytes: 0, total_bytes: 0, bytes_per_s: 0 });
                 self.pull(host, run, image);
             }
             Action::Start { container: id, spec } => {
@@ -302,7 +331,7 @@ impl Agent {
 
     fn half_pulled(&mut self, digest: &Digest) {
         if let Some(image @ Image::Pulling { .. }) = self.observed.images.get_mut(digest) {
-            *image = Image::Pulling { done_bytes: 500, total_bytes: 1000 };
+            *image = Image::Pulling { done_bytes: 500, total_bytes: 1000, bytes_per_s: 0 };
         }
     }
 

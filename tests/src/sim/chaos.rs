@@ -142,6 +142,7 @@ impl World {
         let machine = &mut self.machines[host];
         let Some(agent) = &mut machine.agent else { return };
         let mut needed: BTreeSet<Digest> = agent.observed.containers.values().map(|container| container.image.clone()).collect();
+        needed.extend(agent.ahead.iter().map(|image| image.digest.clone()));
         for wanted in agent.desired.values() {
             needed.extend(wanted.previous.iter().map(|spec| spec.image.digest.clone()));
             if let Target::Run(spec) = &wanted.target {

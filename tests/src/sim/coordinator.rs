@@ -5,10 +5,11 @@ use super::promises::{Between, Promise};
 use super::world::{Event, World};
 use coord_shared::decide::liveness::{Liveness, LivenessLimits, liveness_since};
 use coord_shared::decide::planner::Spec;
+use coord_shared::decide::prefetch;
 use coord_shared::decide::rollout::{RolloutPlan, TargetState, rollout};
 use coord_shared::decide::targets::targets;
 use coord_shared::decide::{Mono, Now};
-use coord_shared::names::{ContainerId, Generation, HostName, InstanceId, Labels, Revision, WorkloadName};
+use coord_shared::names::{ContainerId, Digest, Generation, HostName, InstanceId, Labels, PinnedImage, Revision, WorkloadName};
 use coord_shared::wire::InstanceReport;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub(super) struct Coordinator {
     pub(super) up: bool,
     /// Counts its processes.
     pub(super) run: u64,
+    /// Whether it is of a release that knows of fetching ahead.
+    prefetches: bool,
     started_at: Duration,
     live: Vec<LiveHost>,
     timer: u64,
@@ -52,6 +55,8 @@ impl Workload {
 pub(super) struct HostRecord {
     pub(super) labels: Labels,
     pub(super) assigned: BTreeMap<WorkloadName, Revision>,
+    /// What it is asked to fetch ahead.
+    pub(super) prefetch: Vec<PinnedImage>,
     generation: Generation,
 }
 
@@ -82,6 +87,7 @@ impl Coordinator {
             hosts: vec![HostRecord::default(); hosts],
             up: false,
             run: 0,
+            prefetches: true,
             started_at: Duration::ZERO,
             live: vec![LiveHost::default(); hosts],
             timer: 0,
@@ -96,6 +102,7 @@ impl World {
         self.coordinator.run += 1;
         self.coordinator.started_at = self.now;
         self.coordinator.live = vec![LiveHost::default(); hosts];
+        self.coordinator.prefetches = self.dice.percent(85);
         self.stats.coordinator_restarts += u64::from(self.coordinator.run > 1);
         let before: Vec<_> = self.coordinator.hosts.iter().map(|host| host.assigned.clone()).collect();
         self.decide();
@@ -159,7 +166,9 @@ impl World {
             let spec = self.coordinator.workloads.get(name)?.revisions.get(revision)?;
             Some((InstanceId { workload: name.clone(), index: 0 }, spec.clone()))
         };
-        HostState { generation: record.generation, instances: record.assigned.iter().filter_map(instance).collect() }
+        // An older release leaves out what it does not know, under the generation that it finds.
+        let prefetch = if self.coordinator.prefetches { record.prefetch.clone() } else { Vec::new() };
+        HostState { generation: record.generation, instances: record.assigned.iter().filter_map(instance).collect(), prefetch }
     }
 
     fn reported(&mut self, host: usize, run: u64, call: u64, full: Option<Full>) {
@@ -202,6 +211,7 @@ impl World {
         let labels: BTreeMap<HostName, Labels> =
             names.iter().map(|(name, &host)| (name.clone(), self.coordinator.hosts[host].labels.clone())).collect();
         let mut assigned: Vec<BTreeMap<WorkloadName, Revision>> = vec![BTreeMap::new(); self.machines.len()];
+        let mut later: Vec<Vec<(PinnedImage, Digest)>> = vec![Vec::new(); self.machines.len()];
         let mut wake_at = self.next_silence(now.mono);
         let workloads: Vec<WorkloadName> = self.coordinator.workloads.keys().cloned().collect();
         for name in workloads {
@@ -214,13 +224,16 @@ impl World {
             for (host, revision) in &plan.assign {
                 assigned[names[host]].insert(name.clone(), *revision);
             }
+            for host in &plan.prefetch {
+                later[names[host]].push((newest.image.clone(), newest.image.digest.clone()));
+            }
             wake_at = wake_at.into_iter().chain(plan.wake_at).min();
             if let Some(workload) = self.coordinator.workloads.get_mut(&name) {
                 workload.plan = plan;
             }
         }
-        for (host, assigned) in assigned.into_iter().enumerate() {
-            self.assign(host, assigned);
+        for (host, (assigned, later)) in assigned.into_iter().zip(later).enumerate() {
+            self.assign(host, assigned, later);
         }
         self.coordinator.timer += 1;
         let (run, token) = (self.coordinator.run, self.coordinator.timer);
@@ -229,9 +242,15 @@ impl World {
         }
     }
 
-    fn assign(&mut self, host: usize, assigned: BTreeMap<WorkloadName, Revision>) {
+    fn assign(&mut self, host: usize, assigned: BTreeMap<WorkloadName, Revision>, later: Vec<(PinnedImage, Digest)>) {
+        let revisions = |name| self.coordinator.workloads.get(name).map(|workload| &workload.revisions);
+        let needed = assigned.iter().filter_map(|(name, revision)| Some(revisions(name)?.get(revision)?.image.digest.clone()));
+        let needed = needed.collect();
+        let is_new_release = self.coordinator.prefetches;
         let record = &mut self.coordinator.hosts[host];
-        if record.assigned != assigned {
+        let prefetch = if is_new_release { prefetch::choose(later, &needed) } else { Vec::new() };
+        if record.assigned != assigned || (is_new_release && record.prefetch != prefetch) {
+            record.prefetch = prefetch;
             self.memory.between.retain(|(name, other), _| *other != host || assigned.contains_key(name));
             record.assigned = assigned;
             record.generation = Generation(record.generation.0 + 1);

@@ -55,6 +55,10 @@ pub struct Stats {
     pub removals: u64,
     /// Pulls begun.
     pub pulls: u64,
+    /// Pulls begun for what a host will run later.
+    pub pulls_ahead: u64,
+    /// Hosts whose turn came when they had fetched the image ahead.
+    pub prefetched: u64,
     /// Containers started to go on with a predecessor while the newest image was on its way.
     pub predecessors_restarted: u64,
     /// Running containers that took on a new revision without a restart.
@@ -80,6 +84,8 @@ impl AddAssign for Stats {
         self.kills += other.kills;
         self.removals += other.removals;
         self.pulls += other.pulls;
+        self.pulls_ahead += other.pulls_ahead;
+        self.prefetched += other.prefetched;
         self.predecessors_restarted += other.predecessors_restarted;
         self.adopted += other.adopted;
         self.turns += other.turns;

@@ -6,7 +6,7 @@
 use super::dice::Dice;
 use super::world::{Event, World};
 use coord_shared::decide::planner::Spec;
-use coord_shared::names::{Generation, InstanceId, Labels};
+use coord_shared::names::{Generation, InstanceId, Labels, PinnedImage};
 use coord_shared::wire::InstanceReport;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub(super) enum ToHost {
 pub(super) struct HostState {
     pub(super) generation: Generation,
     pub(super) instances: Vec<(InstanceId, Arc<Spec>)>,
+    /// What to fetch ahead.
+    pub(super) prefetch: Vec<PinnedImage>,
 }
 
 /// How one host is connected.

@@ -7,7 +7,7 @@ use super::machine::Stage;
 use super::network::HostState;
 use super::world::World;
 use coord_shared::decide::liveness::LivenessLimits;
-use coord_shared::decide::planner::{self, Action, Phase, Plan, Spec, Target, Wanted};
+use coord_shared::decide::planner::{self, Action, Image, Phase, Plan, Spec, Target, Wanted};
 use coord_shared::decide::reason::Reason;
 use coord_shared::decide::{Mono, Now, backoff};
 use coord_shared::document::{RestartPolicy, RolloutOrder};
@@ -48,6 +48,8 @@ pub enum Promise {
     ReasonsAct,
     /// What is under way is not asked for again.
     AsksOnce,
+    /// What is fetched ahead changes nothing else that a host does, and comes after every image that is waited for.
+    PrefetchOnlyHelps,
     /// What is being made is not reported as ready.
     ReadyMeansReady,
     /// Without faults, the fleet settles in a bounded time.
@@ -178,7 +180,7 @@ impl World {
     /// After an agent has carried out `plan`: asked again at once, the planner must have nothing to add.
     pub(super) fn check_plan(&mut self, host: usize, plan: &Plan, now: Now) {
         let Some(agent) = &self.machines[host].agent else { return };
-        let again = planner::plan(&agent.desired, &agent.observed, now);
+        let again = planner::plan(&agent.desired, &agent.ahead, &agent.observed, now);
         let mut earlier = plan.actions.iter().enumerate().map(|(place, action)| (action, &plan.actions[..place]));
         let at_once = earlier.find(|(action, earlier)| is_repeated(action, earlier)).map(|(action, _)| action);
         let twice = at_once.or_else(|| again.actions.iter().find(|action| is_repeated(action, &plan.actions))).cloned();
@@ -234,14 +236,44 @@ impl World {
         self.promise(shrinks.is_none(), Promise::RevisionsGrow, || format!("host-{host} is sent back: {shrinks:?}"));
     }
 
-    /// When an agent has accepted `state`.
-    pub(super) fn check_accepted(&mut self, host: usize, state: &HostState) {
-        let newest = std::mem::replace(&mut self.memory.accepted[host], state.generation);
-        let is_published = self.memory.published[host].get(&state.generation) == Some(state);
-        let generation = state.generation;
-        self.promise(generation > newest && is_published, Promise::GenerationsGrow, || {
-            format!("host-{host} accepts generation {generation} after {newest}, as published: {is_published}")
+    /// When an agent is offered `state`. A release that knows nothing of fetching ahead leaves it out.
+    pub(super) fn check_offered(&mut self, host: usize, state: &HostState) {
+        let published = self.memory.published[host].get(&state.generation);
+        let is_published = published.is_some_and(|published| {
+            published.instances == state.instances && (published.prefetch == state.prefetch || state.prefetch.is_empty())
         });
+        let generation = state.generation;
+        self.promise(is_published, Promise::GenerationsGrow, || {
+            format!("host-{host} is offered generation {generation} with other content than was published")
+        });
+    }
+
+    /// When an agent has accepted a new generation.
+    pub(super) fn check_accepted(&mut self, host: usize, generation: Generation) {
+        let newest = std::mem::replace(&mut self.memory.accepted[host], generation);
+        self.promise(generation > newest, Promise::GenerationsGrow, || {
+            format!("host-{host} accepts generation {generation} after {newest}")
+        });
+    }
+
+    /// Before an agent carries out `plan`: without anything to fetch ahead it would do the same, but for one pull that holds up none.
+    pub(super) fn check_ahead(&mut self, host: usize, plan: &Plan, now: Now) {
+        let Some(agent) = &self.machines[host].agent else { return };
+        let without = planner::plan(&agent.desired, &[], &agent.observed, now);
+        let more = plan.actions.strip_prefix(without.actions.as_slice());
+        let is_pulled = |image: &Image| matches!(image, Image::Pulling { .. });
+        let is_busy =
+            agent.observed.images.values().any(is_pulled) || without.actions.iter().any(|a| matches!(a, Action::Pull(_)));
+        let only_helps = match more {
+            Some([]) => true,
+            Some([Action::Pull(image)]) => {
+                !is_busy && agent.ahead.contains(image) && !self.machines[host].store.contains(&image.digest)
+            }
+            Some([..]) | None => false,
+        };
+        self.stats.pulls_ahead += more.map_or(0, |more| more.len() as u64);
+        let holds = only_helps && plan.reasons == without.reasons;
+        self.promise(holds, Promise::PrefetchOnlyHelps, || format!("host-{host} would do {without:?}, and does {plan:?}"));
     }
 
     /// When the coordinator tells a host to replace a container that serves. `most` is the parallelism of the newest document.

@@ -23,6 +23,9 @@ impl World {
             if machine.agent.is_none() || self.coordinator.hosts[host].labels != machine.labels {
                 return Some(format!("host-{host} is not known as it is"));
             }
+            if machine.agent.as_ref().is_some_and(|agent| !agent.ahead.is_empty()) {
+                return Some(format!("host-{host} still fetches ahead"));
+            }
             for container in machine.containers.keys() {
                 let workload = self.coordinator.workloads.get(&container.instance.workload);
                 let newest = workload.and_then(|workload| workload.newest());

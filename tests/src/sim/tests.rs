@@ -13,8 +13,8 @@ fn check(seeds: std::ops::Range<u64>) {
         }
     }
     // A promise that was never put to the test was not kept.
-    let Stats { kills, predecessors_restarted, adopted, turns, reattached, coordinator_restarts, .. } = stats;
-    let seen = [kills, predecessors_restarted, adopted, turns, reattached, coordinator_restarts];
+    let Stats { kills, prefetched, predecessors_restarted, adopted, turns, reattached, coordinator_restarts, .. } = stats;
+    let seen = [kills, prefetched, predecessors_restarted, adopted, turns, reattached, coordinator_restarts];
     assert!(seen.iter().all(|count| *count > 0), "{stats:?}");
 }
 

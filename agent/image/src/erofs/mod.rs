@@ -47,19 +47,21 @@ pub(crate) fn write(tree: &MergedTree, devices: &[u64], out: &mut impl io::Write
     sink.put(&format::superblock_and_devices(&plan.superblock, &plan.devices)?)?;
     let mut block = plan.first_block;
     let mut scratch = Vec::new();
+    let mut with_blocks = Vec::new();
     for number in 0..tree.inodes.len() {
-        block = write_inode(tree, &plan, number, block, &mut scratch, &mut sink)?;
+        let body = write_inode(tree, &plan, number, block, &mut scratch, &mut sink)?;
+        if body.blocks > 0 {
+            block += body.blocks;
+            with_blocks.push((number, body));
+        }
     }
     sink.pad_to(u64::from(plan.first_block) * BLOCK_BYTES)?;
-    for number in 0..tree.inodes.len() {
-        let body = Body::of(tree, number)?;
-        if body.blocks > 0 {
-            scratch.clear();
-            fill(tree, &plan, number, &mut scratch)?;
-            scratch.truncate(body.bytes_in_blocks());
-            sink.put(&scratch)?;
-            sink.pad_to(sink.at().next_multiple_of(BLOCK_BYTES))?;
-        }
+    for (number, body) in with_blocks {
+        scratch.clear();
+        fill(tree, &plan, number, &mut scratch)?;
+        scratch.truncate(body.bytes_in_blocks());
+        sink.put(&scratch)?;
+        sink.pad_to(sink.at().next_multiple_of(BLOCK_BYTES))?;
     }
     sink.pad_to(u64::from(plan.superblock.blocks) * BLOCK_BYTES)?;
     sink.finish()
@@ -78,7 +80,7 @@ pub(crate) fn is_whole(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Writes one inode and what goes with it. `block` is the next one free for what does not fit; returns the one that is free then.
+/// Writes one inode and what goes beside it. `block` is the next one free for what does not.
 fn write_inode(
     tree: &MergedTree,
     plan: &Plan,
@@ -86,7 +88,7 @@ fn write_inode(
     block: u32,
     scratch: &mut Vec<u8>,
     sink: &mut Sink<'_, impl io::Write>,
-) -> io::Result<u32> {
+) -> io::Result<Body> {
     let inode = &tree.inodes[number];
     let body = Body::of(tree, number)?;
     let place = match inode.what {
@@ -107,7 +109,7 @@ fn write_inode(
         fill(tree, plan, number, scratch)?;
         sink.put(&scratch[body.bytes_in_blocks()..])?;
     }
-    Ok(block + body.blocks)
+    Ok(body)
 }
 
 /// The content of a directory or link.

@@ -46,11 +46,11 @@ pub(super) fn make_layer(
         diff_id,
         limits: &inner.options.limits,
         memory: &inner.memory,
-        archive: (format == Format::Tar).then_some(&archive),
+        archive: (format == Format::Archive).then_some(&archive),
         room: &room,
     };
     let made = match format {
-        Format::Tar => {
+        Format::Archive => {
             let mut expanded = Expanded::new(scratch.path.join("expanded"));
             let made = pipeline::run(feed, &job, &mut expanded)?;
             expanded.finish(made.tree.expanded_bytes)?;
@@ -86,10 +86,10 @@ fn write_down(folder: &Path, diff_id: &Digest, made: &Made, format: Format) -> R
     let index = made.tree.encode();
     let index_bytes = index.len() as u64;
     disk::write_file(&folder.join("index"), &index)?;
-    let archive_bytes = if format == Format::Tar { made.archive_bytes } else { 0 };
+    let archive_bytes = if format == Format::Archive { made.archive_bytes } else { 0 };
     LayerRecord::of(diff_id.clone(), &made.tree, archive_bytes, index_bytes).save(&folder.join("layer.json"))?;
     match format {
-        Format::Tar => disk::sync_folder(folder),
+        Format::Archive => disk::sync_folder(folder),
         Format::Directory => disk::sync_file_system(open(folder)?, folder),
     }
 }

@@ -26,14 +26,10 @@ use layer::{MakeError, make_layer};
 use oci_client::manifest::OciImageManifest;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Largest config blob; real ones are some kilobytes. The OCI spec draws the line for manifests here.
 const CONFIG_MAX_BYTES: u64 = 4 * 1024 * 1024;
-/// What is downloaded grows by about this much when it is unpacked; real layers by 2.5 to 3.4.
-const UNPACKED_PER_PACKED: u64 = 3;
-/// Room for indexes, records and an EROFS image: an image of 100,000 files needs about that.
-const METADATA_BYTES: u64 = 16 << 20;
 /// An index may name another index; more than this is a joke.
 const INDEX_DEPTH_MAX: usize = 3;
 
@@ -57,6 +53,9 @@ struct Wanted {
     size: u64,
     diff_id: Digest,
 }
+
+/// Who makes a layer holds its turn, one of the slots, and the pins.
+type Held = (OwnedMutexGuard<()>, OwnedSemaphorePermit, Arc<Pins>);
 
 /// One pull's constants.
 struct Pull<'a> {
@@ -85,7 +84,7 @@ impl ImageStore {
         let name = if image.digest().is_some() { image.to_string() } else { format!("{image}@{digest}") };
         let seat = inner.flights.join(digest);
         let pulled = seat.fly(&progress, async |progress| {
-            let source = Source { registry, image, retry: inner.options.retry };
+            let source = Source::new(registry, image, inner.options.retry, &inner.downloads);
             let pull = Pull { inner, source, name, progress, stop: Semaphore::new(0) };
             Box::pin(pull.run(self, digest)).await
         });
@@ -144,7 +143,7 @@ impl Pull<'_> {
         let host = self.inner.options.platform.clone().unwrap_or_else(HostPlatform::current);
         let mut digest = digest.clone();
         for _ in 0..INDEX_DEPTH_MAX {
-            let Source { registry, image, retry } = &self.source;
+            let Source { registry, image, retry, .. } = &self.source;
             let answer = retry.run(async || registry.manifest(image, &digest).await).await.map_err(|e| self.registry_error(e))?;
             let index = match answer {
                 ManifestOrIndex::Manifest(manifest) => return Ok(*manifest),
@@ -189,6 +188,9 @@ impl Pull<'_> {
         wanted.dedup_by(|a, b| a.diff_id == b.diff_id);
         wanted.sort_by_key(|layer| std::cmp::Reverse(layer.size));
         self.check_room(&wanted).await?;
+        // Whoever had the turn before may have gone away halfway.
+        self.progress.done_bytes.store(0, Ordering::Relaxed);
+        self.progress.done_layers.store(0, Ordering::Relaxed);
         self.progress.total_layers.store(wanted.len() as u64, Ordering::Relaxed);
         self.progress.total_bytes.store(wanted.iter().map(|layer| layer.size).sum(), Ordering::Relaxed);
         let mut making: FuturesUnordered<_> = wanted.iter().map(|layer| self.layer(layer, pins)).collect();
@@ -208,11 +210,7 @@ impl Pull<'_> {
         let room = blocking(move || {
             let missing = wanted.iter().filter(|layer| !matches!(inner.layer(&layer.diff_id), Ok(Some(_))));
             let missing_bytes: u64 = missing.map(|layer| layer.size).fold(0, u64::saturating_add);
-            if missing_bytes == 0 {
-                Ok(())
-            } else {
-                inner.room(missing_bytes.saturating_mul(UNPACKED_PER_PACKED).saturating_add(METADATA_BYTES))
-            }
+            if missing_bytes == 0 { Ok(()) } else { inner.room_for_download(missing_bytes) }
         });
         room.await.map_err(|error| self.store_error(error))
     }
@@ -232,23 +230,41 @@ impl Pull<'_> {
             Err(error) => tracing::warn!(layer = %wanted.diff_id, error = %coord_registry::chain(&error), "repairing"),
         }
         let slots = Arc::clone(&self.inner.slots);
-        let slot = tokio::select! { slot = slots.acquire_owned() => slot, _ = self.stop.acquire() => return Err(stopped()) };
+        let slot = tokio::select! { slot = slots.acquire_owned() => slot.map_err(|_| stopped())?, _ = self.stop.acquire() => return Err(stopped()) };
+        let mut held = (turn, slot, Arc::clone(pins));
+        loop {
+            let (made, given_back) = self.make(wanted, held).await;
+            if let Err(PullError::Layer { source: LayerError::Digest { .. }, .. }) = &made
+                && let Some(again) = given_back
+                && self.source.reject(&wanted.digest, self.progress).await
+            {
+                held = again;
+                continue;
+            }
+            if !made.as_ref().is_err_and(PullError::is_retryable) {
+                self.source.settle(&wanted.digest).await;
+            }
+            return made;
+        }
+    }
+
+    /// Fetches and unpacks one layer. What is held comes back, unless the thread that unpacks has died with it.
+    async fn make(&self, wanted: &Wanted, held: Held) -> (Result<(), PullError>, Option<Held>) {
         let (sink, feed) = mpsc::channel(FEED_PIECES);
-        let (inner, pins) = (Arc::clone(self.inner), Arc::clone(pins));
+        let inner = Arc::clone(self.inner);
         let (digest, diff_id) = (wanted.digest.clone(), wanted.diff_id.clone());
-        let unpacking = tokio::task::spawn_blocking(move || {
-            let made = make_layer(&inner, feed, &digest, &diff_id, inner.format());
-            // All of them until here, even when the pull was dropped: nobody else may make this layer now, and nobody prune it.
-            drop((turn, slot, pins));
-            made
-        });
+        // All that is held until then, even when the pull is dropped: nobody else may make this layer now, and nobody prune it.
+        let unpacking = tokio::task::spawn_blocking(move || (make_layer(&inner, feed, &digest, &diff_id, inner.format()), held));
         let streamed = tokio::select! {
             streamed = self.source.stream(&wanted.digest, wanted.size, &sink, self.progress) => streamed.map_err(|e| self.registry_error(e)),
-            _ = self.stop.acquire() => Err(stopped()),
+            _ = self.stop.acquire() => Err(self.layer_error(wanted, LayerError::Stopped)),
         };
         drop(sink);
-        let unpacked = unpacking.await.unwrap_or(Err(MakeError::Layer(LayerError::Stopped)));
-        match (unpacked, streamed) {
+        let (unpacked, held) = match unpacking.await {
+            Ok((unpacked, held)) => (unpacked, Some(held)),
+            Err(_) => (Err(MakeError::Layer(LayerError::Stopped)), None),
+        };
+        let made = match (unpacked, streamed) {
             (Ok(()), _) => {
                 self.progress.done_layers.fetch_add(1, Ordering::Relaxed);
                 Ok(())
@@ -257,7 +273,8 @@ impl Pull<'_> {
             (Err(MakeError::Layer(LayerError::Stopped)), Err(error)) => Err(error),
             (Err(MakeError::Layer(error)), _) => Err(self.layer_error(wanted, error)),
             (Err(MakeError::Store(error)), _) => Err(self.store_error(error)),
-        }
+        };
+        (made, held)
     }
 
     fn digest_of(&self, text: &str) -> Result<Digest, PullError> {

@@ -58,7 +58,7 @@ pub(crate) fn is_intact(inner: &Inner, diff_ids: &[Digest]) -> Result<bool, Stor
     };
     let mut same = Same { expected: BufReader::with_capacity(READ_BYTES, file), is_same: true };
     chain.write(&path, &mut same)?;
-    same.is_at_end().map_err(|error| StoreError::io("read", path, error))
+    same.is_over().map_err(|error| StoreError::io("read", path, error))
 }
 
 /// Takes bytes that should be those of a file.
@@ -68,7 +68,7 @@ struct Same {
 }
 
 impl Same {
-    fn is_at_end(mut self) -> io::Result<bool> {
+    fn is_over(&mut self) -> io::Result<bool> {
         Ok(self.is_same && self.expected.fill_buf()?.is_empty())
     }
 }
@@ -129,9 +129,12 @@ impl<'a> Chain<'a> {
         drop(trees);
         let sizes: Vec<u64> = self.files().map(|(_, bytes)| bytes).collect();
         let written = erofs::write(&merged, &sizes, out);
-        written.map(drop).map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => StoreError::Unfit { problem: error.to_string() },
-            _ => StoreError::io("write", path, error),
+        written.map(drop).map_err(|error| {
+            if error.kind() == io::ErrorKind::InvalidData {
+                StoreError::Unfit { problem: error.to_string() }
+            } else {
+                StoreError::io("write", path, error)
+            }
         })
     }
 

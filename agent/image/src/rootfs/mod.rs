@@ -19,7 +19,7 @@ mod table;
 mod tests;
 mod view;
 
-pub(crate) use chain::{is_intact, load, mount, prepare};
+pub(crate) use chain::{is_intact, mount, prepare};
 pub(crate) use probe::probe;
 pub use probe::{Host, Shortcoming};
 pub(crate) use view::{hide, show};

@@ -119,7 +119,7 @@ struct Trial {
 
 impl Trial {
     fn new(store: &Path) -> Result<Trial, StoreError> {
-        let archive = (0..ARCHIVE_BYTES).map(|at| (at / 7 ^ at).to_le_bytes()[0]).collect();
+        let archive = (0..ARCHIVE_BYTES).map(|at| (at ^ (at / 7)).to_le_bytes()[0]).collect();
         let trial = Trial { dir: store.join("trial"), archive };
         let mut image = Vec::new();
         let written = erofs::write(&tree(), &[ARCHIVE_BYTES], &mut image);

@@ -91,17 +91,21 @@ impl<R: BufRead> Archive<R> {
         self.skip_content()?;
         let mut extensions = self.globals.clone();
         let mut left = EXTENSION_MAX_BYTES;
+        let mut is_announced = false;
         loop {
-            let Some(header) = self.read_header()? else { return Ok(false) };
+            let at = self.position;
+            let Some(header) = self.read_header()? else {
+                return if is_announced { Err(LayerError::tar("ends where an entry is announced")) } else { Ok(false) };
+            };
+            is_announced |= matches!(header.flag(), b'L' | b'K' | b'x');
             match header.flag() {
                 b'L' => extensions.path = Some(until_nul(&self.read_extension(&header, &mut left)?).to_vec()),
                 b'K' => extensions.link = Some(until_nul(&self.read_extension(&header, &mut left)?).to_vec()),
-                b'x' => extensions.apply(&self.read_extension(&header, &mut left)?)?,
+                b'x' => extensions.apply(&self.read_extension(&header, &mut left)?).map_err(|error| located(error, at))?,
                 b'g' => {
                     let records = self.read_extension(&header, &mut left)?;
-                    self.globals.apply(&records)?;
-                    self.globals.check_global()?;
-                    extensions.apply(&records)?;
+                    let applied = self.globals.apply(&records).and_then(|()| self.globals.check_global());
+                    applied.and_then(|()| extensions.apply(&records)).map_err(|error| located(error, at))?;
                 }
                 _ => return self.finish_entry(entry, &header, extensions).map(|()| true),
             }
@@ -263,6 +267,12 @@ fn account(path: &[u8], id: Option<i64>) -> Result<u32, LayerError> {
         .ok()
         .filter(|id| *id != u32::MAX)
         .ok_or_else(|| LayerError::entry(path, format!("has the owner or group {id}, which no system has")))
+}
+
+/// An extended header has no name to tell it by.
+fn located(error: LayerError, at: u64) -> LayerError {
+    let LayerError::Tar { problem } = error else { return error };
+    LayerError::tar(format!("{problem} (at byte {at})"))
 }
 
 fn ends_early() -> LayerError {

@@ -26,6 +26,7 @@ mod compression;
 mod configs;
 mod crash;
 mod disks;
+mod interrupted;
 mod pulls;
 mod root;
 mod store;

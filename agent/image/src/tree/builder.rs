@@ -242,6 +242,8 @@ impl Builder {
 
     /// The last word on every name, and the contents that have no name any more.
     pub(super) fn finish(self) -> Result<(LayerTree, Vec<(Data, u32)>), LayerError> {
+        // Its memory is better spent on the tree.
+        drop(self.table);
         finish::finish(self.names, self.things, self.bytes).ok_or_else(too_many)
     }
 

@@ -8,11 +8,14 @@
 
 use super::merged::{DirEntry, Inode, MergedTree, What};
 use super::{Attributes, Data, LayerNode, LayerTree, LayerWhat, Span};
+use std::ops::Range;
 
 /// In place of an inode's number: not met yet.
 const NOT_MET: u32 = u32::MAX;
 /// Of a root that no layer describes.
 const ROOT_MODE: u16 = 0o755;
+/// Folders that are searched for the targets of hard links to lower layers: seconds of work. Hardly any image has such links at all.
+const STEPS_MAX: u64 = 100_000_000;
 
 /// A layer, and the numbers of the files that its contents lie in.
 #[derive(Debug, Clone, Copy)]
@@ -25,14 +28,12 @@ pub(crate) struct Layer<'a> {
 /// What a container sees of layers, bottom first. Errors: a hard link to a file that no layer below has, or more than can be counted.
 pub(crate) fn merge(layers: &[Layer<'_>]) -> Result<MergedTree, String> {
     let sides: Vec<Side<'_>> = layers.iter().map(Side::new).collect();
-    let entries = layers.iter().map(|layer| layer.tree.nodes.len()).sum();
+    let names = layers.iter().map(|layer| layer.tree.nodes.len()).sum();
     let bytes = layers.iter().map(|layer| layer.tree.bytes.len()).sum();
-    let tree = MergedTree {
-        inodes: Vec::with_capacity(entries),
-        entries: Vec::with_capacity(entries),
-        bytes: Vec::with_capacity(bytes),
-    };
-    Merge { sides, tree, todo: Vec::new() }.run()
+    let tree =
+        MergedTree { inodes: Vec::with_capacity(names), entries: Vec::with_capacity(names), bytes: Vec::with_capacity(bytes) };
+    let inode_of = sides.iter().map(|side| vec![NOT_MET; side.nodes.len()]).collect();
+    Merge { sides: &sides, inode_of, tree, todo: Vec::new(), parts: Vec::new(), steps: 0 }.run()
 }
 
 /// A layer, its folders' entries side by side.
@@ -44,33 +45,38 @@ struct Side<'a> {
     starts: Vec<u32>,
     /// Numbers of nodes, folder by folder, sorted by name.
     entries: Vec<u32>,
-    /// By node: the inode that it became.
-    inode_of: Vec<u32>,
 }
 
-/// A folder of one layer that has a part in a merged one.
+/// A name of one layer; where it is a folder's, the part that the layer has in a merged one.
 #[derive(Debug, Clone, Copy)]
 struct Part {
     side: usize,
     node: u32,
 }
 
-/// A merged folder that is still to be filled. Its parts are topmost first.
+/// A merged folder that is still to be filled.
 struct Todo {
     inode: u32,
-    parts: Vec<Part>,
+    /// In `Merge::parts`, topmost first.
+    parts: Range<usize>,
 }
 
-/// Where one part's walk is: its entries not yet taken.
-struct Cursor<'e> {
+/// Where the walk through one part is: its entries not yet taken.
+struct Cursor<'s> {
     side: usize,
-    rest: &'e [u32],
+    rest: &'s [u32],
 }
 
-struct Merge<'a> {
-    sides: Vec<Side<'a>>,
+struct Merge<'s> {
+    sides: &'s [Side<'s>],
+    /// By side and node: the inode that it became.
+    inode_of: Vec<Vec<u32>>,
     tree: MergedTree,
+    /// The next one last.
     todo: Vec<Todo>,
+    /// Of all folders so far: an image has tens of thousands, and a list each would be slow.
+    parts: Vec<Part>,
+    steps: u64,
 }
 
 impl<'a> Side<'a> {
@@ -91,7 +97,7 @@ impl<'a> Side<'a> {
             entries[*place as usize] = number;
             *place += 1;
         }
-        Side { layer, nodes, bytes: &layer.tree.bytes, starts, entries, inode_of: vec![NOT_MET; nodes.len()] }
+        Side { layer, nodes, bytes: &layer.tree.bytes, starts, entries }
     }
 
     fn entries_of(&self, node: u32) -> &[u32] {
@@ -117,14 +123,17 @@ impl<'a> Side<'a> {
     }
 }
 
-impl Merge<'_> {
+impl<'s> Merge<'s> {
     fn run(mut self) -> Result<MergedTree, String> {
         let parts = self.roots(self.sides.len());
-        let attributes = self.attributes(&parts);
-        let root = self.directory(attributes, 0)?;
-        self.todo.push(Todo { inode: root, parts });
+        let root = self.directory(&parts, 0)?;
+        debug_assert_eq!(root, 0, "the root is the first inode");
+        let (mut cursors, mut same) = (Vec::new(), Vec::new());
         while let Some(folder) = self.todo.pop() {
-            self.fill(&folder)?;
+            cursors.clear();
+            let cursor = |part: &Part| Cursor { side: part.side, rest: self.sides[part.side].entries_of(part.node) };
+            cursors.extend(self.parts[folder.parts].iter().map(cursor));
+            self.fill(folder.inode, &mut cursors, &mut same)?;
         }
         Ok(self.tree)
     }
@@ -142,26 +151,19 @@ impl Merge<'_> {
     }
 
     /// Puts a folder's entries into the tree. Folders among them are noted, to be filled in their order.
-    fn fill(&mut self, folder: &Todo) -> Result<(), String> {
-        // The numbers are lent out, so that the rest of the merge may change meanwhile.
-        let lists: Vec<Vec<u32>> = folder.parts.iter().map(|part| self.sides[part.side].entries_of(part.node).to_vec()).collect();
-        let mut cursors: Vec<Cursor<'_>> =
-            folder.parts.iter().zip(&lists).map(|(part, list)| Cursor { side: part.side, rest: list }).collect();
+    fn fill(&mut self, folder: u32, cursors: &mut [Cursor<'s>], same: &mut Vec<Part>) -> Result<(), String> {
         let first = self.tree.entries.len();
         let first_todo = self.todo.len();
-        let mut subfolders = 0;
-        let mut same: Vec<Part> = Vec::new();
-        while self.next_name(&mut cursors, &mut same) {
-            let Some(inode) = self.decide(&same, folder.inode)? else { continue };
-            let name = self.sides[same[0].side].name(same[0].node);
-            let name = self.keep(name)?;
-            subfolders += u32::from(matches!(self.tree.inodes[inode as usize].what, What::Directory { .. }));
+        while self.next_name(cursors, same) {
+            let Some(inode) = self.decide(same, folder)? else { continue };
+            let name = self.keep(self.sides[same[0].side].name(same[0].node))?;
             self.tree.entries.push(DirEntry { name, inode });
         }
+        let subfolders = self.todo.len() - first_todo;
         self.todo[first_todo..].reverse();
         let entries = span(first, self.tree.entries.len() - first)?;
-        let inode = &mut self.tree.inodes[folder.inode as usize];
-        inode.links = 2 + subfolders;
+        let inode = &mut self.tree.inodes[folder as usize];
+        inode.links = u32::try_from(2 + subfolders).map_err(|_| too_much())?;
         if let What::Directory { entries: place, .. } = &mut inode.what {
             *place = entries;
         }
@@ -169,7 +171,7 @@ impl Merge<'_> {
     }
 
     /// The least name that is left, in all layers that have it, topmost first. False if there is none.
-    fn next_name(&self, cursors: &mut [Cursor<'_>], same: &mut Vec<Part>) -> bool {
+    fn next_name(&self, cursors: &mut [Cursor<'s>], same: &mut Vec<Part>) -> bool {
         same.clear();
         if let [only] = cursors {
             let Some((node, rest)) = only.rest.split_first() else { return false };
@@ -192,59 +194,49 @@ impl Merge<'_> {
 
     /// What a name is, and its inode. None if it is hidden.
     fn decide(&mut self, same: &[Part], parent: u32) -> Result<Option<u32>, String> {
-        let top = same[0];
-        let what = self.sides[top.side].node(top.node).what;
+        let what = self.node(same[0]).what;
         if what == LayerWhat::Whiteout {
             return Ok(None);
         }
         if what.is_directory() {
-            let parts = self.parts(same);
-            let attributes = self.attributes(&parts);
-            let inode = self.directory(attributes, parent)?;
-            self.todo.push(Todo { inode, parts });
-            return Ok(Some(inode));
+            return self.directory(self.merged(same), parent).map(Some);
         }
-        let inode = self.leaf(top)?;
+        let inode = self.leaf(same[0])?;
         self.tree.inodes[inode as usize].links += 1;
         Ok(Some(inode))
     }
 
-    /// Those of the same name that have a part in the folder that the topmost is.
-    fn parts(&self, same: &[Part]) -> Vec<Part> {
-        let mut parts = Vec::new();
-        for part in same {
-            let LayerWhat::Directory { opaque, .. } = self.sides[part.side].node(part.node).what else { break };
-            parts.push(*part);
-            if opaque {
-                break;
-            }
-        }
-        parts
+    /// Those of the same name, topmost first, that have a part in the folder that the topmost is.
+    fn merged<'p>(&self, same: &'p [Part]) -> &'p [Part] {
+        let is_transparent = |part: &&Part| matches!(self.node(**part).what, LayerWhat::Directory { opaque: false, .. });
+        let transparent = same.iter().take_while(is_transparent).count();
+        let hides_rest = same.get(transparent).is_some_and(|part| self.node(*part).what.is_directory());
+        &same[..transparent + usize::from(hides_rest)]
     }
 
-    /// A folder looks as the topmost layer says that describes it.
-    fn attributes(&mut self, parts: &[Part]) -> (Attributes, usize) {
-        let is_described =
-            |part: &&Part| matches!(self.sides[part.side].node(part.node).what, LayerWhat::Directory { described: true, .. });
-        match parts.iter().find(is_described).or(parts.first()) {
-            Some(part) => (self.sides[part.side].node(part.node).attributes, part.side),
-            None => (Attributes { mode: ROOT_MODE, ..Attributes::default() }, 0),
-        }
-    }
-
-    fn directory(&mut self, (attributes, side): (Attributes, usize), parent: u32) -> Result<u32, String> {
-        self.inode(attributes, side, What::Directory { entries: Span::default(), parent })
+    /// A folder that is still empty. It looks as the topmost layer says that describes it.
+    fn directory(&mut self, parts: &[Part], parent: u32) -> Result<u32, String> {
+        let is_described = |part: &&Part| matches!(self.node(**part).what, LayerWhat::Directory { described: true, .. });
+        let (attributes, bytes): (_, &[u8]) = match parts.iter().find(is_described).or(parts.first()) {
+            Some(part) => (self.node(*part).attributes, self.sides[part.side].bytes),
+            None => (Attributes { mode: ROOT_MODE, ..Attributes::default() }, &[]),
+        };
+        let inode = self.inode(attributes, bytes, What::Directory { entries: Span::default(), parent })?;
+        let first = self.parts.len();
+        self.parts.extend_from_slice(parts);
+        self.todo.push(Todo { inode, parts: first..self.parts.len() });
+        Ok(inode)
     }
 
     /// The inode of anything but a folder, made when it is first met under whichever of its names.
     fn leaf(&mut self, part: Part) -> Result<u32, String> {
         let Part { side, node } = self.first_name(part)?;
-        let known = self.sides[side].inode_of[node as usize];
+        let known = self.inode_of[side][node as usize];
         if known != NOT_MET {
             return Ok(known);
         }
         let LayerNode { what, attributes, .. } = *self.sides[side].node(node);
-        let layer = self.sides[side].layer;
+        let Side { layer, bytes, .. } = self.sides[side];
         let what = match what {
             LayerWhat::File { size, data, .. } => {
                 let (device, offset) = match data {
@@ -253,7 +245,7 @@ impl Merge<'_> {
                 };
                 What::File { size, device, offset }
             }
-            LayerWhat::Symlink { target } => What::Symlink { target: self.keep(&self.sides[side].bytes[target.range()])? },
+            LayerWhat::Symlink { target } => What::Symlink { target: self.keep(&bytes[target.range()])? },
             LayerWhat::CharDevice { major, minor } => What::CharDevice { major, minor },
             LayerWhat::BlockDevice { major, minor } => What::BlockDevice { major, minor },
             LayerWhat::Fifo => What::Fifo,
@@ -261,20 +253,20 @@ impl Merge<'_> {
                 return Err("has a link to something that cannot have one".to_owned());
             }
         };
-        let inode = self.inode(attributes, side, what)?;
-        self.sides[side].inode_of[node as usize] = inode;
+        let inode = self.inode(attributes, bytes, what)?;
+        self.inode_of[side][node as usize] = inode;
         Ok(inode)
     }
 
     /// From a link to what it links, through the layers.
-    fn first_name(&self, part: Part) -> Result<Part, String> {
+    fn first_name(&mut self, part: Part) -> Result<Part, String> {
         let Part { mut side, mut node } = part;
         loop {
             match self.sides[side].node(node).what {
                 LayerWhat::HardLink { to } => node = to,
                 LayerWhat::LinkBelow { path } => {
                     let path = &self.sides[side].bytes[path.range()];
-                    let found = self.resolve(side, path).ok_or_else(|| {
+                    let found = self.resolve(side, path)?.ok_or_else(|| {
                         let name = path_of(&self.sides[side], node).escape_ascii().to_string();
                         let target = path.escape_ascii().to_string();
                         format!("{name:?} is a hard link to {target:?}, which no layer below has as a file")
@@ -293,28 +285,34 @@ impl Merge<'_> {
     }
 
     /// What a path is in the layers below `top`, if it is anything but a folder.
-    fn resolve(&self, top: usize, path: &[u8]) -> Option<Part> {
+    fn resolve(&mut self, top: usize, path: &[u8]) -> Result<Option<Part>, String> {
         let mut folders = self.roots(top);
         let mut names = path.split(|byte| *byte == b'/').peekable();
         while let Some(name) = names.next() {
+            self.steps += folders.len() as u64;
+            if self.steps > STEPS_MAX {
+                return Err("has too many hard links to layers below".to_owned());
+            }
             let find = |part: &Part| self.sides[part.side].find(part.node, name).map(|node| Part { node, ..*part });
             let same: Vec<Part> = folders.iter().filter_map(find).collect();
-            let top = same.first()?;
+            let Some(top) = same.first() else { return Ok(None) };
             let what = self.sides[top.side].node(top.node).what;
             if !what.is_directory() {
-                return (names.peek().is_none() && what != LayerWhat::Whiteout).then_some(*top);
+                return Ok((names.peek().is_none() && what != LayerWhat::Whiteout).then_some(*top));
             }
-            folders = self.parts(&same);
+            folders = self.merged(&same).to_vec();
         }
-        None
+        Ok(None)
     }
 
-    fn inode(&mut self, attributes: Attributes, side: usize, what: What) -> Result<u32, String> {
+    fn node(&self, part: Part) -> &'s LayerNode {
+        self.sides[part.side].node(part.node)
+    }
+
+    /// `bytes` is the pool that the attributes are in.
+    fn inode(&mut self, attributes: Attributes, bytes: &[u8], what: What) -> Result<u32, String> {
         let number = u32::try_from(self.tree.inodes.len()).ok().filter(|number| *number != NOT_MET).ok_or_else(too_much)?;
-        let xattrs = match self.sides.get(side) {
-            Some(side) => self.keep(&side.bytes[attributes.xattrs.range()])?,
-            None => Span::default(),
-        };
+        let xattrs = self.keep(&bytes[attributes.xattrs.range()])?;
         let Attributes { mode, uid, gid, mtime_s, mtime_ns, .. } = attributes;
         self.tree.inodes.push(Inode { mode, uid, gid, links: 0, mtime_s, mtime_ns, xattrs, what });
         Ok(number)

@@ -1,6 +1,7 @@
 //! Generations only grow, and the file is whole or named as damaged.
 use super::*;
 use coord_shared::names::{Digest, HostName, Revision};
+use coord_shared::wire::Prefetch;
 
 fn host() -> HostName {
     "web-1".parse().expect("a host name")
@@ -17,6 +18,11 @@ fn state(generation: u64, revision: u64) -> HostState {
     HostState { generation: Generation(generation), instances: vec![instance], ..HostState::empty(host()) }
 }
 
+fn login() -> RegistryLogin {
+    let (username, password) = (Some("puller".to_owned()), Some("sesame".to_owned()));
+    RegistryLogin { prefix: "r.lan".to_owned(), location: None, mirrors: Vec::new(), insecure: false, username, password }
+}
+
 #[test]
 fn generations_only_grow() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -31,6 +37,34 @@ fn generations_only_grow() {
     assert_eq!(ledger.judge(&state(6, 2), &host()), Ok(true));
     let other: HostName = "web-2".parse().expect("a host name");
     assert!(matches!(ledger.judge(&state(6, 2), &other), Err(Refusal::OtherHost { .. })));
+}
+
+#[test]
+fn helps_may_be_news_under_an_equal_generation() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut ledger = Ledger::open(folder.path(), &host()).expect("opened");
+    ledger.accept(&state(5, 1), Vec::new()).expect("accepted");
+    let prefetch = vec![Prefetch { image: "r.lan/web:2".parse().expect("an image"), digest: Digest::of(b"next") }];
+    let helped = HostState { prefetch, registries: vec![login()], ..state(5, 1) };
+    assert_eq!(ledger.judge(&helped, &host()), Ok(true), "an older agent may have accepted it without");
+    ledger.accept(&helped, Vec::new()).expect("accepted");
+    let ledger = Ledger::open(folder.path(), &host()).expect("opened again");
+    assert_eq!((ledger.registries(), ledger.judge(&helped, &host())), ([login()].as_slice(), Ok(false)));
+    assert!(matches!(ledger.judge(&HostState { instances: Vec::new(), ..helped }, &host()), Err(Refusal::NotIdentical(_))));
+}
+
+#[test]
+fn nobody_else_reads_the_ledger() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("ledger.json");
+    // Whatever it was before, and whoever made it.
+    std::fs::write(&file, "{\"version\":1,\"state\":null}").expect("written");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("changed");
+    let mut ledger = Ledger::open(folder.path(), &host()).expect("opened");
+    ledger.accept(&HostState { registries: vec![login()], ..state(5, 1) }, Vec::new()).expect("accepted");
+    let mode = std::fs::metadata(&file).expect("is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "it holds passwords");
 }
 
 #[test]

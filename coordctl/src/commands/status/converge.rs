@@ -6,7 +6,7 @@
 use crate::output::{age, until};
 use coord_shared::decide::reason::Reason;
 use coord_shared::names::{HostName, Revision};
-use coord_shared::wire::{InstanceView, WorkloadView};
+use coord_shared::wire::{InstanceView, PrefetchState, WorkloadView};
 use jiff::Timestamp;
 
 /// How bad a shortfall is. Ordered: the worst first.
@@ -39,6 +39,15 @@ impl Shortfall {
 
     fn of_reason(host: Option<&HostName>, reason: &Reason, since: Option<Timestamp>, now: Timestamp) -> Self {
         Self { when: when(reason, since, now), ..Self::new(host, grade(reason), reason.to_string()) }
+    }
+}
+
+impl Shortfall {
+    /// A host that waits for its turn, with how far the image is there. One that cannot be fetched will hold up its turn: that is worth
+    /// a look already.
+    fn with_image(self, image: &PrefetchState) -> Self {
+        let grade = if matches!(image, PrefetchState::Failed { .. }) { Grade::Working } else { self.grade };
+        Self { text: format!("{}; {image}", self.text), grade, ..self }
     }
 }
 
@@ -91,7 +100,11 @@ fn of_instance(instance: &InstanceView, newest: Option<Revision>, now: Timestamp
     let reason = [said, told].into_iter().flatten().filter(|reason| !reason.is_content()).min_by_key(|reason| grade(reason));
     if let Some(reason) = reason {
         let since = since.filter(|_| reachable && Some(reason) == said);
-        return Some(Shortfall::of_reason(host, reason, since, now));
+        let shortfall = Shortfall::of_reason(host, reason, since, now);
+        return Some(match &instance.prefetch {
+            Some(image) if reachable && matches!(reason, Reason::WaitingForTurn { .. }) => shortfall.with_image(image),
+            Some(_) | None => shortfall,
+        });
     }
     let text = match (instance.assigned, report) {
         _ if !reachable => format!("host is {}; what it runs is not known", instance.liveness),

@@ -7,7 +7,7 @@ use crate::output::Palette;
 use coord_shared::decide::liveness::Liveness;
 use coord_shared::decide::reason::Reason;
 use coord_shared::names::{Digest, Revision};
-use coord_shared::wire::{Exit as ContainerExit, InstanceReport, InstanceState, InstanceView, WorkloadView};
+use coord_shared::wire::{Exit as ContainerExit, InstanceReport, InstanceState, InstanceView, PrefetchState, WorkloadView};
 use jiff::{SignedDuration, Timestamp};
 
 fn now() -> Timestamp {
@@ -41,6 +41,7 @@ fn instance(workload: &str, host: &str) -> InstanceView {
             reason: None,
         }),
         reason: None,
+        prefetch: None,
     }
 }
 
@@ -82,8 +83,8 @@ fn workload(name: &str, instances: Vec<InstanceView>) -> WorkloadView {
 fn every_reason() -> Vec<Reason> {
     let host = |name: &str| name.parse().expect("a host name");
     vec![
-        Reason::Pulling { done_bytes: 0, total_bytes: 0 },
-        Reason::Pulling { done_bytes: 30_000_000, total_bytes: 71_303_168 },
+        Reason::Pulling { done_bytes: 0, total_bytes: 0, bytes_per_s: 0 },
+        Reason::Pulling { done_bytes: 30_000_000, total_bytes: 71_303_168, bytes_per_s: 12_345_678 },
         Reason::PullFailed {
             error: "registry.lan:5000 does not know shop/web:1.4.2 (404); is the tag pushed? A text that is longer than a line"
                 .to_owned(),
@@ -124,14 +125,25 @@ fn every_status() -> StatusView {
     StatusView { now: now(), workloads: workloads.collect(), problems: Vec::new() }
 }
 
-/// A fleet in the middle of things: broken files, a rollout, a lost host, a job, a deletion.
-fn busy() -> StatusView {
-    let mut rollout = workload(
+/// An instance that waits for its turn while its host fetches the image.
+fn waiting(host: &str, prefetch: PrefetchState) -> InstanceView {
+    let after = vec!["web-3".parse().expect("a host name")];
+    InstanceView {
+        assigned: Some(Revision(3)),
+        reason: Some(Reason::WaitingForTurn { revision: Revision(4), after }),
+        prefetch: Some(prefetch),
+        ..with_report(instance("frontend", host), |report| report.revision = Some(Revision(3)))
+    }
+}
+
+/// A rollout with hosts in every state.
+fn rolling() -> WorkloadView {
+    let rollout = workload(
         "frontend",
         vec![
             instance("frontend", "web-1"),
             InstanceView { reason: Some(Reason::Monitoring { until: from_now(3) }), ..instance("frontend", "web-2") },
-            unready("frontend", "web-3", Reason::Pulling { done_bytes: 1_000_000, total_bytes: 4_000_000 }),
+            unready("frontend", "web-3", Reason::Pulling { done_bytes: 1_000_000, total_bytes: 4_000_000, bytes_per_s: 0 }),
             InstanceView {
                 assigned: Some(Revision(3)),
                 reason: Some(Reason::WaitingForTurn {
@@ -140,6 +152,13 @@ fn busy() -> StatusView {
                 }),
                 ..with_report(instance("frontend", "web-4"), |report| report.revision = Some(Revision(3)))
             },
+            waiting("web-5", PrefetchState::Ready),
+            waiting("web-6", PrefetchState::Pulling { done_bytes: 31_457_280, total_bytes: 360_710_144 }),
+            waiting("web-7", PrefetchState::Waiting),
+            waiting(
+                "web-8",
+                PrefetchState::Failed { error: "no room for 344 MiB".to_owned(), attempts: 2, retry_at: from_now(30) },
+            ),
             InstanceView {
                 liveness: Liveness::Lost,
                 reason: Some(Reason::HostLost { last_seen: from_now(-900) }),
@@ -147,7 +166,12 @@ fn busy() -> StatusView {
             },
         ],
     );
-    rollout.ready = 2;
+    WorkloadView { ready: 2, ..rollout }
+}
+
+/// A fleet in the middle of things: broken files, a rollout, a lost host, a job, a deletion.
+fn busy() -> StatusView {
+    let rollout = rolling();
     let crashing = workload(
         "payments",
         vec![with_report(

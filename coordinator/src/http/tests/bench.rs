@@ -35,7 +35,7 @@ impl Bench {
         let identity = Identity::load(Arc::clone(&store), dir.path()).await.expect("loads");
         let admin = std::fs::read_to_string(dir.path().join("admin-token")).expect("the token").trim().to_owned();
         let hosts = Arc::new(Hosts::new(LivenessLimits::default()));
-        let (mut controller, board) = Controller::new(Arc::clone(&store), Arc::clone(&hosts));
+        let (mut controller, board) = Controller::new(Arc::clone(&store), Arc::clone(&hosts), watch::channel(Arc::default()).1);
         controller.pass().await.expect("passes");
         let publisher = Arc::new(Publisher::new(Arc::clone(&store)));
         let images = Arc::<FakeImages>::default();
@@ -224,6 +224,7 @@ pub(super) fn report(name: &str, sequence: u64, labels: &[(&str, &str)], contain
         labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         facts: HostFacts::default(),
         instances: instances.collect(),
+        prefetch: Vec::new(),
         problems: Vec::new(),
     };
     Report { full: Some(full), ..heartbeat(name, sequence) }

@@ -7,6 +7,7 @@ use super::{Credentials, Found};
 use crate::clock::{self, Instant};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -25,11 +26,17 @@ const ANSWER_LIFE_S: u64 = 300;
 /// The user name that means: the secret is an identity token.
 const TOKEN_USER: &str = "<token>";
 
-/// What helpers said lately, by helper and server.
+/// The helpers of this host.
 #[derive(Default)]
-pub(super) struct Helpers {
-    answers: Mutex<BTreeMap<(String, String), (Instant, Option<Credentials>)>>,
+pub(crate) struct Helpers {
+    /// Where programs are looked for; the environment's PATH where absent.
+    pub(crate) search_path: Option<OsString>,
+    /// What they said lately, by helper and server.
+    answers: Mutex<BTreeMap<(String, String), Remembered>>,
 }
+
+/// An answer, and until when it is good.
+type Remembered = (Instant, Option<Credentials>);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -57,7 +64,7 @@ impl Helpers {
                 return Ok(Found { credentials: credentials.clone(), is_remembered: true });
             }
         }
-        let credentials = run(name, server).await.map_err(|problem| {
+        let credentials = self.run(name, server).await.map_err(|problem| {
             format!(
                 "its credential helper docker-credential-{name} {problem}; try it: echo {server} | docker-credential-{name} get"
             )
@@ -67,56 +74,60 @@ impl Helpers {
         answers.insert(key, (now + Duration::from_secs(ANSWER_LIFE_S), credentials.clone()));
         Ok(Found { credentials, is_remembered: false })
     }
-}
 
-/// One run. The error continues "the helper ...".
-async fn run(name: &str, server: &str) -> Result<Option<Credentials>, String> {
-    if !is_helper_name(name) {
-        return Err("has a name that no program can have".to_owned());
-    }
-    let talk = talk(name, server);
-    let (status, output, complaint) = tokio::time::timeout(Duration::from_secs(HELPER_PATIENCE_S), talk)
-        .await
-        .map_err(|_| format!("did not answer within {HELPER_PATIENCE_S} s"))?
-        .map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => "is not installed, or not in PATH".to_owned(),
-            _ => format!("cannot be run ({e})"),
-        })?;
-    if output.len() as u64 > HELPER_ANSWER_MAX_BYTES {
-        return Err(format!("said more than {HELPER_ANSWER_MAX_BYTES} bytes"));
-    }
-    if status.success() {
-        // Not the parser's words: they may quote the secret.
-        let answer: Answer =
-            serde_json::from_slice(&output).map_err(|_| "gave an answer that is not its protocol's".to_owned())?;
-        return Ok(answer.credentials());
-    }
-    // The protocol's complaints are on standard output; what a helper died of is on standard error.
-    let said = String::from_utf8_lossy(if output.is_empty() { &complaint } else { &output });
-    if said.contains("credentials not found") {
-        return Ok(None);
-    }
-    let said: String = said.lines().next().unwrap_or_default().chars().take(COMPLAINT_MAX_CHARS).collect();
-    Err(format!("failed ({status}): {said}"))
-}
-
-async fn talk(name: &str, server: &str) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
-    let mut child = Command::new(format!("docker-credential-{name}"))
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let (input, output, complaint) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let write = async {
-        if let Some(mut input) = input {
-            // One that does not read its input may still answer.
-            let _ = input.write_all(format!("{server}\n").as_bytes()).await;
+    /// One run. The error continues "the helper ...".
+    async fn run(&self, name: &str, server: &str) -> Result<Option<Credentials>, String> {
+        if !is_helper_name(name) {
+            return Err("has a name that no program can have".to_owned());
         }
-    };
-    let ((), output, complaint) = tokio::join!(write, read_some(output), read_some(complaint));
-    Ok((child.wait().await?, output?, complaint?))
+        let talk = self.talk(name, server);
+        let (status, output, complaint) = tokio::time::timeout(Duration::from_secs(HELPER_PATIENCE_S), talk)
+            .await
+            .map_err(|_| format!("did not answer within {HELPER_PATIENCE_S} s"))?
+            .map_err(|e| {
+                if e.kind() == io::ErrorKind::NotFound {
+                    "is not installed, or not in PATH".to_owned()
+                } else {
+                    format!("cannot be run ({e})")
+                }
+            })?;
+        if output.len() as u64 > HELPER_ANSWER_MAX_BYTES {
+            return Err(format!("said more than {HELPER_ANSWER_MAX_BYTES} bytes"));
+        }
+        if status.success() {
+            // Not the parser's words: they may quote the secret.
+            let answer: Answer =
+                serde_json::from_slice(&output).map_err(|_| "gave an answer that is not its protocol's".to_owned())?;
+            return Ok(answer.credentials());
+        }
+        // The protocol's complaints are on standard output; what a helper died of is on standard error.
+        let said = String::from_utf8_lossy(if output.is_empty() { &complaint } else { &output });
+        if said.contains("credentials not found") {
+            return Ok(None);
+        }
+        // An answer in spite of the failure is no complaint, and secret.
+        let said = said.lines().next().filter(|line| !line.contains('{')).unwrap_or_default();
+        let said: String = said.chars().take(COMPLAINT_MAX_CHARS).collect();
+        Err(format!("failed ({status}): {said}"))
+    }
+
+    async fn talk(&self, name: &str, server: &str) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
+        let mut command = Command::new(format!("docker-credential-{name}"));
+        if let Some(path) = &self.search_path {
+            command.env("PATH", path);
+        }
+        let mut child =
+            command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let (input, output, complaint) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let write = async {
+            if let Some(mut input) = input {
+                // One that does not read its input may still answer.
+                let _ = input.write_all(format!("{server}\n").as_bytes()).await;
+            }
+        };
+        let ((), output, complaint) = tokio::join!(write, read_some(output), read_some(complaint));
+        Ok((child.wait().await?, output?, complaint?))
+    }
 }
 
 /// At most one byte more than the limit; then the pipe is closed.

@@ -37,7 +37,7 @@ pub(crate) struct Found {
 /// All sources but the entries.
 pub(crate) struct Logins {
     files: Vec<LoginFile>,
-    helpers: Helpers,
+    pub(crate) helpers: Helpers,
 }
 
 impl Logins {

@@ -2,7 +2,10 @@
 
 mod answers;
 mod login;
+mod mirrors;
 mod parsers;
+mod proxies;
+mod secrets;
 
 use crate::fake::FakeRegistry;
 use crate::{Registry, RegistryConfig, RegistryError, Timeouts};

@@ -81,8 +81,8 @@ impl Planner<'_> {
     fn image_or_reason(&mut self, image: &PinnedImage) -> Option<Reason> {
         match self.observed.images.get(&image.digest) {
             Some(Image::Present) => None,
-            Some(Image::Pulling { done_bytes, total_bytes }) => {
-                Some(Reason::Pulling { done_bytes: *done_bytes, total_bytes: *total_bytes })
+            Some(Image::Pulling { done_bytes, total_bytes, bytes_per_s }) => {
+                Some(Reason::Pulling { done_bytes: *done_bytes, total_bytes: *total_bytes, bytes_per_s: *bytes_per_s })
             }
             Some(Image::Failed { error, attempts, at }) => {
                 let due = at.after(backoff::PULL.delay(*attempts));
@@ -95,7 +95,7 @@ impl Planner<'_> {
             }
             None => {
                 self.plan.actions.push(Action::Pull(image.clone()));
-                Some(Reason::Pulling { done_bytes: 0, total_bytes: 0 })
+                Some(Reason::Pulling { done_bytes: 0, total_bytes: 0, bytes_per_s: 0 })
             }
         }
     }

@@ -4,6 +4,7 @@
 //! reason's due time after an `@`. Makes of a container are letters: `a` is a document with image `a`; `a+x` is the same image with
 //! another environment, so another container.
 
+mod ahead;
 mod pulls;
 mod replacing;
 mod restarts;
@@ -24,6 +25,7 @@ const GRACE_SECONDS: u64 = 10;
 #[derive(Default)]
 struct World {
     desired: Desired,
+    ahead: Vec<PinnedImage>,
     observed: Observed,
 }
 
@@ -133,6 +135,16 @@ impl World {
         self
     }
 
+    fn pulling(self, name: &str, done_bytes: u64, total_bytes: u64) -> Self {
+        self.image(name, Image::Pulling { done_bytes, total_bytes, bytes_per_s: 0 })
+    }
+
+    /// The image is to be fetched ahead.
+    fn ahead(mut self, name: &str) -> Self {
+        self.ahead.push(spec(1, name).image);
+        self
+    }
+
     fn present(self, name: &str) -> Self {
         self.image(name, Image::Present)
     }
@@ -172,7 +184,7 @@ fn exit(code: i32, at: u64) -> Exit {
 
 /// Plans and compares with `expect`, in the notation of the header.
 fn check(world: World, expect: &str) {
-    assert_eq!(show(&plan(&world.desired, &world.observed, now())), expect);
+    assert_eq!(show(&plan(&world.desired, &world.ahead, &world.observed, now())), expect);
 }
 
 fn show(plan: &Plan) -> String {

@@ -50,6 +50,9 @@ fn check(parallelism: Parallelism, targets: &[TargetState], expect: &str) -> Rol
     let told: String = plan.assign.iter().filter(|(_, r)| **r == NEW).map(|(h, _)| h.as_str()).collect();
     assert_eq!(told, expect, "{plan:?}");
     assert_eq!(plan.assign.len(), targets.len(), "every target keeps some revision");
+    let later: String = plan.prefetch.iter().map(HostName::as_str).collect();
+    let untold: String = targets.keys().map(HostName::as_str).filter(|host| !told.contains(*host)).collect();
+    assert_eq!(later, untold, "whoever is not told the newest revision yet fetches its image ahead");
     plan
 }
 

@@ -106,15 +106,15 @@ fn extended_headers_win_over_the_header() {
     accepts(Tarball::new().pax(&[("path", b"a"), ("path", b"")]).file("f", ""), &["f 644 f \"\""]);
     refuses(
         Tarball::new().entry(b"x", b'x', 0o644, b"", b"99 path=a\n").file("f", ""),
-        "its archive has a malformed extended header; build the image again",
+        "its archive has a malformed extended header (at byte 0); build the image again",
     );
     refuses(
         Tarball::new().entry(b"x", b'x', 0o644, b"", b"0 path=a\n").file("f", ""),
-        "its archive has a malformed extended header; build the image again",
+        "its archive has a malformed extended header (at byte 0); build the image again",
     );
     refuses(
         Tarball::new().pax(&[("size", b"-1")]).file("f", ""),
-        "its archive has the size \"-1\" in an extended header, which cannot be; build the image again",
+        "its archive has the size \"-1\" in an extended header, which cannot be (at byte 0); build the image again",
     );
     let huge = header(b"x", b'x', 0o644, b"", 2 << 20);
     let too_large = "its archive has extended headers of more than 1 MiB for one entry; build the image again";
@@ -142,7 +142,7 @@ fn global_headers_hold_for_all_that_follow() {
     for records in [&b"10 path=a\n"[..], b"14 linkpath=a\n", b"9 size=1\n", b"22 GNU.sparse.major=1\n"] {
         refuses(
             global(records).file("f", "1"),
-            "its archive names or measures all entries at once in a global header; build the image again",
+            "its archive names or measures all entries at once in a global header (at byte 0); build the image again",
         );
     }
 }
@@ -170,7 +170,9 @@ fn times_are_kept_as_far_as_file_systems_keep_them() {
     for time in ["1.x", ".5", "1e9", "99999999999999999999"] {
         refuses_bytes(
             &pax(time),
-            &format!("its archive has the mtime {time:?} in an extended header, which cannot be; build the image again"),
+            &format!(
+                "its archive has the mtime {time:?} in an extended header, which cannot be (at byte 0); build the image again"
+            ),
         );
     }
 }
@@ -395,12 +397,12 @@ fn attributes_come_in_unless_they_would_steer_the_host() {
     assert_eq!(read.tree.left_out, 6);
     refuses(
         Tarball::new().pax(&[("SCHILY.xattr.a\0b", b"")]).file("f", ""),
-        "its archive has an extended attribute \"a\\\\x00b\", which cannot be; build the image again",
+        "its archive has an extended attribute \"a\\\\x00b\", which cannot be (at byte 0); build the image again",
     );
     let large = vec![b'v'; 40_000];
     refuses(
         Tarball::new().pax(&[("SCHILY.xattr.user.a", &large), ("SCHILY.xattr.user.b", &large)]).file("f", ""),
-        "its archive has an entry with more than 64 KiB of extended attributes; build the image again",
+        "its archive has an entry with more than 64 KiB of extended attributes (at byte 0); build the image again",
     );
 }
 
@@ -448,6 +450,10 @@ fn broken_archives_are_refused() {
     accepts_bytes(&[], &[]);
     let trailing = [Tarball::new().file("a", "1").finish(), b"garbage".to_vec()].concat();
     refuses_bytes(&trailing, "its archive has data after its end; build the image again");
+    let announced = "its archive ends where an entry is announced; build the image again";
+    refuses(Tarball::new().pax(&[("path", b"a")]), announced);
+    refuses_bytes(&Tarball::new().entry(b"././@LongLink", b'L', 0o644, b"", b"a").unfinished(), announced);
+    accepts(Tarball::new().entry(b"global", b'g', 0o644, b"", b"16 comment=abcd\n"), &[]);
     let padded = [Tarball::new().file("a", "1").finish(), vec![0; 9000]].concat();
     accepts_bytes(&padded, &["f 644 a \"1\""]);
     let mut wrong_sum = header(b"a", b'0', 0o644, b"", 0);

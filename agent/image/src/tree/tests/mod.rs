@@ -2,6 +2,7 @@
 
 mod archives;
 mod damage;
+mod gnu;
 mod index;
 mod layers;
 mod model;

@@ -155,7 +155,7 @@ fn maps_that_contradict_themselves_are_refused() {
         refuses(
             before().pax(&[(&format!("GNU.sparse.{key}"), value.as_bytes())]).file("sparse", ""),
             &format!(
-                "its archive has the GNU.sparse.{key} {value:?} in an extended header, which cannot be; build the image again"
+                "its archive has the GNU.sparse.{key} {value:?} in an extended header, which cannot be (at byte 1024); build the image again"
             ),
         );
     };

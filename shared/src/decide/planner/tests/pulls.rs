@@ -4,9 +4,11 @@ use super::*;
 #[test]
 fn a_first_start_pulls_first() {
     check(world().want(spec(1, "a")), "pull a | pulling the image");
-    let pulling = |done_bytes, total_bytes| world().want(spec(1, "a")).image("a", Image::Pulling { done_bytes, total_bytes });
+    let pulling = |done_bytes, total_bytes| world().want(spec(1, "a")).pulling("a", done_bytes, total_bytes);
     check(pulling(0, 0), "nothing | pulling the image");
-    check(pulling(1 << 20, 4 << 20), "nothing | pulling the image, 25% of 4.00 MiB");
+    check(pulling(1 << 20, 4 << 20), "nothing | pulling the image, 1.00 of 4.00 MiB (25%)");
+    let fast = Image::Pulling { done_bytes: 1 << 20, total_bytes: 4 << 20, bytes_per_s: 3 << 20 };
+    check(world().want(spec(1, "a")).image("a", fast), "nothing | pulling the image, 1.00 of 4.00 MiB (25%), 3.00 MiB/s");
     check(world().want(spec(1, "a")).present("a"), "start web.0-r1-1 | starting");
 }
 
@@ -30,7 +32,7 @@ fn the_previous_container_runs_on_while_the_new_image_is_pulled() {
 fn the_previous_container_is_restarted_while_the_new_image_is_pulled() {
     let ended = |at| {
         let world = world().want_after(spec(1, "a"), spec(2, "b")).present("a");
-        world.image("b", Image::Pulling { done_bytes: 0, total_bytes: 0 }).ended("web.0-r1-1", "a", 1, 1, at)
+        world.pulling("b", 0, 0).ended("web.0-r1-1", "a", 1, 1, at)
     };
     check(ended(99), "start web.0-r1-2 | pulling the image");
     // The pull is the reason that is shown; the restart still wakes the agent.
@@ -43,7 +45,7 @@ fn a_predecessor_that_is_not_running_takes_nothings_place() {
     // `b` was to replace `a` and never came up; now `c` is pulled, and `a` is all that serves.
     let stuck = |order: fn(Spec) -> Spec| {
         let world = world().want_after(order(spec(2, "b")), spec(3, "c")).present("a").present("b");
-        world.image("c", Image::Pulling { done_bytes: 0, total_bytes: 0 })
+        world.pulling("c", 0, 0)
     };
     let failed = |world: World| {
         world.history("web.0-r2-1", "b", |history| history.note_start_failure("no such command".to_owned(), second(90)))

@@ -5,7 +5,7 @@ use crate::wire::InstanceReport;
 
 /// The report of the one instance as `STATE rREVISION [ready] since SECOND, restarts N[, last EXIT][, CONTAINER][: REASON]`.
 fn check(world: World, expect: &str) {
-    let plan = plan(&world.desired, &world.observed, now());
+    let plan = plan(&world.desired, &[], &world.observed, now());
     let reports = instance_reports(&world.desired, &world.observed, &plan, |_| second(42), now());
     let shown: Vec<String> = reports.iter().map(show).collect();
     assert_eq!(shown.join("; "), expect);

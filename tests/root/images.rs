@@ -1,0 +1,39 @@
+//! What an image looks like once it is mounted: entry by entry the same as another tool makes of it, in every format.
+
+use anyhow::Result;
+use coord_tests::config::Images;
+use coord_tests::image::{Compression, Image, kinds, web};
+use coord_tests::images::{Host, unpack_by_umoci};
+use coord_tests::registry::TestRegistry;
+use coord_tests::tree::{self, Difference};
+
+const FORMATS: [&str; 2] = ["auto", "directories"];
+
+/// Mounts the image in every format, and gives what differs from umoci's, but for what umoci is known to do otherwise.
+fn check(image: &Image, known: &[(&str, &str)]) -> Result<()> {
+    let registry = TestRegistry::start()?;
+    let reference = registry.push(image, "test/image", "1")?;
+    let dir = tempfile::Builder::new().prefix("coord-umoci-").tempdir()?;
+    let other = tree::read(&unpack_by_umoci(&reference, dir.path())?)?;
+    for format in FORMATS {
+        let host = Host::new(registry.authority(), Images { format: Some(format), ..Images::default() })?;
+        let own = tree::read(&host.mounted(&reference)?)?;
+        let is_known =
+            |found: &Difference| known.iter().any(|(path, what)| found.path.as_os_str() == *path && found.what == *what);
+        let (expected, wrong): (Vec<_>, Vec<_>) = tree::differences(&own, &other).into_iter().partition(is_known);
+        let list = wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert!(wrong.is_empty(), "{format}, ours against umoci's:\n{list}");
+        assert_eq!(expected.len(), known.len(), "{format}: what umoci is known to do otherwise, it no longer does");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_small_system_is_what_umoci_makes_of_it() -> Result<()> {
+    check(&web::image("1")?, &[])
+}
+
+#[test]
+fn every_kind_of_entry_is_what_umoci_makes_of_it() -> Result<()> {
+    check(&kinds::image(Compression::Gzip)?, &[])
+}
