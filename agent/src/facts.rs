@@ -23,7 +23,7 @@ pub fn collect(state_dir: &Path, images: &ImageStore) -> HostFacts {
         disk_total_bytes: disk_bytes(|disk| disk.f_blocks),
         disk_free_bytes: disk_bytes(|disk| disk.f_bavail),
         images_bytes: images.usage().map_or(0, |usage| usage.store_bytes),
-        image_format: "directories".to_owned(),
+        image_format: if images.host().backing.is_some() { "erofs" } else { "directories" }.to_owned(),
         load_one: System::load_average().map_or(0.0, |load| load.one),
         booted_at: System::boot_time().ok().and_then(|second| jiff::Timestamp::from_second(second.cast_signed()).ok()),
     }

@@ -109,6 +109,7 @@ fn tokens_do_not_travel_in_the_clear() -> Result<()> {
         data_dir: &dir.path().join("data"),
         documents: &documents,
         registries: &[],
+        shared: None,
         tls: None,
     };
     std::fs::write(&file, text.to_toml())?;

@@ -9,8 +9,19 @@ pub struct Coordinator<'a> {
     pub data_dir: &'a Path,
     pub documents: &'a Path,
     pub registries: &'a [String],
+    /// A registry that hosts learn of from the coordinator alone.
+    pub shared: Option<&'a SharedRegistry>,
     /// Certificate chain and key, both PEM; needed wherever `listen` is not loopback.
     pub tls: Option<(&'a Path, &'a Path)>,
+}
+
+/// A `[[registry]]` with a login that the coordinator shares with hosts.
+#[derive(Debug, Clone)]
+pub struct SharedRegistry {
+    /// `127.0.0.1:PORT`.
+    pub authority: String,
+    pub username: String,
+    pub password: String,
 }
 
 /// What an `agent.toml` of the tests says.
@@ -49,6 +60,13 @@ impl Coordinator<'_> {
             path(&mut text, "key", key);
         }
         registries(&mut text, self.registries);
+        if let Some(shared) = self.shared {
+            text.push_str("\n[[registry]]\n");
+            line(&mut text, "prefix", &shared.authority);
+            line(&mut text, "username", &shared.username);
+            line(&mut text, "password", &shared.password);
+            text.push_str("insecure = true\nshare_with_hosts = true\n");
+        }
         text
     }
 }

@@ -74,6 +74,8 @@ impl Target {
 struct Shared {
     /// The fault, and how many requests it still spoils; `None`: all of them until it is cleared.
     fault: Mutex<Option<(Target, Fault, Option<u32>)>>,
+    /// What a request must show to be served; `None`: anybody is.
+    authorization: Mutex<Option<String>>,
     requests: Mutex<Vec<String>>,
     /// By [`Fault::Dies`].
     is_dead: AtomicBool,
@@ -151,6 +153,11 @@ impl FaultyRegistry {
         self.shared.sent_bytes.load(Ordering::Relaxed)
     }
 
+    /// From now on, serves only requests with this `Authorization` header: `Basic ...`.
+    pub fn require(&self, authorization: &str) {
+        *lock(&self.shared.authorization) = Some(authorization.to_owned());
+    }
+
     /// Every request so far, `GET /v2/...`, in order of arrival; that for a part of a blob ends in ` bytes=...`.
     pub fn requests(&self) -> Vec<String> {
         lock(&self.shared.requests).clone()
@@ -201,6 +208,10 @@ fn serve(client: TcpStream, upstream: &str, shared: &Shared) -> Result<()> {
     lock(&shared.requests).push(format!("{method} {path}{range}"));
     if shared.is_dead.load(Ordering::Relaxed) {
         return Ok(client.shutdown(Shutdown::Both)?);
+    }
+    let shown = headers.get("authorization");
+    if lock(&shared.authorization).as_deref().is_some_and(|required| shown != Some(required)) {
+        return send_error(client, 401, method);
     }
     let fault = shared.fault_for(path, None);
     if let Some(fault) = fault

@@ -38,13 +38,14 @@ pub struct Plan {
     registries: Vec<String>,
     images: config::Images<'static>,
     disk_mib: Option<u64>,
+    shared: Option<config::SharedRegistry>,
 }
 
 impl Plan {
     /// `count` agents called `h0`, `h1`, ... as plain processes.
     pub fn processes(count: usize) -> Plan {
         let hosts = (0..count).map(|number| (format!("h{number}"), Vec::new())).collect();
-        Plan { hosts, namespaces: false, registries: Vec::new(), images: config::Images::default(), disk_mib: None }
+        Plan { hosts, namespaces: false, registries: Vec::new(), images: config::Images::default(), disk_mib: None, shared: None }
     }
 
     /// `count` agents, each on a host of its own.
@@ -74,6 +75,11 @@ impl Plan {
         Plan { disk_mib: Some(mib), ..self }
     }
 
+    /// A registry that only the coordinator is configured for; it shares its login with the hosts.
+    pub fn shared_registry(self, registry: config::SharedRegistry) -> Plan {
+        Plan { shared: Some(registry), ..self }
+    }
+
     /// Starts everything and waits until the coordinator answers.
     pub fn start(self) -> Result<Fleet> {
         Fleet::start(self)
@@ -91,6 +97,7 @@ pub struct Fleet {
     /// What [`Fleet::configure_agent`] writes from now on.
     pub images: config::Images<'static>,
     disk_mib: Option<u64>,
+    shared: Option<config::SharedRegistry>,
     url: String,
     tls: Option<Tls>,
     dir: Dir,
@@ -153,9 +160,19 @@ impl Fleet {
         };
         let mut registries = vec![registry.authority().to_owned()];
         registries.extend(plan.registries);
-        let (images, disk_mib) = (plan.images, plan.disk_mib);
-        let mut fleet =
-            Fleet { agents: Vec::new(), coordinator: None, lab, registry, registries, images, disk_mib, url, tls, dir };
+        let mut fleet = Fleet {
+            agents: Vec::new(),
+            coordinator: None,
+            lab,
+            registry,
+            registries,
+            images: plan.images,
+            disk_mib: plan.disk_mib,
+            shared: plan.shared,
+            url,
+            tls,
+            dir,
+        };
         fs::create_dir(fleet.documents())?;
         fleet.start_coordinator()?;
         for (name, labels) in plan.hosts {
@@ -188,15 +205,7 @@ impl Fleet {
 
     /// Starts the coordinator and waits until it answers.
     pub fn start_coordinator(&mut self) -> Result<()> {
-        let text = config::Coordinator {
-            listen: self.url.rsplit('/').next().unwrap_or_default(),
-            data_dir: &self.data_dir(),
-            documents: &self.documents(),
-            registries: &self.registries,
-            tls: self.tls.as_ref().map(|tls| (tls.certificate.as_path(), tls.key.as_path())),
-        };
-        let file = self.dir.path().join("coordinator.toml");
-        fs::write(&file, text.to_toml())?;
+        let file = self.configure_coordinator()?;
         let argv = [&binaries::path("coordinator")?, "--config", &file.to_string_lossy()];
         let log = self.dir.path().join("coordinator.log");
         let process = Process::start("coordinator", &argv, &self.place(), &log)?;
@@ -204,6 +213,30 @@ impl Fleet {
         answers.with_context(|| format!("the coordinator says:\n{}", process.log()))?;
         self.coordinator = Some(process);
         Ok(())
+    }
+
+    /// Gives the shared registry another password, as an operator does: in the coordinator's configuration, while it runs.
+    pub fn change_password(&mut self, password: &str) -> Result<()> {
+        let shared = self.shared.as_mut().context("this fleet has no shared registry")?;
+        password.clone_into(&mut shared.password);
+        self.configure_coordinator().map(drop)
+    }
+
+    /// Writes the coordinator's configuration and gives its path.
+    fn configure_coordinator(&self) -> Result<PathBuf> {
+        let text = config::Coordinator {
+            listen: self.url.rsplit('/').next().unwrap_or_default(),
+            data_dir: &self.data_dir(),
+            documents: &self.documents(),
+            registries: &self.registries,
+            shared: self.shared.as_ref(),
+            tls: self.tls.as_ref().map(|tls| (tls.certificate.as_path(), tls.key.as_path())),
+        };
+        let file = self.dir.path().join("coordinator.toml");
+        let draft = file.with_extension("draft");
+        fs::write(&draft, text.to_toml())?;
+        fs::rename(&draft, &file).with_context(|| format!("write {}", file.display()))?;
+        Ok(file)
     }
 
     /// `kill -9`.

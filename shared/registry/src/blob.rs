@@ -9,6 +9,7 @@
 use crate::answer::transport;
 use crate::client::Mirror;
 use crate::clock;
+use crate::http::Use;
 use crate::round::Round;
 use crate::route::Place;
 use crate::send::Asked;
@@ -22,6 +23,8 @@ use std::time::Duration;
 
 /// What must arrive per window: with the default of 30 s a modem passes, a drip does not.
 const STALL_MIN_BYTES: u64 = 16 * 1024;
+/// From here on a connection of its own costs nothing beside the blob.
+const LARGE_BYTES: u64 = 1 << 20;
 
 /// Some bytes of one blob. The caller verifies the digest; this only promises progress and the right number.
 pub struct BlobStream {
@@ -203,7 +206,8 @@ async fn ask(
         let value = HeaderValue::from_str(&format!("bytes={}-{last}", range.start));
         headers.extend(value.ok().map(|value| (RANGE, value)));
     }
-    let asked = Asked { method: Method::GET, headers, kind: "blobs", name: digest.as_ref(), object };
+    let use_for = if size < LARGE_BYTES { Use::Small } else { Use::Large };
+    let asked = Asked { method: Method::GET, use_for, headers, kind: "blobs", name: digest.as_ref(), object };
     registry.sender().send(place, &asked).await
 }
 

@@ -6,7 +6,7 @@
 
 use crate::answer::read_limited;
 use crate::auth::TokenCache;
-use crate::http::{Clients, load_authorities};
+use crate::http::{Clients, Use, load_authorities};
 use crate::logins::Logins;
 use crate::manifest::{ACCEPTED, MANIFEST_MAX_BYTES, ManifestOrIndex};
 use crate::round::{First, Round};
@@ -15,7 +15,7 @@ use crate::send::{Asked, Sender};
 use crate::{BlobStream, RegistryConfig, RegistryError};
 use coord_shared::names::{Digest, ImageReference};
 use reqwest::Method;
-use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, HeaderValue};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -172,7 +172,7 @@ impl Registry {
         let is_own = place.name == format!("{}/{}", image.registry(), image.repository());
         let object = if is_own { format!("image {image}") } else { format!("image {image} at {}", place.name) };
         let wanted = image.digest().map_or_else(|| image.tag().unwrap_or("latest"), |digest| digest.as_ref());
-        let asked = |method| Asked { method, headers: accept_manifests(), kind: "manifests", name: wanted, object: &object };
+        let asked = |method| ask_for_manifest(method, wanted, &object);
         let response = self.inner.sender.send(place, &asked(Method::HEAD)).await?;
         if let Some(digest) = image.digest() {
             return Ok(digest.clone());
@@ -186,8 +186,7 @@ impl Registry {
     }
 
     async fn manifest_at(&self, place: &Place, digest: &Digest, object: &str) -> Result<Vec<u8>, RegistryError> {
-        let asked = Asked { method: Method::GET, headers: accept_manifests(), kind: "manifests", name: digest.as_ref(), object };
-        let bytes = self.fetch_manifest(place, &asked).await?;
+        let bytes = self.fetch_manifest(place, &ask_for_manifest(Method::GET, digest.as_ref(), object)).await?;
         let actual = Digest::of(&bytes);
         if actual != *digest {
             let problem = format!("its content has the digest {actual}; the registry or something before it is broken");
@@ -211,6 +210,7 @@ impl Registry {
     }
 }
 
-fn accept_manifests() -> HeaderMap {
-    ACCEPTED.into_iter().map(|media_type| (ACCEPT, HeaderValue::from_static(media_type))).collect()
+fn ask_for_manifest<'a>(method: Method, name: &'a str, object: &'a str) -> Asked<'a> {
+    let headers = ACCEPTED.into_iter().map(|media_type| (ACCEPT, HeaderValue::from_static(media_type))).collect();
+    Asked { method, use_for: Use::Small, headers, kind: "manifests", name, object }
 }

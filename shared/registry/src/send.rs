@@ -3,7 +3,7 @@
 
 use crate::answer::{check_status, timed_out, transport};
 use crate::auth::{Login, TokenCache, good};
-use crate::http::Clients;
+use crate::http::{Clients, Use};
 use crate::logins::Logins;
 use crate::route::{Entries, Place};
 use crate::{RegistryError, Timeouts};
@@ -22,6 +22,7 @@ pub(crate) struct Sender {
 /// What to ask of a place.
 pub(crate) struct Asked<'a> {
     pub(crate) method: Method,
+    pub(crate) use_for: Use,
     pub(crate) headers: HeaderMap,
     /// `manifests` or `blobs`.
     pub(crate) kind: &'static str,
@@ -34,7 +35,7 @@ pub(crate) struct Asked<'a> {
 impl Sender {
     /// The answer, if it is one of success.
     pub(crate) async fn send(&self, place: &Place, asked: &Asked<'_>) -> Result<Response, RegistryError> {
-        let client = self.clients.get(place, self.timeouts)?;
+        let client = self.clients.get(place, asked.use_for, self.timeouts)?;
         let url = format!("{}/v2/{}/{}/{}", place.base_url(), place.repository(), asked.kind, asked.name);
         let url = Url::parse(&url).map_err(|e| RegistryError::Config { problem: format!("{url} is no URL: {e}") })?;
         let slot = self.tokens.slot(&place.name);

@@ -21,7 +21,7 @@ const FILE_OVERHEAD_BYTES: u64 = 2560;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {
     /// As its archive, shown through EROFS.
-    Tar,
+    Archive,
     /// As a directory, stacked by overlayfs.
     Directory,
 }
@@ -188,7 +188,7 @@ impl Inner {
         let last_used = self.last_used(&known.digest)?;
         let chain = chain_of(&known.image.diff_ids);
         let (mut disk_bytes, mut shared_bytes) = (self.chain_disk_bytes(&chain), 0);
-        let mut format = Format::Tar;
+        let mut format = Format::Archive;
         let mut counted = BTreeSet::new();
         for layer in &known.layers {
             format = format.max(self.format_of(layer)?);
@@ -229,7 +229,7 @@ impl Inner {
     }
 
     fn format_of(&self, layer: &LayerRecord) -> Result<Format, StoreError> {
-        Ok(if self.has_archive(layer)? { Format::Tar } else { Format::Directory })
+        Ok(if self.has_archive(layer)? { Format::Archive } else { Format::Directory })
     }
 
     /// What a layer takes on the disk. Exact for archives; for a directory an estimate, because looking at each file takes too long.

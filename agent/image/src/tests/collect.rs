@@ -109,7 +109,7 @@ async fn root_an_image_is_told_with_its_sizes_its_names_and_its_use(bench: Bench
     between(store.usage().unwrap().store_bytes, 2_500_000, 2_560_000);
     assert_eq!(of(&c).references, [bench.image().to_string(), other.to_string()]);
     assert!(of(&c).last_used > SystemTime::UNIX_EPOCH);
-    let is_archive = of(&a).format == Format::Tar;
+    let is_archive = of(&a).format == Format::Archive;
     assert!(!of(&a).mounted);
     store.mount(&a).unwrap();
     let details = store.inspect(&a).unwrap().unwrap();
