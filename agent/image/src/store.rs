@@ -247,7 +247,7 @@ impl Inner {
 
     /// How new layers are kept.
     pub(super) fn format(&self) -> Format {
-        if self.host.backing.is_some() { Format::Tar } else { Format::Directory }
+        if self.host.backing.is_some() { Format::Archive } else { Format::Directory }
     }
 
     /// Whether layers are to be mounted as an EROFS image: all are here as archives, and the host can.

@@ -58,7 +58,7 @@ fn check(check: Healthcheck) -> HealthcheckRow {
 
 fn name(format: Format) -> String {
     match format {
-        Format::Tar => "archive",
+        Format::Tar => "tar",
         Format::Directory => "directory",
     }
     .to_owned()
