@@ -5,9 +5,9 @@
 #   agent/image/fuzz/run.sh 5000000          more of them
 #   agent/image/fuzz/run.sh 5000000 layer    of one
 #
-# Needs a stable toolchain and a C++ compiler, nothing else; `cargo fuzz run layer` works in this folder's parent, too. What is
-# found lies in target/artifacts/, and what was learnt in target/corpus/; both are kept for the next time. The unit tests run the same checks on
-# seeded damage, a few thousand times, so that nothing has to be built for fuzzing to keep the reader honest from day to day.
+# Needs a stable toolchain and a C++ compiler, nothing else; where cargo-fuzz is installed, `cargo fuzz run layer` works as well.
+# What is found lies in target/artifacts/, what was learnt in target/corpus/; both are kept for the next time. The unit tests make
+# the same checks on seeded damage, a few thousand times, so that the reader stays honest from day to day without any of this.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 export PATH=$PATH:$HOME/.cargo/bin
