@@ -105,6 +105,11 @@ impl ImageRecord {
         Ok(Some(record))
     }
 
+    /// Written, not synced.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), StoreError> {
+        disk::write_unsynced(path, &encode(path, self)?)
+    }
+
     pub(crate) fn save(&self, path: &Path) -> Result<(), StoreError> {
         save(path, self)
     }
@@ -133,8 +138,9 @@ impl LayerRecord {
         Ok(Some(record))
     }
 
-    pub(crate) fn save(&self, path: &Path) -> Result<(), StoreError> {
-        save(path, self)
+    /// Written, not synced.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), StoreError> {
+        disk::write_unsynced(path, &encode(path, self)?)
     }
 }
 
@@ -154,6 +160,9 @@ fn load<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreE
 
 /// Written and synced; making it appear by a rename is the caller's.
 fn save<T: Serialize>(path: &Path, record: &T) -> Result<(), StoreError> {
-    let text = serde_json::to_vec(record).map_err(|e| StoreError::io("encode", path, io::Error::other(e)))?;
-    disk::write_file(path, &text)
+    disk::write_file(path, &encode(path, record)?)
+}
+
+fn encode<T: Serialize>(path: &Path, record: &T) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(record).map_err(|e| StoreError::io("encode", path, io::Error::other(e)))
 }

@@ -26,7 +26,7 @@ impl Expanded {
         Expanded { path, file: None, start: 0 }
     }
 
-    /// Sets the file's size, holes at its end included, and syncs it.
+    /// Sets the file's size, holes at its end included. Syncing it is left to the caller.
     pub(crate) fn finish(self, bytes: u64) -> Result<(), LayerError> {
         let file = match self.file {
             None if bytes == 0 => return Ok(()),
@@ -35,7 +35,7 @@ impl Expanded {
             Some(file) => file,
         };
         crash::point("finish expanded contents");
-        file.set_len(bytes).and_then(|()| file.sync_all()).map_err(|e| LayerError::io("finish", NAME, e))
+        file.set_len(bytes).map_err(|e| LayerError::io("finish", NAME, e))
     }
 }
 

@@ -51,7 +51,7 @@ pub(crate) struct Job<'a> {
     pub(crate) diff_id: &'a Digest,
     pub(crate) limits: &'a Limits,
     pub(crate) memory: &'a Memory,
-    /// Where to write the archive, if it is to be kept: a new file. It is synced when the work is done.
+    /// Where to write the archive, if it is to be kept: a new file. Syncing it is left to the caller.
     pub(crate) archive: Option<&'a Path>,
     /// Says whether there is room for more; asked now and then.
     pub(crate) room: &'a (dyn Fn() -> Result<(), LayerError> + Sync),
@@ -179,8 +179,7 @@ fn write(
             buffers::give_back(spent, buffer);
         }
         if is_over {
-            file.finish()?;
-            return Ok(());
+            return file.finish();
         }
     }
 }

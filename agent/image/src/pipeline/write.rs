@@ -5,7 +5,7 @@
 //! block, the usual way. File systems without direct I/O (tmpfs before Linux 6.6, some network ones) are written to the usual way, synced
 //! now and then, and what is synced is dropped from the cache.
 
-use super::buffers::{ALIGNMENT_BYTES, Buffer};
+use super::buffers::{ALIGNMENT_BYTES, BUFFER_BYTES, Buffer};
 use crate::error::LayerError;
 use crate::store::crash;
 use rustix::fs::{Advice, Mode, OFlags};
@@ -72,10 +72,13 @@ impl<'a> ArchiveFile<'a> {
         Ok(())
     }
 
-    /// All that was written survives a power cut from here on.
-    pub(super) fn finish(mut self) -> Result<u64, LayerError> {
-        self.sync()?;
-        Ok(self.bytes)
+    /// Syncs what has gone through the page cache and is worth it; the rest, an archive's last few kilobytes, is left to the caller,
+    /// who has more to sync.
+    pub(super) fn finish(mut self) -> Result<(), LayerError> {
+        if self.bytes - self.synced_bytes > BUFFER_BYTES as u64 && !self.is_direct {
+            self.sync()?;
+        }
+        Ok(())
     }
 
     /// One call to the kernel for what follows the first `from` bytes of the pieces.

@@ -7,7 +7,7 @@ use crate::record::LayerRecord;
 use crate::store::sums::{self, Summing};
 use crate::store::{Format, Inner, Scratch, disk};
 use coord_shared::names::Digest;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
 pub(super) enum MakeError {
@@ -75,21 +75,28 @@ pub(super) fn make_layer(
     if let Some(old) = inner.discard_if_there(&place)? {
         disk::remove(&old)?;
     }
-    Ok(inner.commit(&scratch.path, &place)?)
+    // The folder of layers is synced before a record names this one.
+    Ok(disk::rename(&scratch.path, &place)?)
 }
 
-/// The index and the record, and all of it synced: a file each for archives, everything at once for a directory of very many.
+/// The index and the record, and all of it synced: file by file for an archive, everything at once for a directory of very many files.
 fn write_down(folder: &Path, diff_id: &Digest, made: &Made, format: Format) -> Result<(), StoreError> {
     if made.tree.left_out > 0 {
         tracing::debug!(layer = %diff_id, count = made.tree.left_out, "entries or attributes left out");
     }
     let index = made.tree.encode();
     let index_bytes = index.len() as u64;
-    disk::write_file(&folder.join("index"), &index)?;
+    let paths = ["index", "layer.json", "tar", "expanded"].map(|name| folder.join(name));
+    disk::write_unsynced(&paths[0], &index)?;
     let archive_bytes = if format == Format::Archive { made.archive_bytes } else { 0 };
-    LayerRecord::of(diff_id.clone(), &made.tree, archive_bytes, index_bytes).save(&folder.join("layer.json"))?;
+    LayerRecord::of(diff_id.clone(), &made.tree, archive_bytes, index_bytes).write(&paths[1])?;
     match format {
-        Format::Archive => disk::sync_folder(folder),
+        Format::Archive => {
+            let count = if made.tree.expanded_bytes > 0 { 4 } else { 3 };
+            let mut paths: Vec<&Path> = paths[..count].iter().map(PathBuf::as_path).collect();
+            paths.push(folder);
+            disk::sync_together(&paths)
+        }
         Format::Directory => disk::sync_file_system(open(folder)?, folder),
     }
 }

@@ -68,6 +68,46 @@ pub(crate) fn sync_file(file: &File, path: &Path) -> Result<(), StoreError> {
     file.sync_all().map_err(|e| StoreError::io("sync", path, e))
 }
 
+/// A new small file with this content, not synced: for `sync_together`.
+pub(crate) fn write_unsynced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    write_all(&create_file(path)?, path, bytes)
+}
+
+/// Files and folders survive a power cut from here on, all that was written to each. They are synced at the same time, because a file
+/// system then writes its journal once for all of them: three milliseconds instead of three for each.
+pub(crate) fn sync_together(paths: &[&Path]) -> Result<(), StoreError> {
+    let Some((last, others)) = paths.split_last() else { return Ok(()) };
+    std::thread::scope(|scope| {
+        let start = |path: &&Path| {
+            let path = path.to_path_buf();
+            let work = {
+                let path = path.clone();
+                move || sync_path(&path)
+            };
+            let started = std::thread::Builder::new().name("sync".to_owned()).spawn_scoped(scope, work);
+            (path, started)
+        };
+        let started: Vec<_> = others.iter().map(start).collect();
+        let mut result = sync_path(last);
+        for (path, started) in started {
+            let synced = match started {
+                Ok(thread) => {
+                    thread.join().unwrap_or_else(|_| Err(StoreError::io("sync", &path, io::Error::other("a thread died"))))
+                }
+                // No thread to be had: one after the other, then.
+                Err(_) => sync_path(&path),
+            };
+            result = result.and(synced);
+        }
+        result
+    })
+}
+
+fn sync_path(path: &Path) -> Result<(), StoreError> {
+    crash::point("sync one of several");
+    File::open(path).and_then(|file| file.sync_all()).map_err(|e| StoreError::io("sync", path, e))
+}
+
 /// A folder's names survive a power cut from here on.
 pub(crate) fn sync_folder(path: &Path) -> Result<(), StoreError> {
     crash::point("sync a folder");

@@ -66,8 +66,12 @@ impl Inner {
         self.dir.join("images")
     }
 
+    pub(crate) fn layers_dir(&self) -> PathBuf {
+        self.dir.join("layers")
+    }
+
     pub(crate) fn layer_path(&self, diff_id: &Digest) -> PathBuf {
-        self.dir.join("layers").join(diff_id.hex())
+        self.layers_dir().join(diff_id.hex())
     }
 
     pub(crate) fn tar_path(&self, diff_id: &Digest) -> PathBuf {
@@ -136,7 +140,7 @@ impl Inner {
 
     /// The diff ids of which there is a layer, whole or damaged.
     pub(super) fn layer_ids(&self) -> Result<Vec<Digest>, StoreError> {
-        hex_names(&self.dir.join("layers"), "")
+        hex_names(&self.layers_dir(), "")
     }
 
     /// The chains of which there is a folder, or a place to mount.

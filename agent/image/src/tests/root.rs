@@ -256,7 +256,7 @@ async fn root_owners_and_capabilities_are_kept() {
 async fn root_a_full_disk_is_one_clear_error_and_leaves_the_store_as_it_was() {
     let bench = Bench::new(FormatChoice::Auto).await;
     let mut random = fastrand::Rng::with_seed(1);
-    let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(6 << 20).collect();
+    let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(8 << 20).collect();
     let text = b"the same line, over and over\n".repeat(1_000_000);
     let disk = SmallDisk::new("20m");
     for format in FORMATS {

@@ -46,7 +46,7 @@ fn add(inner: &Inner, archive: Tarball) -> Digest {
     let index = tree.encode();
     std::fs::write(inner.index_path(&diff_id), &index).unwrap();
     let record = LayerRecord::of(diff_id.clone(), &tree, bytes.len() as u64, index.len() as u64);
-    record.save(&inner.layer_path(&diff_id).join("layer.json")).unwrap();
+    record.write(&inner.layer_path(&diff_id).join("layer.json")).unwrap();
     diff_id
 }
 
