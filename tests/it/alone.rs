@@ -15,16 +15,16 @@ use coord_tests::{binaries, config, http, need_root};
 use tempfile::TempDir;
 
 /// One host, its folder of documents, and a registry.
-struct Alone {
+pub(super) struct Alone {
     // In the order of their end.
-    agent: Option<Process>,
+    pub(super) agent: Option<Process>,
     group: Group,
-    registry: TestRegistry,
+    pub(super) registry: TestRegistry,
     dir: TempDir,
 }
 
 impl Alone {
-    fn start() -> Result<Alone> {
+    pub(super) fn start() -> Result<Alone> {
         need_root();
         let dir = tempfile::Builder::new().prefix("coord-alone-").tempdir()?;
         fs::create_dir(dir.path().join("desired"))?;
@@ -36,7 +36,7 @@ impl Alone {
         Ok(alone)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -56,7 +56,7 @@ impl Alone {
         Ok(fs::write(self.path("agent.toml"), text.to_toml())?)
     }
 
-    fn start_agent(&mut self) -> Result<()> {
+    pub(super) fn start_agent(&mut self) -> Result<()> {
         let program = binaries::path("coord-agent")?;
         let (config, desired) = (self.path("agent.toml"), self.path("desired"));
         let argv = [&program, "daemon", "--config", &config.to_string_lossy(), "--state", &desired.to_string_lossy()];
@@ -68,7 +68,7 @@ impl Alone {
         Place { cgroups: self.group.dirs().to_vec(), ..Place::default() }
     }
 
-    fn write(&self, address: &str, greeting: &str) -> Result<()> {
+    pub(super) fn write(&self, address: &str, greeting: &str) -> Result<()> {
         let image = self.registry.reference("demo/web", "1");
         let text = format!(
             "image = {image:?}\nhosts = [\"*\"]\nnetwork = \"host\"\nenvironment = {{ GREETING = {greeting:?}, LISTEN = {address:?} }}\n"
@@ -78,13 +78,19 @@ impl Alone {
         Ok(fs::rename(draft, self.path("desired/web.toml"))?)
     }
 
+    /// Runs another command of the agent's program on this host.
+    pub(super) fn command(&self, words: &[&str]) -> Result<std::process::Output> {
+        let (program, config) = (binaries::path("coord-agent")?, self.path("agent.toml"));
+        let argv = [&[program.as_str()], words, &["--config", &config.to_string_lossy()]].concat();
+        self.place().run(&argv)
+    }
+
     fn purge(&self) -> Result<std::process::Output> {
-        let program = binaries::path("coord-agent")?;
-        self.place().run(&[&program, "purge", "--config", &self.path("agent.toml").to_string_lossy()])
+        self.command(&["purge"])
     }
 }
 
-fn wait_page(url: &str, begin: &str) -> Result<()> {
+pub(super) fn wait_page(url: &str, begin: &str) -> Result<()> {
     wait_until(FLEET_LIMIT, &format!("{url} says {begin:?}"), || {
         http::get(url).is_ok_and(|answer| answer.text().starts_with(begin))
     })

@@ -2,6 +2,7 @@
 
 mod alone;
 mod away;
+mod commands;
 mod edits;
 mod images;
 mod logs;

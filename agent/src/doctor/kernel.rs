@@ -5,11 +5,10 @@ use crate::runtime::survey;
 use rustix::mount::{FsOpenFlags, fsopen};
 use std::path::Path;
 
-/// The oldest kernel that is tried: it has the newer mount calls, pidfds, and overlays that are not synced.
-const OLDEST: (u32, u32) = (5, 10);
+/// The oldest kernel that is tried: it has the newer mount calls, idmapped mounts, pidfds, and overlays that are not synced.
+const OLDEST: (u32, u32) = (5, 12);
 /// What newer ones add, by their release.
-const LATER: [((u32, u32), &str, &str); 3] = [
-    ((5, 12), "idmapped mounts", "containers cannot have users of their own, once that is asked for"),
+const LATER: [((u32, u32), &str, &str); 2] = [
     ((5, 14), "cgroup.kill", "the processes of a container are killed one by one"),
     ((6, 8), "overlays by single layers", "an image of very many layers, kept as directories, cannot be mounted"),
 ];
