@@ -17,7 +17,7 @@ shift || true
 TARGETS=${*:-layer index manifest}
 HOST=$(rustc -vV | sed -n 's/^host: //p')
 # Longer inputs find nothing more, and are slower to try.
-INPUT_MAX_BYTES=16384
+INPUT_MAX_BYTES=24576
 
 # GNU tar's own formats are the seeds, with whatever an archive can hold.
 seeds() {
@@ -31,12 +31,12 @@ seeds() {
     : >"$from/usr/lib/.wh..wh..opq"
     truncate -s 1000000 "$from/sparse"
     echo middle | dd of="$from/sparse" bs=1 seek=500000 conv=notrunc status=none
-    tar --format=ustar -C "$from" -cf "$to/ustar.tar" usr lib also pipe
+    tar --format=ustar -b1 -C "$from" -cf "$to/ustar.tar" usr lib also pipe
     for format in gnu oldgnu; do
-        tar "--format=$format" --sparse -C "$from" -cf "$to/$format.tar" .
+        tar "--format=$format" --sparse -b1 -C "$from" -cf "$to/$format.tar" .
     done
     for format in 0.0 0.1 1.0; do
-        tar --format=posix --sparse "--sparse-version=$format" -C "$from" -cf "$to/posix-$format.tar" .
+        tar --format=posix --sparse "--sparse-version=$format" -b1 -C "$from" -cf "$to/posix-$format.tar" .
     done
 }
 
