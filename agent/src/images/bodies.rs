@@ -25,7 +25,7 @@ pub struct ImageRow {
     pub shared_bytes: u64,
     /// When something last used it.
     pub last_used: Option<Timestamp>,
-    /// How its layers are kept: `tar` or `directory`.
+    /// How its layers are kept: `archive` or `directory`.
     pub format: String,
     /// Whether its root file system is mounted on this host.
     pub mounted: bool,
@@ -105,7 +105,7 @@ pub struct LayerRow {
     pub disk_bytes: u64,
     /// Attributes and entries that an image may not have and that were left out.
     pub left_out: u64,
-    /// How it is kept: `tar` or `directory`.
+    /// How it is kept: `archive` or `directory`.
     pub format: String,
 }
 

@@ -57,9 +57,5 @@ fn check(check: Healthcheck) -> HealthcheckRow {
 }
 
 fn name(format: Format) -> String {
-    match format {
-        Format::Tar => "tar",
-        Format::Directory => "directory",
-    }
-    .to_owned()
+    if format == Format::Directory { "directory" } else { "archive" }.to_owned()
 }
