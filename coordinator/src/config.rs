@@ -27,7 +27,7 @@ pub enum ConfigError {
     Invalid {
         /// The file.
         path: PathBuf,
-        /// What and where, with the offending line.
+        /// What and where.
         message: String,
     },
     /// Tokens would travel unencrypted.
@@ -154,7 +154,7 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let config: Self =
-            toml::from_str(&text).map_err(|e| ConfigError::Invalid { path: path.to_owned(), message: e.to_string() })?;
+            toml::from_str(&text).map_err(|e| ConfigError::Invalid { path: path.to_owned(), message: in_words(&e, &text) })?;
         Ok(Self { file: Some(path.to_owned()), ..config })
     }
 
@@ -173,5 +173,47 @@ impl Config {
     /// As a file would say it. Registries are left out: they hold passwords.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a configuration holds only strings, numbers and tables")
+    }
+}
+
+/// What is wrong, in which line and with which key, without the value: it may be a password, and this goes to the log.
+fn in_words(error: &toml::de::Error, text: &str) -> String {
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return error.message().to_owned() };
+    let number = before.matches('\n').count();
+    let key = text.lines().nth(number).and_then(|line| line.split_once('='));
+    let key = key.map_or_else(String::new, |(key, _)| format!(", {}", key.trim()));
+    format!("line {}{key}: {}", number + 1, error.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_may_be_shared_and_nothing_else_is_added() {
+        let read = |entry: &str| {
+            let parsed: Result<Config, _> = toml::from_str(&format!("[[registry]]\nprefix = \"r.lan\"\n{entry}\n"));
+            parsed.map(|config| config.registries[0].share_with_hosts).map_err(|e| e.message().to_owned())
+        };
+        assert_eq!(read(""), Ok(false));
+        assert_eq!(read("share_with_hosts = false"), Ok(false));
+        assert_eq!(read("username = \"puller\"\npassword = \"sesame\"\nshare_with_hosts = true"), Ok(true));
+        assert_eq!(read("share_with_hosts = \"yes\""), Err("share_with_hosts must be true or false".to_owned()));
+        let misspelt = read("share_with_host = true").expect_err("an unknown key");
+        assert!(misspelt.contains("unknown field `share_with_host`"), "{misspelt}");
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let text = "[[registry]]\nprefix = \"r.lan\"\nusername = \"puller\"\npassword = \"sesame\"\nshare_with_hosts = true\n";
+        let config: Config = toml::from_str(text).expect("a configuration");
+        let shown = format!("{config:?} {}", config.to_toml());
+        assert!(shown.contains("puller") && !shown.contains("sesame"), "{shown}");
+        let check = |text: String, expect: &str| {
+            let error = toml::from_str::<Config>(&text).expect_err("a mistake");
+            assert_eq!(in_words(&error, &text), expect);
+        };
+        check(text.replace("\"r.lan\"", "7"), "line 1: invalid type: integer `7`, expected a string");
+        check(text.replace("sesame\"", "sesame"), "line 4, password: invalid basic string, expected `\"`");
     }
 }

@@ -1,5 +1,6 @@
 //! The benchmarks: how long from saving a document to a running process and how much memory the daemons take; and, as
-//! `coord-bench pull`, how long from an image in a registry to a mounted root file system.
+//! `coord-bench pull`, how long from an image in a registry to a mounted root file system. `coord-bench equal` compares what
+//! is mounted with what other tools unpack.
 //!
 //! Real processes on this machine, as they ship (`tests/bench/run.sh` builds them). The moment at which a container runs
 //! is when its own socket accepts a connection: no word of the product is taken for it. Beside it, other engines do the
@@ -7,6 +8,7 @@
 //! on is on standard error.
 
 mod engines;
+mod equal;
 mod memory;
 mod publish;
 mod pull;
@@ -36,9 +38,10 @@ fn main() -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let size = match words.as_slice() {
         ["pull", rest @ ..] => return pull::run(rest),
+        ["equal", rest @ ..] => return equal::run(rest),
         [] => FULL,
         ["--quick"] => QUICK,
-        _ => anyhow::bail!("unknown: {}\nusage: coord-bench [--quick]\n{}", words.join(" "), pull::USAGE),
+        _ => anyhow::bail!("unknown: {}\nusage: coord-bench [--quick]\n{}\n{}", words.join(" "), pull::USAGE, equal::USAGE),
     };
     let mut times = Table::new(&["from", "to", "runs", "median", "p99", "least", "most"]);
     publish::one_host(&size, &mut times).context("one host")?;

@@ -118,3 +118,64 @@ fn the_coordinator_names_its_engine_and_its_http_in_one_place() {
     check(coordinator_homes, "coordinator/src/http/routes.rs", "use axum::Json;\n", &[]);
     check_repository(coordinator_homes);
 }
+
+/// Where the image store changes the disk. Each of these passes the places at which tests crash.
+const DISK_HOMES: &[&str] = &[
+    "agent/image/src/store/disk.rs",
+    "agent/image/src/pipeline/",
+    "agent/image/src/directories/",
+    "agent/image/src/rootfs/",
+    "agent/image/src/fetch/spool.rs",
+];
+/// Calls that change a disk.
+const DISK_CHANGES: &[&str] = &[
+    "fs::write(",
+    "fs::rename(",
+    "fs::remove_",
+    "fs::create_dir",
+    "fs::copy(",
+    "fs::set_permissions(",
+    "fs::hard_link(",
+    "File::create",
+    "DirBuilder",
+    ".set_len(",
+    ".sync_all(",
+    ".sync_data(",
+    ".write_all_at(",
+    "::mkdirat(",
+    "::renameat",
+    "::unlinkat(",
+    "::linkat(",
+    "::symlinkat(",
+    "::mknodat(",
+    "::ftruncate(",
+    "::fchmod",
+    "::fchown",
+    "::chownat(",
+    "::utimensat(",
+    "::futimens(",
+    "::syncfs(",
+    "::fsync(",
+    "::fdatasync(",
+];
+
+fn disk_homes(source: &Source) -> Vec<Offence> {
+    if !source.is_in(&["agent/image/src/"]) || source.is_in(DISK_HOMES) || source.is_test() {
+        return Vec::new();
+    }
+    let product = source.code().take_while(|(_, line)| !line.contains("#[cfg(test)]") || line.contains("mod tests;"));
+    let changes = product.filter(|(_, line)| DISK_CHANGES.iter().any(|change| line.contains(change)));
+    let what = "changes the disk: use store/disk.rs, so that tests can crash there";
+    changes.map(|(line, _)| source.offence(line, what)).collect()
+}
+
+#[test]
+fn the_image_store_changes_the_disk_in_one_place() {
+    check(disk_homes, "agent/image/src/store/collect.rs", "fs::rename(a, b)?;\n", &[1]);
+    check(disk_homes, "agent/image/src/pull/mod.rs", "let x = 1;\nFile::create_new(path)?;\n", &[2]);
+    check(disk_homes, "agent/image/src/store/disk.rs", "fs::rename(a, b)?;\n", &[]);
+    check(disk_homes, "agent/image/src/tests/store.rs", "fs::rename(a, b)?;\n", &[]);
+    check(disk_homes, "agent/image/src/store/sums.rs", "fn a() {}\n#[cfg(test)]\nmod tests {\n    fs::write(a, b);\n}\n", &[]);
+    check(disk_homes, "agent/src/ledger.rs", "fs::rename(a, b)?;\n", &[]);
+    check_repository(disk_homes);
+}

@@ -10,7 +10,7 @@
 
 mod engine;
 mod floor;
-mod images;
+pub(crate) mod images;
 mod meter;
 mod room;
 

@@ -5,8 +5,8 @@
 //! next download of that blob, in this process or after a crash, fetches what lies before such a part, reads the part, and asks for
 //! the rest.
 //!
-//! Nothing is synced and nothing is verified here: the blob's digest decides in the end, and a part that is not what it should be is
-//! thrown away (`Source::reject`). A disk that is short of room has no parts. Whoever cannot have a part does without.
+//! Nothing is synced and nothing is verified here, so a crash may leave anything: the blob's digest decides in the end, and a part that
+//! is not what it should be is thrown away (`Source::reject`). That is why these changes of the disk are not among the store's. A disk that is short of room has no parts. Whoever cannot have a part does without.
 
 use bytes::Bytes;
 use coord_shared::names::Digest;
@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Pieces between the network and the disk.
-const QUEUE_PIECES: usize = 8;
+const QUEUE_PIECES: usize = 4;
 /// Read at once.
 const READ_BYTES: u64 = 256 * 1024;
 /// The disk's room is looked at whenever so much was written.

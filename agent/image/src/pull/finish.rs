@@ -41,5 +41,11 @@ fn thread_died(path: &Path) -> StoreError {
 }
 
 fn prepare(inner: &Inner, diff_ids: &[Digest]) -> Result<(), StoreError> {
-    if inner.are_archives(diff_ids)? { rootfs::prepare(inner, diff_ids) } else { directories::stack(inner, diff_ids).map(drop) }
+    if inner.are_archives(diff_ids)? {
+        match rootfs::prepare(inner, diff_ids) {
+            Err(StoreError::Unfit { problem }) => tracing::warn!(problem, "not to be shown by EROFS; unpacked"),
+            done => return done,
+        }
+    }
+    directories::stack(inner, diff_ids).map(drop)
 }

@@ -177,7 +177,7 @@ impl<'a> Chain<'a> {
 }
 
 /// A layer's tree, by its index; where that is damaged, by its archive.
-pub(crate) fn load(inner: &Inner, layer: &LayerRecord) -> Result<LayerTree, StoreError> {
+fn load(inner: &Inner, layer: &LayerRecord) -> Result<LayerTree, StoreError> {
     let path = inner.index_path(&layer.diff_id);
     let decoded = std::fs::read(&path).map_err(|error| error.to_string()).and_then(|bytes| LayerTree::decode(&bytes));
     let problem = match decoded {

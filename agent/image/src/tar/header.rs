@@ -21,11 +21,12 @@ impl Header {
         let Some(expected) = number(&self.0[148..156]) else { return false };
         // The sum is made with blanks in its own place.
         let blanks = 8 * i64::from(b' ');
-        let unsigned = |bytes: &[u8]| bytes.iter().map(|byte| i64::from(*byte)).sum::<i64>();
+        // Sums of 512 bytes fit, and narrow numbers are added many at a time.
+        let unsigned = |bytes: &[u8]| i64::from(bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>());
         if blanks + unsigned(&self.0[..148]) + unsigned(&self.0[156..]) == expected {
             return true;
         }
-        let signed = |bytes: &[u8]| bytes.iter().map(|byte| i64::from(byte.cast_signed())).sum::<i64>();
+        let signed = |bytes: &[u8]| i64::from(bytes.iter().map(|byte| i32::from(byte.cast_signed())).sum::<i32>());
         blanks + signed(&self.0[..148]) + signed(&self.0[156..]) == expected
     }
 

@@ -92,11 +92,12 @@ impl<R: BufRead> Archive<R> {
         let mut extensions = self.globals.clone();
         let mut left = EXTENSION_MAX_BYTES;
         let mut is_announced = false;
+        let mut header = Header([0; BLOCK_BYTES]);
         loop {
             let at = self.position;
-            let Some(header) = self.read_header()? else {
+            if !self.read_header(&mut header)? {
                 return if is_announced { Err(LayerError::tar("ends where an entry is announced")) } else { Ok(false) };
-            };
+            }
             is_announced |= matches!(header.flag(), b'L' | b'K' | b'x');
             match header.flag() {
                 b'L' => extensions.path = Some(until_nul(&self.read_extension(&header, &mut left)?).to_vec()),
@@ -161,39 +162,37 @@ impl<R: BufRead> Archive<R> {
         Ok(())
     }
 
-    /// A header block; none at the end, be it marked by a block of zeros or by the stream's end (some writers leave the mark out,
-    /// and the digests say whether bytes are missing).
-    fn read_header(&mut self) -> Result<Option<Header>, LayerError> {
+    /// Reads a header block. False at the end, be it marked by a block of zeros or by the stream's end (some writers leave the mark
+    /// out, and the digests say whether bytes are missing).
+    fn read_header(&mut self, header: &mut Header) -> Result<bool, LayerError> {
         let at = self.position;
-        let Some(header) = self.read_block()? else { return Ok(None) };
-        if header.is_zero() {
-            return Ok(None);
+        if !self.read_block(header)? || header.is_zero() {
+            return Ok(false);
         }
         if !header.is_sealed() {
             return Err(LayerError::tar(format!("has no proper header at byte {at}")));
         }
-        Ok(Some(header))
+        Ok(true)
     }
 
-    /// The next 512 bytes, none at the stream's end.
-    fn read_block(&mut self) -> Result<Option<Header>, LayerError> {
-        let mut block = [0; BLOCK_BYTES];
+    /// Reads the next 512 bytes. False at the stream's end.
+    fn read_block(&mut self, block: &mut Header) -> Result<bool, LayerError> {
         let mut filled = 0;
         while filled < BLOCK_BYTES {
             let available = self.reader.fill_buf().map_err(LayerError::input)?;
             let length = available.len().min(BLOCK_BYTES - filled);
             if length == 0 && filled == 0 {
-                return Ok(None);
+                return Ok(false);
             }
             if length == 0 {
                 return Err(LayerError::tar("ends in the middle of a header"));
             }
-            block[filled..filled + length].copy_from_slice(&available[..length]);
+            block.0[filled..filled + length].copy_from_slice(&available[..length]);
             self.reader.consume(length);
             filled += length;
         }
         self.position += BLOCK_BYTES as u64;
-        Ok(Some(Header(block)))
+        Ok(true)
     }
 
     /// The content of an extended header, if all of this entry's stay within what is `left`.

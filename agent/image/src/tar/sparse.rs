@@ -105,8 +105,11 @@ impl<R: BufRead> Archive<R> {
         let mut numbers = Vec::new();
         take_fields(&header.0[386..482], &mut numbers).ok_or_else(bad)?;
         let mut goes_on = header.0[482] != 0;
+        let mut block = Header([0; BLOCK_BYTES]);
         while goes_on {
-            let block = self.read_block()?.ok_or_else(super::ends_early)?;
+            if !self.read_block(&mut block)? {
+                return Err(super::ends_early());
+            }
             take_fields(&block.0[..504], &mut numbers).ok_or_else(bad)?;
             goes_on = block.0[504] != 0;
             if numbers.len() > 2 * PIECES_MAX {

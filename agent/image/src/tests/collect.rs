@@ -119,11 +119,12 @@ async fn root_an_image_is_told_with_its_sizes_its_names_and_its_use(bench: Bench
     assert_eq!(details.config.config().as_ref().unwrap().cmd().as_deref(), Some(&["true".to_owned()][..]));
     assert_eq!(store.inspect(&Digest::of(b"none")).unwrap(), None);
     let found = |text: &str| store.find(text).unwrap();
-    assert_eq!(found(&other.to_string()), [c.clone()]);
+    let is_found = |text: &str| found(text).as_slice() == std::slice::from_ref(&c);
+    assert!(is_found(&other.to_string()));
     assert_eq!(found(&bench.image().to_string()).len(), 3);
-    assert_eq!(found(c.short()), [c.clone()]);
-    assert_eq!(found(c.as_str()), [c.clone()]);
-    assert_eq!(found(&c.hex()[..6]), [c.clone()]);
+    assert!(is_found(c.short()));
+    assert!(is_found(c.as_str()));
+    assert!(is_found(&c.hex()[..6]));
     assert_eq!(found(&c.hex()[..5]), []);
     assert_eq!(found("unknown:1"), []);
 }

@@ -6,11 +6,10 @@
 //! Parents that are symbolic links of this layer are followed as a container would, `..` from the root being the root.
 
 use super::finish;
+use super::table::{Hash, Table};
 use super::{Attributes, Data, LayerTree, LayerWhat, Span};
 use crate::error::LayerError;
 use crate::limits::Limits;
-use hashbrown::HashTable;
-use std::hash::{BuildHasher as _, RandomState};
 
 pub(super) const ROOT: u32 = 0;
 /// In place of a thing's number: a name that only hides what is below.
@@ -28,9 +27,8 @@ pub(super) struct Builder {
     pub(super) things: Vec<Thing>,
     /// Names, link targets, attributes, as they came.
     pub(super) bytes: Vec<u8>,
-    /// Numbers of names, by folder and name. Seeded at random: an archive cannot make them collide.
-    table: HashTable<u32>,
-    hasher: RandomState,
+    /// Numbers of names, by folder and name.
+    table: Table,
     limits: Limits,
     /// Folders that nobody described were made for entries, and count like them.
     implicit: u64,
@@ -82,8 +80,7 @@ impl Builder {
             names: Vec::new(),
             things: vec![root],
             bytes: Vec::new(),
-            table: HashTable::new(),
-            hasher: RandomState::new(),
+            table: Table::default(),
             limits: *limits,
             implicit: 0,
             steps: 0,
@@ -115,7 +112,7 @@ impl Builder {
 
     /// What is under a name, no link followed. None: the layer says nothing of it.
     pub(super) fn look(&self, parent: u32, name: &[u8]) -> Option<&Name> {
-        self.find(parent, name).map(|number| &self.names[number as usize])
+        self.find(self.table.hash(parent, name), parent, name).map(|number| &self.names[number as usize])
     }
 
     pub(super) fn what(&self, thing: u32) -> LayerWhat {
@@ -194,16 +191,13 @@ impl Builder {
         Ok(number)
     }
 
-    /// Gives a thing a name; what had it before gives way.
-    pub(super) fn name(&mut self, parent: u32, name: &[u8], thing: u32) -> Result<(), LayerError> {
-        match self.find(parent, name) {
-            Some(number) => {
-                self.cached = None;
-                self.names[number as usize].thing = thing;
-                Ok(())
-            }
-            None => self.add_name(parent, name, thing, false).map(drop),
-        }
+    /// Gives a thing a name; what had it before gives way. The name's number.
+    pub(super) fn name(&mut self, parent: u32, name: &[u8], thing: u32) -> Result<u32, LayerError> {
+        let hash = self.table.hash(parent, name);
+        let Some(number) = self.find(hash, parent, name) else { return self.add_name(hash, parent, name, thing) };
+        self.cached = None;
+        self.names[number as usize].thing = thing;
+        Ok(number)
     }
 
     /// Describes a folder: a new one, or one that is there already and keeps what is in it.
@@ -233,10 +227,12 @@ impl Builder {
 
     /// Hides what lower layers have under a name. What this layer has there stays, whatever the order.
     pub(super) fn whiteout(&mut self, parent: u32, name: &[u8]) -> Result<(), LayerError> {
-        match self.find(parent, name) {
-            Some(number) => self.names[number as usize].hides = true,
-            None => drop(self.add_name(parent, name, NOTHING, true)?),
-        }
+        let hash = self.table.hash(parent, name);
+        let number = match self.find(hash, parent, name) {
+            Some(number) => number,
+            None => self.add_name(hash, parent, name, NOTHING)?,
+        };
+        self.names[number as usize].hides = true;
         Ok(())
     }
 
@@ -258,27 +254,26 @@ impl Builder {
             return Err(LayerError::Limit { limit: format!("{} folders within folders", self.limits.depth_max) });
         }
         let folder = self.thing(implicit_directory(), implicit_attributes())?;
-        self.name(parent, name, folder)?;
-        let number = self.find(parent, name).unwrap_or(NOTHING);
+        let number = self.name(parent, name, folder)?;
         self.things[folder as usize].name = number;
         self.things[folder as usize].depth = depth;
         Ok(folder)
     }
 
-    fn add_name(&mut self, parent: u32, name: &[u8], thing: u32, hides: bool) -> Result<u32, LayerError> {
+    fn add_name(&mut self, hash: Hash, parent: u32, name: &[u8], thing: u32) -> Result<u32, LayerError> {
         let number = narrow(self.names.len()).filter(|number| *number != NOTHING).ok_or_else(too_many)?;
         let length = u8::try_from(name.len()).map_err(|_| LayerError::entry(name, "has a name of more than 255 bytes"))?;
         let span = self.keep(name)?;
-        self.names.push(Name { parent, at: span.at, thing, length, hides });
-        let (names, bytes, hasher) = (&self.names, &self.bytes, &self.hasher);
-        let rehash = |number: &u32| hasher.hash_one(key(names, bytes, *number));
-        self.table.insert_unique(hasher.hash_one((parent, name)), number, rehash);
+        self.names.push(Name { parent, at: span.at, thing, length, hides: false });
+        self.table.insert(hash, number);
         Ok(number)
     }
 
-    fn find(&self, parent: u32, name: &[u8]) -> Option<u32> {
-        let is_it = |number: &u32| key(&self.names, &self.bytes, *number) == (parent, name);
-        self.table.find(self.hasher.hash_one((parent, name)), is_it).copied()
+    fn find(&self, hash: Hash, parent: u32, name: &[u8]) -> Option<u32> {
+        self.table.find(hash, |number| {
+            let other = &self.names[number as usize];
+            other.parent == parent && self.text(other.span()) == name
+        })
     }
 
     fn is_opaque(&self, folder: u32) -> bool {
@@ -365,11 +360,6 @@ impl Name {
     pub(super) fn span(&self) -> Span {
         Span { at: self.at, len: u32::from(self.length) }
     }
-}
-
-fn key<'a>(names: &[Name], bytes: &'a [u8], number: u32) -> (u32, &'a [u8]) {
-    let name = &names[number as usize];
-    (name.parent, &bytes[name.span().range()])
 }
 
 fn implicit_directory() -> LayerWhat {

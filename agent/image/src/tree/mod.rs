@@ -18,6 +18,7 @@ mod layer;
 mod merge;
 mod merged;
 mod read;
+mod table;
 #[cfg(test)]
 mod tests;
 

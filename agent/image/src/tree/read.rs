@@ -97,7 +97,7 @@ impl Reading<'_> {
         };
         let attributes = self.attributes(entry)?;
         let thing = self.builder.thing(what, attributes)?;
-        self.builder.name(parent, name, thing)
+        self.builder.name(parent, name, thing).map(drop)
     }
 
     fn root(&mut self, entry: &Entry) -> Result<(), LayerError> {
@@ -153,7 +153,7 @@ impl Reading<'_> {
                 return Err(LayerError::entry(path, format!("is a hard link to {target:?}, which is no file in this layer")));
             }
         };
-        self.builder.name(parent, name, thing)
+        self.builder.name(parent, name, thing).map(drop)
     }
 
     fn file<R: BufRead>(&mut self, path: &[u8], entry: &Entry, archive: &mut Archive<R>) -> Result<LayerWhat, LayerError> {

@@ -21,6 +21,8 @@ pub(super) enum Kept {
     Here(Credentials),
     /// The program `docker-credential-NAME` has it.
     ByHelper(String),
+    /// The same, but it has all that nothing more is said of.
+    ByStore(String),
 }
 
 /// A file, read again whenever it has changed.
@@ -82,7 +84,7 @@ impl LoginFile {
             }
             key = name.rsplit_once('/').map(|(shorter, _)| shorter);
         }
-        config.store.clone().map(Kept::ByHelper)
+        config.store.clone().map(Kept::ByStore)
     }
 
     /// The file as it is now; where it has become unreadable, as it was.

@@ -13,6 +13,8 @@ use crate::RegistryError;
 use crate::route::{Entries, Place};
 use docker_config::{Kept, LoginFile};
 use helper::Helpers;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What proves who we are. Deliberately without `Debug`.
@@ -53,30 +55,33 @@ impl Logins {
     /// When a helper fails, which may pass; `object` is for the message.
     pub(crate) async fn find(&self, place: &Place, entries: &Entries, object: &str, anew: bool) -> Result<Found, RegistryError> {
         let known = |credentials| Ok(Found { credentials: Some(credentials), is_remembered: false });
-        let mut helper = None;
+        // The helper, and whether it is meant for this very registry.
+        let mut helper: Option<(String, bool)> = None;
         if let Some(entry) = &place.entry {
             if let (Some(username), Some(password)) = (entry.username.clone(), entry.password.clone())
                 && !entries.is_delivered(entry)
             {
                 return known(Credentials::Password { username, password });
             }
-            helper.clone_from(&entry.credential_helper);
+            helper = entry.credential_helper.clone().map(|name| (name, true));
         }
         if helper.is_none() {
             match self.files.iter().find_map(|file| file.find(place)) {
                 Some(Kept::Here(credentials)) => return known(credentials),
-                Some(Kept::ByHelper(name)) => helper = Some(name),
+                Some(Kept::ByHelper(name)) => helper = Some((name, true)),
+                Some(Kept::ByStore(name)) => helper = Some((name, false)),
                 None => {}
             }
         }
-        if let Some(name) = helper {
-            let found = self
-                .helpers
-                .ask(&name, &server_name(place), anew)
-                .await
-                .map_err(|problem| RegistryError::Unreachable { object: object.to_owned(), problem, source: None })?;
-            if found.credentials.is_some() {
-                return Ok(found);
+        if let Some((name, is_meant)) = helper {
+            match self.helpers.ask(&name, &server_name(place), anew).await {
+                Ok(found) if found.credentials.is_some() => return Ok(found),
+                Ok(_) => {}
+                Err(problem) if is_meant => {
+                    return Err(RegistryError::Unreachable { object: object.to_owned(), problem, source: None });
+                }
+                // The store of a desktop, say, which nobody installs on a server: most images need no login.
+                Err(problem) => tracing::warn!(place = place.name, problem, "going on without a login"),
             }
         }
         let delivered = entries.find_delivered(&place.name);
@@ -87,7 +92,8 @@ impl Logins {
     }
 }
 
-/// Where other tools keep logins: `given` if an operator named a file, else docker's and podman's usual places. Files need not exist.
+/// Where other tools keep logins: `given` if an operator named a file, else docker's and podman's usual places, apart from files of
+/// other users. Files need not exist.
 pub fn login_files(given: Option<PathBuf>) -> Vec<PathBuf> {
     if let Some(file) = given {
         return vec![file];
@@ -96,7 +102,9 @@ pub fn login_files(given: Option<PathBuf>) -> Vec<PathBuf> {
     let docker = folder("DOCKER_CONFIG").or_else(|| folder("HOME").map(|home| home.join(".docker")));
     let podman = folder("REGISTRY_AUTH_FILE")
         .unwrap_or_else(|| folder("XDG_RUNTIME_DIR").unwrap_or_else(|| "/run".into()).join(podman_path()));
-    docker.map(|folder| folder.join("config.json")).into_iter().chain([podman]).collect()
+    // What belongs to another user is not ours to read, and no reason not to start.
+    let is_ours = |path: &PathBuf| !File::open(path).is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied);
+    docker.map(|folder| folder.join("config.json")).into_iter().chain([podman]).filter(is_ours).collect()
 }
 
 /// Below `$XDG_RUNTIME_DIR`, or below `/run` for root without one (containers-auth.json(5)).

@@ -169,6 +169,24 @@ async fn a_helper_that_fails_is_named_and_one_that_knows_nothing_is_no_login() {
 }
 
 #[tokio::test]
+async fn a_store_that_is_not_installed_keeps_nobody_from_what_is_open() {
+    let (fake, folder) = (FakeRegistry::start().await.unwrap(), tempfile::TempDir::new().unwrap());
+    fake.put_manifest("a/b", "1", OCI_MANIFEST, "{}");
+    fake.require_login(LoginRule::Bearer(None));
+    let file = folder.path().join("config.json");
+    let resolve = async |config: String| {
+        std::fs::write(&file, config).unwrap();
+        with_helper(&fake, folder.path(), "exit 1", RegistryConfig::default(), Some(file.clone()))
+            .resolve(&image(&fake, "a/b:1"))
+            .await
+    };
+    resolve(r#"{"credsStore": "desktop"}"#.to_owned()).await.unwrap();
+    // One that is named for this registry is needed.
+    let error = resolve(format!(r#"{{"credHelpers": {{"{}": "desktop"}}}}"#, fake.host())).await.unwrap_err();
+    assert!(error.to_string().contains("docker-credential-desktop is not installed"), "{error}");
+}
+
+#[tokio::test]
 async fn identity_tokens_are_exchanged_and_registry_tokens_presented() {
     let fake = FakeRegistry::start().await.unwrap();
     fake.put_manifest("a/b", "1", OCI_MANIFEST, "{}");

@@ -5,6 +5,7 @@ mod login;
 mod mirrors;
 mod parsers;
 mod proxies;
+mod real;
 mod secrets;
 
 use crate::fake::FakeRegistry;

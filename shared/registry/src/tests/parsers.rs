@@ -189,3 +189,22 @@ fn no_bytes_make_a_parser_panic() {
         crate::fuzzing::challenge(&String::from_utf8_lossy(&bytes));
     }
 }
+
+#[test]
+fn the_documented_entries_are_good() {
+    #[derive(serde::Deserialize)]
+    struct File {
+        registry: Vec<RegistryConfig>,
+    }
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/registries.md")).unwrap();
+    let example = page.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    let file: File = toml::from_str(example).unwrap();
+    let shown: Vec<_> = file.registry.iter().map(|entry| entry.prefix.clone()).collect();
+    assert_eq!(shown, ["registry.lan:5000", "docker.io", "cache.lan:5000", "old.example.com/team"]);
+    Entries::new(file.registry).unwrap();
+    // Every key has its row.
+    let keys = format!("{:?}", RegistryConfig::default());
+    for key in keys.split([' ', ',', '{', '}']).filter_map(|word| word.strip_suffix(':')) {
+        assert!(page.contains(&format!("`{key}`")), "{key} is not explained");
+    }
+}

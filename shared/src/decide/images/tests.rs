@@ -1,3 +1,5 @@
+//! Images as lines of text, what goes of them, and promises that hold for any store.
+
 use super::*;
 
 const HOUR: Duration = Duration::from_secs(3600);

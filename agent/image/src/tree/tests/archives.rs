@@ -441,6 +441,16 @@ fn limits_hold() {
 }
 
 #[test]
+fn an_entry_takes_about_a_hundred_bytes_of_memory() {
+    use crate::tree::builder::{Name, Thing};
+    use crate::tree::{DirEntry, Inode, LayerNode};
+    // Names come on top; while a layer is read, its things and its nodes are both there at the end.
+    assert_eq!((size_of::<Name>(), size_of::<Thing>()), (16, 72));
+    assert_eq!(size_of::<LayerNode>(), 80);
+    assert_eq!(size_of::<Inode>() + size_of::<DirEntry>(), 76);
+}
+
+#[test]
 fn broken_archives_are_refused() {
     let whole = Tarball::new().file("a", "content").unfinished();
     accepts_bytes(&whole, &["f 644 a \"content\""]);
