@@ -81,7 +81,8 @@ impl Alone {
     /// Runs another command of the agent's program on this host.
     pub(super) fn command(&self, words: &[&str]) -> Result<std::process::Output> {
         let (program, config) = (binaries::path("coord-agent")?, self.path("agent.toml"));
-        let argv = [&[program.as_str()], words, &["--config", &config.to_string_lossy()]].concat();
+        let config = config.to_string_lossy();
+        let argv = [&[program.as_str()], words, &["--config", &config]].concat();
         self.place().run(&argv)
     }
 

@@ -98,7 +98,6 @@ fn the_doctor_examines_a_host() -> Result<()> {
         assert_eq!(verdict(works).as_deref(), Some("ok"), "{works}: {}", describe(&output));
     }
 
-    drop(host.registry);
     fs::write(host.path("agent.toml"), "hots = 1\n")?;
     let output = host.command(&["doctor", "--quiet"])?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

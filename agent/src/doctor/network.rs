@@ -3,9 +3,10 @@
 use super::Check;
 use crate::clock;
 use crate::config::Config;
+use crate::images;
 use crate::sync::coordinators::Coordinators;
 use crate::sync::ledger::Ledger;
-use coord_registry::{Registry, RegistryError, login_files};
+use coord_registry::{Registry, RegistryError};
 use coord_shared::decide::planner::Target;
 use coord_shared::names::ImageReference;
 use coord_shared::wire::ErrorBody;
@@ -100,24 +101,24 @@ fn clock_check(theirs: Timestamp, ours: Timestamp) -> Check {
 
 /// One image for each registry: those that should run here, and where there is none, a name that nobody has.
 async fn registries(config: &Config) -> Vec<Check> {
-    let registry = match Registry::new(config.registries.clone(), login_files(config.docker_config.clone())) {
+    let registry = match images::registry(config) {
         Ok(registry) => registry,
         Err(error) => {
             let check = Check::problem("registries", crate::chain(&error), "no image can be pulled");
             return vec![check.cure("correct the [[registry]] entries in agent.toml")];
         }
     };
-    let mut images: BTreeMap<String, ImageReference> = BTreeMap::new();
+    let mut wanted: BTreeMap<String, ImageReference> = BTreeMap::new();
     for entry in &config.registries {
         if let Ok(image) = format!("{}/{NO_REPOSITORY}", entry.prefix).parse::<ImageReference>() {
-            images.entry(image.registry().to_owned()).or_insert(image);
+            wanted.entry(image.registry().to_owned()).or_insert(image);
         }
     }
-    images.extend(desired_images(config).into_iter().map(|image| (image.registry().to_owned(), image)));
-    if images.is_empty() {
+    wanted.extend(desired_images(config).into_iter().map(|image| (image.registry().to_owned(), image)));
+    if wanted.is_empty() {
         return vec![Check::ok("registries", "nothing that runs here names one, so none was asked")];
     }
-    let asked = images.iter().take(REGISTRIES_MAX).map(|(name, image)| ask(&registry, name, image));
+    let asked = wanted.iter().take(REGISTRIES_MAX).map(|(name, image)| ask(&registry, name, image));
     join_all(asked).await
 }
 

@@ -48,13 +48,7 @@ impl Images {
     /// `Store(InUse)` when it does run, or somebody else is at work there.
     pub fn open(config: &Config) -> Result<Self, ImagesError> {
         let store = ImageStore::open_with(&config.state_dir.join("images"), config.images.options())?;
-        let registry =
-            Registry::new(config.registries.clone(), login_files(config.docker_config.clone())).map_err(ImagesError::Registry)?;
-        // A ledger that cannot be read costs what the coordinator said of registries; the agent will say so.
-        if let Ok(ledger) = Ledger::of_any_host(&config.state_dir) {
-            registry.set_delivered(logins::delivered(ledger.registries()));
-        }
-        Ok(Self { store, registry })
+        Ok(Self { store, registry: registry(config)? })
     }
 
     /// All images, the names of their users beside them.
@@ -185,6 +179,20 @@ impl Images {
         let done = tokio::task::spawn_blocking(move || work(&store)).await;
         Ok(done.map_err(|_| ImagesError::Ending)??)
     }
+}
+
+/// The registries as an agent with this configuration and its ledger reaches them.
+///
+/// # Errors
+/// `Registry` when an entry or a login file cannot be used.
+pub fn registry(config: &Config) -> Result<Registry, ImagesError> {
+    let files = login_files(config.docker_config.clone());
+    let registry = Registry::new(config.registries.clone(), files).map_err(ImagesError::Registry)?;
+    // A ledger that cannot be read costs what the coordinator said of registries; the agent will say so.
+    if let Ok(ledger) = Ledger::of_any_host(&config.state_dir) {
+        registry.set_delivered(logins::delivered(ledger.registries()));
+    }
+    Ok(registry)
 }
 
 fn read(progress: &Progress) -> PullProgress {

@@ -117,3 +117,6 @@ fn missing(failed: &PullError, progress: &Progress) -> Option<u64> {
 fn unpacked(progress: &Progress) -> u64 {
     progress.total_bytes.load(Ordering::Relaxed).saturating_mul(UNPACKED_PER_PACKED)
 }
+
+#[cfg(test)]
+mod tests;
