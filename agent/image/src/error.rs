@@ -32,7 +32,7 @@ pub enum StoreError {
     },
     /// What is asked for would take the disk's reserve.
     #[error(
-        "image store: {} are needed, but {} has {} free, and {} are kept in reserve; the images here hold {}: remove those that nothing uses (coord-agent image prune), or make room on the disk",
+        "image store: {} are needed, but {} has {} free, and {} are kept in reserve; the images here hold {}: remove those that nothing uses (coord-agent image prune --all), or make room on the disk",
         human(*needed_bytes), path.display(), human(*free_bytes), human(*reserve_bytes), human(*store_bytes)
     )]
     Reserve {

@@ -13,7 +13,6 @@
 mod collect;
 pub(crate) mod crash;
 pub(crate) mod disk;
-#[allow(dead_code, reason = "the mounts come next")]
 pub(crate) mod layout;
 mod pins;
 mod room;

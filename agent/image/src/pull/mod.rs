@@ -82,7 +82,7 @@ impl ImageStore {
     ) -> Result<Image, PullError> {
         let inner = &self.inner;
         let name = if image.digest().is_some() { image.to_string() } else { format!("{image}@{digest}") };
-        let seat = inner.flights.join(digest);
+        let seat = inner.flights.join(image, digest);
         let pulled = seat.fly(&progress, async |progress| {
             let source = Source::new(registry, image, inner.options.retry, &inner.downloads);
             let pull = Pull { inner, source, name, progress, stop: Semaphore::new(0) };

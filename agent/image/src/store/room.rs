@@ -7,6 +7,12 @@ use super::{ImageStore, Inner};
 use crate::error::{LayerError, StoreError};
 use coord_shared::names::Digest;
 
+/// What a layer takes on the disk for each byte of its download. Text and code shrink to a third or less when they are packed; layers
+/// that shrink more are met by the reserve on the way.
+const UNPACKED_PER_PACKED: u64 = 3;
+/// For indexes, the EROFS image and records: 100 to 200 bytes for each of some ten thousand files.
+const METADATA_BYTES: u64 = 4 << 20;
+
 /// The disk that the store is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
@@ -33,6 +39,14 @@ impl ImageStore {
 }
 
 impl Inner {
+    /// Whether there is room for layers of which this much is to be downloaded.
+    ///
+    /// # Errors
+    /// `Reserve`, with the numbers, when there is not.
+    pub(crate) fn room_for_download(&self, download_bytes: u64) -> Result<(), StoreError> {
+        self.room(download_bytes.saturating_mul(UNPACKED_PER_PACKED).saturating_add(METADATA_BYTES))
+    }
+
     /// Whether about this much more can be written.
     ///
     /// # Errors
