@@ -75,7 +75,8 @@ pub(crate) fn probe(dir: &Path, choice: FormatChoice) -> Host {
         }
         match trial.run(Backing::File, false) {
             Ok(()) => {
-                let problem = "reading around the page cache takes Linux 6.13 or a later 6.12, and a disk with blocks of 512 bytes";
+                let problem =
+                    "reading around the page cache takes Linux 6.13 or a later 6.12, and a disk with blocks of 512 bytes";
                 lacks(problem.to_owned(), COST_OF_CACHING_TWICE);
                 host.backing = Some(Backing::File);
                 return host;
