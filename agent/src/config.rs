@@ -10,6 +10,7 @@ pub use images::ImagesConfig;
 use coord_registry::RegistryConfig;
 use coord_shared::names::{HostName, Labels, check_label_key, check_label_value};
 use coord_shared::quantity::ByteSize;
+use coord_shared::text::toml_mistake;
 use images::RawImages;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -95,7 +96,7 @@ pub enum ConfigError {
     Syntax {
         /// The file.
         path: PathBuf,
-        /// The parser's words, with line and caret.
+        /// What and where.
         problem: String,
     },
     /// Well-formed, and still not usable.
@@ -112,7 +113,7 @@ pub enum ConfigError {
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let text = read_limited(path, CONFIG_MAX_BYTES).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let raw: RawConfig =
-        toml::from_str(&text).map_err(|e| ConfigError::Syntax { path: path.to_owned(), problem: e.to_string() })?;
+        toml::from_str(&text).map_err(|e| ConfigError::Syntax { path: path.to_owned(), problem: toml_mistake(&e, &text) })?;
     check(raw, path).map_err(|problem| ConfigError::Invalid { path: path.to_owned(), problem })
 }
 

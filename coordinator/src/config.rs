@@ -5,6 +5,7 @@
 use coord_registry::RegistryConfig;
 use coord_shared::decide::liveness::LivenessLimits;
 use coord_shared::quantity::Span;
+use coord_shared::text::toml_mistake;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::SocketAddr;
@@ -153,8 +154,8 @@ impl Config {
     /// Reads a file; says where the first mistake is.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let config: Self =
-            toml::from_str(&text).map_err(|e| ConfigError::Invalid { path: path.to_owned(), message: in_words(&e, &text) })?;
+        let config: Self = toml::from_str(&text)
+            .map_err(|e| ConfigError::Invalid { path: path.to_owned(), message: toml_mistake(&e, &text) })?;
         Ok(Self { file: Some(path.to_owned()), ..config })
     }
 
@@ -174,15 +175,6 @@ impl Config {
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a configuration holds only strings, numbers and tables")
     }
-}
-
-/// What is wrong, in which line and with which key, without the value: it may be a password, and this goes to the log.
-fn in_words(error: &toml::de::Error, text: &str) -> String {
-    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return error.message().to_owned() };
-    let number = before.matches('\n').count();
-    let key = text.lines().nth(number).and_then(|line| line.split_once('='));
-    let key = key.map_or_else(String::new, |(key, _)| format!(", {}", key.trim()));
-    format!("line {}{key}: {}", number + 1, error.message())
 }
 
 #[cfg(test)]
@@ -209,11 +201,5 @@ mod tests {
         let config: Config = toml::from_str(text).expect("a configuration");
         let shown = format!("{config:?} {}", config.to_toml());
         assert!(shown.contains("puller") && !shown.contains("sesame"), "{shown}");
-        let check = |text: String, expect: &str| {
-            let error = toml::from_str::<Config>(&text).expect_err("a mistake");
-            assert_eq!(in_words(&error, &text), expect);
-        };
-        check(text.replace("\"r.lan\"", "7"), "line 1: invalid type: integer `7`, expected a string");
-        check(text.replace("sesame\"", "sesame"), "line 4, password: invalid basic string, expected `\"`");
     }
 }

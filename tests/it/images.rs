@@ -249,8 +249,8 @@ fn whoever_asks_at_once_shares_one_download() -> Result<()> {
         for name in names.iter().map(String::as_str).chain(["web"]) {
             scene.fleet.wait_gone(name)?;
         }
-        scene.image(&["prune"])?;
-        ensure!(scene.layers() == 0, "{format}: layers are left");
+        let said = scene.image(&["prune", "--all"])?;
+        ensure!(scene.layers() == 0, "{format}: layers are left after:\n{said}{}", scene.image(&["ls"])?);
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         let store = scene.store();
         let left = mounts.lines().filter_map(|line| line.split(' ').nth(4)).filter(|point| Path::new(point).starts_with(&store));

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use coord_tests::fleet::view::{LogLine, on, pid_on, view};
+use coord_shared::wire::WorkloadView;
+use coord_tests::fleet::view::{on, pid_on, view};
 use coord_tests::fleet::{Fleet, Plan};
 use coord_tests::process::runs;
 use coord_tests::wait::stays;
@@ -21,13 +22,14 @@ fn document(fleet: &Fleet, version: &str, more: &str) -> String {
     )
 }
 
-/// From the old container's last word to the new one's first, by the host's own log.
-fn gap(lines: &[LogLine], old: &str, new: &str) -> Result<(Timestamp, Timestamp)> {
-    let end = lines.iter().rposition(|line| line.m == "web stops").with_context(|| format!("{old} says that it stops"))?;
-    let begin = lines.iter().position(|line| line.m.starts_with(&format!("web {new}: ")));
-    let begin =
-        begin.filter(|begin| *begin > end).with_context(|| format!("{new} says that it runs, after {old}: {lines:#?}"))?;
-    Ok((lines[end].t.parse()?, lines[begin].t.parse()?))
+/// From the old container's last word, by the host's own log, to the new one's beginning, by its report.
+fn gap(fleet: &Fleet, web: &WorkloadView, number: usize) -> Result<(Timestamp, Timestamp)> {
+    let host = HOSTS[number];
+    let lines = fleet.log_lines(number, "web.0")?;
+    let end =
+        lines.iter().rfind(|line| line.m == "web stops").with_context(|| format!("{host} says that it stops: {lines:#?}"))?;
+    let report = on(web, host)?.report.as_ref().with_context(|| format!("{host} has reported"))?;
+    Ok((end.t.parse()?, report.since))
 }
 
 #[test]
@@ -37,11 +39,11 @@ fn one_host_after_the_other() -> Result<()> {
     fleet.write_document("web", &document(&fleet, "1", ""))?;
     fleet.wait_ready("web", &HOSTS)?;
     fleet.write_document("web", &document(&fleet, "2", ""))?;
-    fleet.wait_revision("web", 2)?;
+    let web = fleet.wait_revision("web", 2)?;
 
-    let logs = (0..HOSTS.len()).map(|number| gap(&fleet.log_lines(number, "web.0")?, "1", "2"));
-    let mut gaps = logs.collect::<Result<Vec<_>>>()?;
+    let mut gaps = (0..HOSTS.len()).map(|number| gap(&fleet, &web, number)).collect::<Result<Vec<_>>>()?;
     gaps.sort();
+    assert!(gaps.iter().all(|(down, up)| down < up), "the old one ends before the new one begins: {gaps:?}");
     for pair in gaps.windows(2) {
         let (up_again, next_down) = (pair[0].1, pair[1].0);
         let watched = next_down.duration_since(up_again);
@@ -61,7 +63,7 @@ fn a_bad_image_stops_at_the_first_host() -> Result<()> {
     let before = fleet.wait_ready("web", &HOSTS)?;
 
     fleet.write_document("web", &document(&fleet, "2", "command = [\"false\"]"))?;
-    let told = |web: &coord_shared::wire::WorkloadView| -> Vec<String> {
+    let told = |web: &WorkloadView| -> Vec<String> {
         let told = web.instances.iter().filter(|instance| instance.assigned.is_some_and(|revision| revision.0 == 2));
         told.map(|instance| instance.host.to_string()).collect()
     };

@@ -7,15 +7,17 @@ use coord_tests::images::{Host, unpack_by_umoci};
 use coord_tests::registry::TestRegistry;
 use coord_tests::tree::{self, Difference};
 
-const FORMATS: [&str; 2] = ["auto", "directories"];
+/// A path, and which of its facts is known to be another.
+type Known<'a> = (&'a str, &'a str);
 
-/// Mounts the image in every format, and gives what differs from umoci's, but for what umoci is known to do otherwise.
-fn check(image: &Image, known: &[(&str, &str)]) -> Result<()> {
+/// Mounts the image in both formats, and lets nothing differ from umoci's but what umoci is known to do otherwise, and what
+/// stacked directories cannot help.
+fn check(image: &Image, known: &[Known], of_directories: &[Known]) -> Result<()> {
     let registry = TestRegistry::start()?;
     let reference = registry.push(image, "test/image", "1")?;
     let dir = tempfile::Builder::new().prefix("coord-umoci-").tempdir()?;
     let other = tree::read(&unpack_by_umoci(&reference, dir.path())?)?;
-    for format in FORMATS {
+    for (format, known) in [("auto", known.to_vec()), ("directories", [known, of_directories].concat())] {
         let host = Host::new(registry.authority(), Images { format: Some(format), ..Images::default() })?;
         let own = tree::read(&host.mounted(&reference)?)?;
         let is_known =
@@ -30,7 +32,7 @@ fn check(image: &Image, known: &[(&str, &str)]) -> Result<()> {
 
 #[test]
 fn a_small_system_is_what_umoci_makes_of_it() -> Result<()> {
-    check(&web::image("1")?, &[])
+    check(&web::image("1")?, &[], &[])
 }
 
 #[test]
@@ -40,5 +42,7 @@ fn every_kind_of_entry_is_what_umoci_makes_of_it() -> Result<()> {
     // (layer.md) leaves it open; ours are the same on every host.
     let folders = format!("long/{}", "folder".repeat(20));
     let known = ["", "absent", "long", &folders].map(|path| (path, "time"));
-    check(&kinds::image(Compression::Gzip)?, &known)
+    // A file of the layer below keeps its count of names there when the other name is replaced above: overlayfs shows it as it is,
+    // for every engine.
+    check(&kinds::image(Compression::Gzip)?, &known, &[("twin-2", "names")])
 }

@@ -5,9 +5,9 @@
 #   agent/image/fuzz/run.sh 5000000          more of them
 #   agent/image/fuzz/run.sh 5000000 layer    of one
 #
-# Needs a stable toolchain and a C++ compiler, nothing else; `cargo fuzz run layer` works in this folder's parent, too. What is
-# found lies in target/artifacts/, and what was learnt in target/corpus/; both are kept for the next time. The unit tests run the same checks on
-# seeded damage, a few thousand times, so that nothing has to be built for fuzzing to keep the reader honest from day to day.
+# Needs a stable toolchain and a C++ compiler, nothing else; where cargo-fuzz is installed, `cargo fuzz run layer` works as well.
+# What is found lies in target/artifacts/, what was learnt in target/corpus/; both are kept for the next time. The unit tests make
+# the same checks on seeded damage, a few thousand times, so that the reader stays honest from day to day without any of this.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 export PATH=$PATH:$HOME/.cargo/bin
@@ -31,8 +31,9 @@ seeds() {
     : >"$from/usr/lib/.wh..wh..opq"
     truncate -s 1000000 "$from/sparse"
     echo middle | dd of="$from/sparse" bs=1 seek=500000 conv=notrunc status=none
-    for format in ustar gnu oldgnu posix; do
-        tar "--format=$format" --sparse --exclude='n*n' -C "$from" -cf "$to/$format.tar" .
+    tar --format=ustar -C "$from" -cf "$to/ustar.tar" usr lib also pipe
+    for format in gnu oldgnu; do
+        tar "--format=$format" --sparse -C "$from" -cf "$to/$format.tar" .
     done
     for format in 0.0 0.1 1.0; do
         tar --format=posix --sparse "--sparse-version=$format" -C "$from" -cf "$to/posix-$format.tar" .
@@ -51,7 +52,7 @@ state=$(mktemp -d)
 trap 'rm -rf "$state"' EXIT
 seeds "$state/folder" "$state/seeds/layer"
 mkdir -p "$state/seeds/index" "$state/seeds/manifest"
-"target/$HOST/release/seeds" "$state/seeds/layer" "$state/seeds/index"
+export SEEDS_FROM=$state/seeds/layer SEEDS_TO=$state/seeds/index
 echo '{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:0","size":1},"layers":[]}' \
     >"$state/seeds/manifest/manifest.json"
 echo '{"schemaVersion":2,"manifests":[{"digest":"sha256:0","size":1,"platform":{"architecture":"amd64","os":"linux"}}]}' \
@@ -62,5 +63,6 @@ for target in $TARGETS; do
     mkdir -p "target/corpus/$target" "target/artifacts/$target"
     printf '\n=== %s, %s runs\n' "$target" "$RUNS"
     "target/$HOST/release/$target" -runs="$RUNS" -max_len=$INPUT_MAX_BYTES -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
-        -verbosity=0 -artifact_prefix="target/artifacts/$target/" "target/corpus/$target" "$state/seeds/$target"
+        -verbosity=0 -artifact_prefix="target/artifacts/$target/" "target/corpus/$target" "$state/seeds/$target" \
+        2>&1 | grep -Eiv '# Uses: |recommended dictionary'
 done

@@ -13,7 +13,6 @@
 mod collect;
 pub(crate) mod crash;
 pub(crate) mod disk;
-#[allow(dead_code, reason = "the mounts come next")]
 pub(crate) mod layout;
 mod pins;
 mod room;
@@ -37,7 +36,6 @@ use super::record::{ImageRecord, LayerRecord};
 use super::rootfs::{self, Host};
 use coord_registry::HostPlatform;
 use coord_shared::names::Digest;
-use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -109,7 +107,9 @@ pub(super) struct Inner {
     pub(super) downloads: Downloads,
     /// Limits the layers in the making.
     pub(super) slots: Arc<Semaphore>,
-    pins: Mutex<BTreeMap<Digest, pins::Pin>>,
+    pins: Mutex<pins::Board>,
+    /// Held by whoever removes what nobody needs.
+    collecting: Mutex<()>,
     /// Pulls under way.
     pub(super) flights: Flights,
     /// Of decoders.
@@ -156,6 +156,7 @@ impl ImageStore {
             downloads,
             slots: Arc::new(Semaphore::new(LAYERS_AT_ONCE)),
             pins: Mutex::default(),
+            collecting: Mutex::default(),
             flights: Flights::default(),
             memory: Memory::default(),
             finishing: Mutex::default(),
@@ -300,7 +301,11 @@ impl Inner {
         &self.dir
     }
 
-    fn pins(&self) -> MutexGuard<'_, BTreeMap<Digest, pins::Pin>> {
+    fn collecting(&self) -> MutexGuard<'_, ()> {
+        self.collecting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pins(&self) -> MutexGuard<'_, pins::Board> {
         self.pins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -55,6 +55,7 @@ fn mistakes_are_named() {
     check("host = \"a\"\n[images.limits]\nmax_entries = 0", Err("images.limits.max_entries is 0"));
     check("host = \"a\"\n[images.limits]\nmax_ratio = 2", Err("images.limits.max_ratio is less than 10"));
     check("host = ", Err("not a valid agent configuration"));
+    check("[[registry]]\nprefix = \"a\"\npassword = 7", Err("line 3, password: invalid type: integer, expected a string"));
 }
 
 #[test]

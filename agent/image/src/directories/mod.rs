@@ -81,7 +81,7 @@ struct Renamed(OwnedFd);
 
 impl Source for Renamed {
     fn place(&mut self, content: u32, _data: Data, _size: u64, folder: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-        fs::renameat(&self.0, numbered::name_of(content), folder, name)
+        fs::renameat(&self.0, numbered::path_of(content), folder, name)
     }
 }
 

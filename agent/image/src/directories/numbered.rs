@@ -1,17 +1,22 @@
 //! The contents of a layer's files, before it is known what they are called: a folder of files named by numbers.
 //!
 //! Only the end of an archive says which entry a name stands for. So while it is read, contents go to files that no name of the archive
-//! has a say in; each is then renamed to its place, once.
+//! has a say in; each is then renamed to its place, once. They lie some hundreds to a folder: a file system searches a folder of tens of
+//! thousands for each name that is added or taken away.
 
 use crate::error::LayerError;
 use crate::tree::{Contents, Data};
 use rustix::fs::{self, AtFlags, Mode, OFlags};
+use rustix::io::Errno;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 
 /// Written between two looks at the disk's reserve.
 const ROOM_EVERY_BYTES: u64 = 64 << 20;
+
+/// Files in a folder: their names fit into one block of ext4.
+const FILES_PER_FOLDER: u32 = 200;
 
 /// Takes every content.
 pub(crate) struct Numbered<'a> {
@@ -40,9 +45,9 @@ impl<'a> Numbered<'a> {
     }
 }
 
-/// What a content's file is called.
-pub(super) fn name_of(content: u32) -> String {
-    content.to_string()
+/// Where a content's file lies.
+pub(super) fn path_of(content: u32) -> String {
+    format!("{}/{}", content / FILES_PER_FOLDER, content % FILES_PER_FOLDER)
 }
 
 impl Contents for Numbered<'_> {
@@ -51,10 +56,16 @@ impl Contents for Numbered<'_> {
     }
 
     fn begin(&mut self, content: u32, _data: Data, size: u64) -> Result<(), LayerError> {
-        let name = name_of(content);
+        let path = path_of(content);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = fs::openat(&self.folder, &name, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|e| LayerError::io("make the file of content", name.as_bytes(), e))?;
+        let make = || fs::openat(&self.folder, &path, flags, Mode::RUSR | Mode::WUSR);
+        let made = match make() {
+            Err(Errno::NOENT) => {
+                fs::mkdirat(&self.folder, (content / FILES_PER_FOLDER).to_string(), Mode::RWXU).and_then(|()| make())
+            }
+            made => made,
+        };
+        let file = made.map_err(|e| LayerError::io("make the file of content", path.as_bytes(), e))?;
         self.current = Some(Current { file: File::from(file), size, end: 0 });
         Ok(())
     }
@@ -81,8 +92,8 @@ impl Contents for Numbered<'_> {
     }
 
     fn forget(&mut self, content: u32) -> Result<(), LayerError> {
-        let name = name_of(content);
-        fs::unlinkat(&self.folder, &name, AtFlags::empty())
-            .map_err(|e| LayerError::io("remove the file of content", name.as_bytes(), e))
+        let path = path_of(content);
+        fs::unlinkat(&self.folder, &path, AtFlags::empty())
+            .map_err(|e| LayerError::io("remove the file of content", path.as_bytes(), e))
     }
 }

@@ -12,7 +12,7 @@
 //! ```
 //! A block is 512 bytes, because contents begin at a multiple of that in a tar archive. So a file's content is one run of blocks
 //! (the layout called flat-plain), wherever its archive lies in the common row of block numbers. Blocks smaller than a page are
-//! understood by Linux 6.4 and later.
+//! understood by Linux 6.4 and later, and by a 6.1 that is kept up to date.
 //!
 //! The format is described in `fs/erofs/erofs_fs.h` and `Documentation/filesystems/erofs.rst` of Linux. Deliberately absent:
 //! compression, chunks, shared attributes, contents within the image, reading (the kernel does).

@@ -4,6 +4,9 @@
 //! an image could ask for more memory than the whole agent may have. So a decoder takes its window's size out of the budget before it
 //! makes room for it, and waits while others hold too much.
 
+#[cfg(test)]
+mod tests;
+
 use crate::error::LayerError;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -5,6 +5,9 @@
 //! block, the usual way. File systems without direct I/O (tmpfs before Linux 6.6, some network ones) are written to the usual way, synced
 //! now and then, and what is synced is dropped from the cache.
 
+#[cfg(test)]
+mod tests;
+
 use super::buffers::{ALIGNMENT_BYTES, BUFFER_BYTES, Buffer};
 use crate::error::LayerError;
 use crate::store::crash;

@@ -6,7 +6,7 @@
 
 use super::Progress;
 use crate::error::PullError;
-use coord_shared::names::Digest;
+use coord_shared::names::{Digest, ImageReference};
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,9 +16,12 @@ use std::time::Duration;
 /// How often those who wait are told how far the pull has come.
 const MIRROR_EVERY: Duration = Duration::from_millis(200);
 
-/// All pulls of a store that are under way, by what was asked for.
+/// What is asked for: the same digest by another name comes from elsewhere, and may well be had when the first cannot.
+type Asked = (ImageReference, Digest);
+
+/// All pulls of a store that are under way.
 #[derive(Default)]
-pub(crate) struct Flights(Mutex<BTreeMap<Digest, Arc<Flight>>>);
+pub(crate) struct Flights(Mutex<BTreeMap<Asked, Arc<Flight>>>);
 
 /// One image's pull.
 #[derive(Default)]
@@ -31,18 +34,19 @@ pub(super) struct Flight {
 /// Being part of a flight.
 pub(super) struct Seat<'f> {
     flights: &'f Flights,
-    digest: Digest,
+    asked: Asked,
     flight: Arc<Flight>,
 }
 
 impl Flights {
     /// Takes part in the pull of this image, the first or one of many.
-    pub(super) fn join(&self, digest: &Digest) -> Seat<'_> {
-        let flight = Arc::clone(self.all().entry(digest.clone()).or_default());
-        Seat { flights: self, digest: digest.clone(), flight }
+    pub(super) fn join(&self, image: &ImageReference, digest: &Digest) -> Seat<'_> {
+        let asked = (image.clone(), digest.clone());
+        let flight = Arc::clone(self.all().entry(asked.clone()).or_default());
+        Seat { flights: self, asked, flight }
     }
 
-    fn all(&self) -> MutexGuard<'_, BTreeMap<Digest, Arc<Flight>>> {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<Asked, Arc<Flight>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -78,13 +82,13 @@ impl Seat<'_> {
     /// Ends the flight. Who comes later tries again; who has been waiting gets this error.
     fn share(&self, error: PullError) -> PullError {
         let mut flights = self.flights.all();
-        let is_current = flights.get(&self.digest).is_some_and(|current| Arc::ptr_eq(current, &self.flight));
+        let is_current = flights.get(&self.asked).is_some_and(|current| Arc::ptr_eq(current, &self.flight));
         let others = if is_current { 2 } else { 1 };
         if Arc::strong_count(&self.flight) <= others {
             return error;
         }
         if is_current {
-            flights.remove(&self.digest);
+            flights.remove(&self.asked);
         }
         let error = Arc::new(error);
         *self.flight.failed() = Some(Arc::clone(&error));
@@ -97,9 +101,9 @@ impl Drop for Seat<'_> {
         let mut flights = self.flights.all();
         // The map's own and this one's.
         if Arc::strong_count(&self.flight) <= 2
-            && flights.get(&self.digest).is_some_and(|current| Arc::ptr_eq(current, &self.flight))
+            && flights.get(&self.asked).is_some_and(|current| Arc::ptr_eq(current, &self.flight))
         {
-            flights.remove(&self.digest);
+            flights.remove(&self.asked);
         }
     }
 }

@@ -30,11 +30,6 @@ use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Largest config blob; real ones are some kilobytes. The OCI spec draws the line for manifests here.
 const CONFIG_MAX_BYTES: u64 = 4 * 1024 * 1024;
-/// What is downloaded grows by about this much when it is unpacked: real layers by 2.5 to 3.4. Those that grow more are met by the
-/// reserve on the way.
-const UNPACKED_PER_PACKED: u64 = 3;
-/// For indexes, the EROFS image and records: 100 to 200 bytes for each of some ten thousand files.
-const METADATA_BYTES: u64 = 4 << 20;
 /// An index may name another index; more than this is a joke.
 const INDEX_DEPTH_MAX: usize = 3;
 
@@ -87,7 +82,7 @@ impl ImageStore {
     ) -> Result<Image, PullError> {
         let inner = &self.inner;
         let name = if image.digest().is_some() { image.to_string() } else { format!("{image}@{digest}") };
-        let seat = inner.flights.join(digest);
+        let seat = inner.flights.join(image, digest);
         let pulled = seat.fly(&progress, async |progress| {
             let source = Source::new(registry, image, inner.options.retry, &inner.downloads);
             let pull = Pull { inner, source, name, progress, stop: Semaphore::new(0) };
@@ -215,11 +210,7 @@ impl Pull<'_> {
         let room = blocking(move || {
             let missing = wanted.iter().filter(|layer| !matches!(inner.layer(&layer.diff_id), Ok(Some(_))));
             let missing_bytes: u64 = missing.map(|layer| layer.size).fold(0, u64::saturating_add);
-            if missing_bytes == 0 {
-                Ok(())
-            } else {
-                inner.room(missing_bytes.saturating_mul(UNPACKED_PER_PACKED).saturating_add(METADATA_BYTES))
-            }
+            if missing_bytes == 0 { Ok(()) } else { inner.room_for_download(missing_bytes) }
         });
         room.await.map_err(|error| self.store_error(error))
     }

@@ -75,7 +75,7 @@ pub(crate) fn probe(dir: &Path, choice: FormatChoice) -> Host {
         }
         match trial.run(Backing::File, false) {
             Ok(()) => {
-                let problem = "reading around the page cache takes Linux 6.15 or later, and a disk with blocks of 512 bytes";
+                let problem = "reading around the page cache takes Linux 6.13 or a later 6.12, and a disk with blocks of 512 bytes";
                 lacks(problem.to_owned(), COST_OF_CACHING_TWICE);
                 host.backing = Some(Backing::File);
                 return host;
@@ -107,7 +107,7 @@ fn why_not_loop(error: &io::Error) -> String {
         Some(Errno::NODEV) => "the kernel has no EROFS; load the module erofs, or take a kernel that has it".to_owned(),
         Some(Errno::PERM | Errno::ACCESS) => "mounting is not permitted here; run as root with CAP_SYS_ADMIN".to_owned(),
         Some(Errno::NOENT | Errno::NXIO) => "there are no loop devices here; load the module loop".to_owned(),
-        _ => format!("EROFS cannot be mounted from loop devices here ({error}); that takes Linux 6.4 or later"),
+        _ => format!("EROFS cannot be mounted from loop devices here ({error}); that takes Linux 6.4 or a later 6.1"),
     }
 }
 

@@ -88,8 +88,8 @@ impl Inner {
             }
             stored.push(Stored { digest, in_use, unused_for, parts: names });
         }
-        for name in self.pins().keys() {
-            parts.entry(name.clone()).or_default().is_held = true;
+        for name in self.pinned() {
+            parts.entry(name).or_default().is_held = true;
         }
         let (used_bytes, free_bytes) = self.disk_room()?;
         Ok(images::collect(&stored, &parts, Disk { used_bytes, free_bytes }, policy))
@@ -98,10 +98,10 @@ impl Inner {
     /// Moves out of sight what is not to be kept, and what nobody needs. Returns where it is now.
     fn take_out(&self, keeps: &dyn Fn(&Digest) -> bool) -> Result<(Pruned, Vec<PathBuf>), StoreError> {
         let (mut pruned, mut doomed) = (Pruned::default(), Vec::new());
-        // Pulls pin before they look, so whatever is decided under this lock is true for them.
-        let pins = self.pins();
-        let mut needed: BTreeSet<Digest> = pins.keys().cloned().collect();
-        let mut going = Vec::new();
+        let _alone = self.collecting();
+        // Before the records are read: what a pull lets go from here on has a record that may be missed.
+        let _noting = self.note_pins();
+        let (mut needed, mut going) = (BTreeSet::new(), Vec::new());
         for digest in self.image_digests()? {
             if !keeps(&digest) {
                 going.push(digest);
@@ -130,9 +130,11 @@ impl Inner {
             disk::sync_folder(&self.images_dir())?;
         }
         for chain in self.chains()?.iter().filter(|chain| !needed.contains(*chain)) {
+            let Some(_claim) = self.claim(chain) else { continue };
             doomed.extend(self.take_chain_out(chain)?);
         }
         for diff_id in self.layer_ids()?.iter().filter(|diff_id| !needed.contains(*diff_id)) {
+            let Some(_claim) = self.claim(diff_id) else { continue };
             // A damaged layer goes like any other; only its size is not known.
             pruned.content_bytes += self.layer(diff_id).ok().flatten().map_or(0, |layer| layer.content_bytes);
             pruned.layers += 1;

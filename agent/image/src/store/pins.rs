@@ -1,15 +1,51 @@
-//! What a pull in flight holds: layers that no prune takes, and things under `tmp/` that go away with it.
+//! What pulls in flight hold: layers that no prune takes, and things under `tmp/` that go away with them.
+//!
+//! Who removes does not stop the others meanwhile: pins are noted while he reads what is needed, and what he takes away he claims first,
+//! name by name. A pull that wants a claimed layer waits as it would for another pull that makes it, finds it gone, and makes it.
 
 use super::{Inner, disk, layout};
 use coord_shared::names::Digest;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+/// Who needs what.
+#[derive(Default)]
+pub(super) struct Board {
+    /// Diff ids, and names of chains.
+    pins: BTreeMap<Digest, Pin>,
+    /// What was pinned at any time since somebody began to remove.
+    noted: Option<BTreeSet<Digest>>,
+}
 
 /// A layer that somebody needs.
-pub(super) struct Pin {
+#[derive(Default)]
+struct Pin {
     holders: usize,
-    /// Held by whoever is making the layer.
-    making: Arc<tokio::sync::Mutex<()>>,
+    /// Held by whoever is making the layer, or takes it away.
+    making: Arc<Mutex<()>>,
+}
+
+impl Board {
+    fn pin(&mut self, name: &Digest) {
+        if let Some(noted) = &mut self.noted {
+            noted.insert(name.clone());
+        }
+        self.pins.entry(name.clone()).or_default().holders += 1;
+    }
+
+    fn release(&mut self, name: &Digest) {
+        let Some(pin) = self.pins.get_mut(name) else { return };
+        pin.holders -= 1;
+        if pin.holders == 0 {
+            self.pins.remove(name);
+        }
+    }
+
+    fn is_wanted(&self, name: &Digest) -> bool {
+        self.pins.contains_key(name) || self.noted.as_ref().is_some_and(|noted| noted.contains(name))
+    }
 }
 
 /// Layers that a pull needs; no prune takes them while this lives.
@@ -24,31 +60,73 @@ impl Pins {
     pub(crate) fn new(inner: &Arc<Inner>, diff_ids: Vec<Digest>) -> Pins {
         let mut names = diff_ids;
         names.push(layout::chain_of(&names));
-        let mut pins = inner.pins();
+        let mut board = inner.pins();
         for name in &names {
-            pins.entry(name.clone()).or_insert_with(|| Pin { holders: 0, making: Arc::default() }).holders += 1;
+            board.pin(name);
         }
-        drop(pins);
+        drop(board);
         Pins { inner: Arc::clone(inner), names }
     }
 
     /// What to hold while making the layer. Only for layers that are pinned here.
-    pub(crate) fn making(&self, diff_id: &Digest) -> Arc<tokio::sync::Mutex<()>> {
-        self.inner.pins().get(diff_id).map(|pin| Arc::clone(&pin.making)).unwrap_or_default()
+    pub(crate) fn making(&self, diff_id: &Digest) -> Arc<Mutex<()>> {
+        self.inner.pins().pins.get(diff_id).map(|pin| Arc::clone(&pin.making)).unwrap_or_default()
     }
 }
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        let mut pins = self.inner.pins();
+        let mut board = self.inner.pins();
         for name in &self.names {
-            if let Some(pin) = pins.get_mut(name) {
-                pin.holders -= 1;
-                if pin.holders == 0 {
-                    pins.remove(name);
-                }
-            }
+            board.release(name);
         }
+    }
+}
+
+/// A name that nobody needs, and that nobody gets hold of while this lives.
+pub(super) struct Claim<'a> {
+    inner: &'a Inner,
+    name: Digest,
+    _making: OwnedMutexGuard<()>,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.inner.pins().release(&self.name);
+    }
+}
+
+/// While this lives, whatever is pinned counts as needed, also when it is let go again. For one at a time.
+pub(super) struct Noting<'a>(&'a Inner);
+
+impl Drop for Noting<'_> {
+    fn drop(&mut self) {
+        self.0.pins().noted = None;
+    }
+}
+
+impl Inner {
+    /// The layers and chains that are needed now.
+    pub(super) fn pinned(&self) -> Vec<Digest> {
+        self.pins().pins.keys().cloned().collect()
+    }
+
+    pub(super) fn note_pins(&self) -> Noting<'_> {
+        let mut board = self.pins();
+        board.noted = Some(board.pins.keys().cloned().collect());
+        Noting(self)
+    }
+
+    /// Gets hold of a name to take it away; None if somebody needs it.
+    pub(super) fn claim(&self, name: &Digest) -> Option<Claim<'_>> {
+        let mut board = self.pins();
+        if board.is_wanted(name) {
+            return None;
+        }
+        let pin = Pin { holders: 1, making: Arc::default() };
+        let making = Arc::clone(&pin.making).try_lock_owned().ok()?;
+        board.pins.insert(name.clone(), pin);
+        Some(Claim { inner: self, name: name.clone(), _making: making })
     }
 }
 

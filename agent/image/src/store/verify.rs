@@ -229,10 +229,7 @@ impl Inner {
 
     /// False while a pull needs the layer: it finds out by itself.
     fn repair_layer(&self, diff_id: &Digest, damage: Damage, all: &BTreeMap<Digest, Vec<Digest>>) -> Result<bool, StoreError> {
-        let pins = self.pins();
-        if pins.contains_key(diff_id) {
-            return Ok(false);
-        }
+        let Some(claim) = self.claim(diff_id) else { return Ok(false) };
         let mut gone = Vec::new();
         match damage.cure {
             Cure::Index(index) => {
@@ -254,7 +251,7 @@ impl Inner {
                 gone.push(self.discard_if_there(&self.layer_path(diff_id))?);
             }
         }
-        drop(pins);
+        drop(claim);
         pins::sweep(&gone.into_iter().flatten().collect::<Vec<_>>());
         Ok(true)
     }

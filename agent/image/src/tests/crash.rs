@@ -195,8 +195,18 @@ fn three_layers() -> [FakeLayer; 3] {
         .entry(b"noise", b'0', 0o644, b"", &noise)
         .layer();
     let middle = Tarball::new().file(".wh.gone", "").file("var/.wh..wh..opq", "").file("var/new", "new").layer();
-    let top = Tarball::new().dir("tmp", 0o1777).file("tmp/x", "x").symlink("link", "etc/a").layer();
-    [base, middle, top]
+    let records: &[(&str, &[u8])] = &[
+        ("GNU.sparse.major", b"1"),
+        ("GNU.sparse.minor", b"0"),
+        ("GNU.sparse.name", b"holes"),
+        ("GNU.sparse.realsize", b"100003"),
+    ];
+    let mut holes = b"2\n0\n3\n100000\n3\n".to_vec();
+    holes.resize(512, 0);
+    holes.extend_from_slice(b"onetwo");
+    let top = Tarball::new().dir("tmp", 0o1777).file("tmp/x", "x").symlink("link", "etc/a").hard_link("low", "etc/a");
+    let top = top.pax(records).entry(b"GNUSparseFile.0/holes", b'0', 0o644, b"", &holes);
+    [base, middle, top.layer()]
 }
 
 fn first_image() -> Vec<String> {
@@ -204,7 +214,9 @@ fn first_image() -> Vec<String> {
         "d 750 etc",
         "f 644 etc/a \"a\"",
         "f 644 etc/b \"a\"",
+        "f 644 holes 100003 bytes",
         "l link -> etc/a",
+        "f 644 low \"a\"",
         "f 644 noise 300000 bytes",
         "d 1777 tmp",
         "f 644 tmp/x \"x\"",

@@ -2,7 +2,7 @@
 
 use super::super::{FormatChoice, ImageStore, Limits, Options, Progress};
 use super::disks::SmallDisk;
-use super::pulls::{Bench, options};
+use super::pulls::{Bench, Mounts, options};
 use super::tarball::Tarball;
 use super::{chain, listing};
 use coord_registry::fake::FakeLayer;
@@ -402,6 +402,7 @@ async fn root_images_come_from_a_real_registry() {
     let config = RegistryConfig { prefix: real.host.clone(), insecure: true, ..RegistryConfig::default() };
     let registry = Registry::new(vec![config], None).unwrap();
     let folder = TempDir::new().unwrap();
+    let _mounts = Mounts(folder.path().join("mnt"));
     let store = ImageStore::open_with(folder.path(), options()).unwrap();
     for (tag, expect) in [("oci", 10), ("docker", 8)] {
         let reference = format!("{}/shop/web:{tag}", real.host).parse().unwrap();

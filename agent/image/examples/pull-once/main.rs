@@ -7,12 +7,13 @@
 //! largest resident set, bytes written. The store stays, so that a second run shows what an update costs; `findmnt` shows what to
 //! unmount before the folder is removed.
 
-#![allow(clippy::print_stdout, reason = "it is a program")]
+mod clock;
 
 use anyhow::{Context as _, bail};
 use coord_image::{FormatChoice, ImageStore, Options};
 use coord_registry::{Registry, RegistryConfig};
 use coord_shared::names::ImageReference;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -35,20 +36,20 @@ async fn main() -> anyhow::Result<()> {
     let registry = Registry::new(vec![config], None)?;
     let store = ImageStore::open_with(&PathBuf::from(store), Options { format, ..Options::default() })?;
     let digest = registry.resolve(&image).await?;
-    #[allow(clippy::disallowed_methods, reason = "it measures")]
-    let started = std::time::Instant::now();
+    let started = clock::now();
     let image = store.pull(&registry, &image, &digest, Arc::default()).await?;
     let pulled = started.elapsed().as_secs_f64();
     let root = tokio::task::spawn_blocking(move || store.mount(&image.digest)).await??;
     let mounted = started.elapsed().as_secs_f64();
     let usage = usage()?;
-    println!(
+    writeln!(
+        std::io::stdout(),
         r#"{{"pulled_s":{pulled:.4},"mounted_s":{mounted:.4},"cpu_s":{:.2},"rss_max_kib":{},"written_kib":{},"lowers":{}}}"#,
         usage.cpu_s,
         usage.rss_max_kib,
         usage.written_kib,
         root.lowers.len()
-    );
+    )?;
     Ok(())
 }
 
