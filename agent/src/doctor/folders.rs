@@ -103,9 +103,8 @@ fn run_kind(config: &Config, at: &Path) -> Check {
     let what = format!("run_dir {}", config.run_dir.display());
     match kind(at) {
         Some((TMPFS, name)) => Check::ok(what, name),
-        Some((_, name)) => {
-            Check::note(what, name, "each state of a container is written to a disk").cure("put run_dir into /run")
-        }
+        Some((_, name)) => Check::note(what, name, "each change of a container's state is written to a disk")
+            .cure("choose a run_dir in memory: /run, where that is a tmpfs"),
         None => Check::problem(what, "cannot be looked at", "the agent does not start").cure("choose another run_dir"),
     }
 }

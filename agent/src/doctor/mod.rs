@@ -65,7 +65,11 @@ impl Check {
 
 /// Examines this host.
 pub async fn examine(config: &Config) -> Vec<Check> {
-    let mut checks = kernel::checks();
+    let mut checks = vec![kernel::rights()];
+    if !rustix::process::geteuid().is_root() {
+        return checks;
+    }
+    checks.extend(kernel::checks());
     checks.extend(folders::checks(config));
     checks.extend(images::checks(config));
     checks.extend(programs::checks(config));

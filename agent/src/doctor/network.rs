@@ -26,6 +26,7 @@ const SKEW_PROBLEM: SignedDuration = SignedDuration::from_mins(10);
 const REGISTRIES_MAX: usize = 20;
 /// A repository that nobody has: whatever a registry says of it, it answers.
 const NO_REPOSITORY: &str = "coord-doctor/asks-whether-you-answer";
+const CURE: &str = "check its [[registry]] entry in agent.toml, and the network";
 
 pub(super) async fn checks(config: &Config) -> Vec<Check> {
     let mut checks = coordinators(config).await;
@@ -140,9 +141,11 @@ async fn ask(registry: &Registry, name: &str, image: &ImageReference) -> Check {
     match tokio::time::timeout(PATIENCE, registry.resolve(image)).await {
         Ok(Ok(_)) => Check::ok(what, format!("answers, and has {image}")),
         Ok(Err(RegistryError::NotFound { .. } | RegistryError::Unauthorized { .. })) if is_made_up => Check::ok(what, "answers"),
-        Ok(Err(error)) => {
-            Check::problem(what, crate::chain(&error), cost).cure("check its [[registry]] entry in agent.toml, and the network")
+        // Which image was asked for matters only if somebody wants it.
+        Ok(Err(error)) if is_made_up => {
+            Check::problem(what, crate::chain(&error).replace(&format!("image {image}: "), ""), cost).cure(CURE)
         }
+        Ok(Err(error)) => Check::problem(what, crate::chain(&error), cost).cure(CURE),
         Err(_) => Check::problem(what, format!("does not answer within {} s", PATIENCE.as_secs()), cost)
             .cure("check the network and its firewalls, or name a mirror or proxy in its [[registry]] entry"),
     }
