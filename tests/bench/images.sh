@@ -118,7 +118,7 @@ make_bigfile() {
     have bigfile && return
     local c
     mkdir -p "$work/big"
-    { head -c 160000000 /dev/urandom; seq 1 40000000 | head -c 160000000; } >"$work/big/model.bin"
+    { head -c 160000000 /dev/urandom; seq 1 19000000; } >"$work/big/model.bin"
     c=$(buildah from scratch)
     buildah copy -q "$c" "$work/big" /srv >/dev/null
     seal "$c" bigfile

@@ -16,6 +16,9 @@ const SOURCE: &str = "coord-image";
 /// Shows `lowers`, topmost first, at `dir`. `empty` is an empty folder: overlayfs wants two at least.
 pub(crate) fn show(lowers: &[PathBuf], empty: &Path, dir: &Path) -> io::Result<()> {
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID;
+    if lowers == [empty] {
+        return Ok(show_nothing(&dir.canonicalize()?)?);
+    }
     let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).chain((lowers.len() == 1).then_some(empty)).collect();
     let dir = &dir.canonicalize()?;
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
@@ -33,6 +36,11 @@ pub(crate) fn show(lowers: &[PathBuf], empty: &Path, dir: &Path) -> io::Result<(
     }
     let root = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
     attach::Detached { root }.attach(dir)
+}
+
+/// For an image without layers: overlayfs does not stack a folder upon itself.
+fn show_nothing(dir: &Path) -> rustix::io::Result<()> {
+    mount(SOURCE, dir, "tmpfs", MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID, c"mode=755")
 }
 
 /// For older kernels, all layers in one line.
@@ -58,7 +66,7 @@ pub(crate) fn hide(dir: &Path) -> Result<(), StoreError> {
     let place = dir.canonicalize().map_err(|error| StoreError::io("find", dir, error))?;
     let mounts = table::mounts_in(place.parent().unwrap_or(&place))?;
     let top = mounts.iter().rfind(|mount| mount.place == place);
-    if !top.is_some_and(|mount| mount.kind == "overlay" && mount.source == SOURCE) {
+    if !top.is_some_and(|mount| (mount.kind == "overlay" || mount.kind == "tmpfs") && mount.source == SOURCE) {
         let error = io::Error::new(io::ErrorKind::InvalidInput, "no image is mounted there");
         return Err(StoreError::io("unmount", dir, error));
     }
