@@ -136,4 +136,6 @@ for name in debian pyapp pyapp2 manyfiles bigfile; do
     skopeo copy -q --dest-compress-format zstd "oci:$out/$name:latest" "oci:$out/$name-zstd.part:latest"
     mv "$out/$name-zstd.part" "$out/$name-zstd"
 done
+# The builder's store mounts itself upon itself; nothing is to be left mounted.
+umount "$work/store/overlay" 2>/dev/null || true
 say "the images are in $out; $work holds only what speeds up the next call, and may go"
