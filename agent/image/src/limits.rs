@@ -5,7 +5,7 @@
 pub struct Limits {
     /// Uncompressed bytes. The largest public images (machine learning) have layers of about 20 GB.
     pub layer_max_bytes: u64,
-    /// Entries of the archive. A layer of 500,000 files exists (texlive); inodes are what runs out.
+    /// Entries of the archive. A layer of 500,000 files exists (texlive). Reading one takes up to 200 bytes of memory for each.
     pub layer_max_entries: u64,
     /// Uncompressed bytes per compressed byte, beyond the first `ratio_free_bytes`. Executables reach 5, logs 30; deflate of zeros 1,030.
     pub ratio_max: u64,
@@ -13,7 +13,7 @@ pub struct Limits {
     pub ratio_free_bytes: u64,
     /// Folders within folders.
     pub depth_max: usize,
-    /// Names, targets of links and extended attributes, all together: what 4,000,000 entries of 64 bytes need. They are kept in memory.
+    /// Names, targets of links and extended attributes, all together: about 100 for each entry. They are kept in memory.
     pub names_max_bytes: u64,
 }
 
@@ -21,11 +21,11 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             layer_max_bytes: 128 << 30,
-            layer_max_entries: 4_000_000,
+            layer_max_entries: 1_000_000,
             ratio_max: 250,
             ratio_free_bytes: 1 << 30,
             depth_max: 256,
-            names_max_bytes: 256 << 20,
+            names_max_bytes: 96 << 20,
         }
     }
 }

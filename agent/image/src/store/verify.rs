@@ -25,7 +25,7 @@ use pieces::Contents;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// Largest index that is read: four million entries (`Limits::layer_max_entries`) of 56 bytes, with names of about 200.
+/// Largest index that is read: some million entries (`Limits::layer_max_entries` may be raised) of 80 bytes, with names of about 200.
 const INDEX_MAX_BYTES: u64 = 1 << 30;
 
 /// Something that is not as it was written.
