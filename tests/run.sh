@@ -3,6 +3,7 @@
 #
 #   tests/run.sh               all of them
 #   tests/run.sh clippy unit   only these
+#   tests/run.sh build it      the whole processes of `it` and `root` are those that `build` made last: name it before them
 #
 # A step that fails does not keep the later ones from running; the summary at the end names each. Run it as root:
 # containers need it, and no test passes by skipping.
