@@ -1,8 +1,8 @@
 //! Everything that can happen to the agent: a closed set. The loop takes one at a time.
 
 use crate::images::Uses;
-use crate::runtime::{Running, RuntimeEvent};
 use coord_image::Image;
+use coord_runtime::{Running, RuntimeEvent};
 use coord_shared::names::{ContainerId, Digest, Labels};
 use coord_shared::wire::HostState;
 use tokio::sync::oneshot;

@@ -3,8 +3,8 @@
 //! - [`sync`] learns what should run and tells what does;
 //! - [`state`] is the one owner of all state, [`event`] the closed set of what can happen to it;
 //! - the planner in `coord_shared::decide` says what follows, and [`execute`] does it;
-//! - `coord_image` pulls and keeps images, [`runtime`] runs containers, [`logs`] reads what they print. These three know nothing of
-//!   each other, nor of coordinator and ledger;
+//! - `coord_image` pulls and keeps images, `coord_runtime` runs containers, `coord_network` connects them, [`logs`] reads what they
+//!   print. These know nothing of each other, nor of coordinator and ledger;
 //! - [`images`] is what a person can do with this host's images, [`control`] the socket through which the running agent is asked;
 //! - [`doctor`] says what the host lacks.
 
@@ -21,7 +21,6 @@ pub mod images;
 pub mod logs;
 mod logs_sweep;
 pub mod purge;
-pub mod runtime;
 pub mod sessions;
 pub mod state;
 pub mod sync;

@@ -4,7 +4,7 @@
 
 use crate::config::Config;
 use crate::daemon::{self, DaemonError};
-use crate::runtime::{Recovered, RecoveredState, Runtime as _};
+use coord_runtime::{Recovered, RecoveredState, Runtime as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ async fn stop_all(opened: &daemon::Opened, found: &[Recovered]) {
     let Some(mut events) = opened.runtime.events() else { return };
     let all_ended = async {
         while !alive.is_empty() {
-            let Some(crate::runtime::RuntimeEvent::Exited { id, .. }) = events.recv().await else { return };
+            let Some(coord_runtime::RuntimeEvent::Exited { id, .. }) = events.recv().await else { return };
             alive.remove(id.as_str());
         }
     };

@@ -103,7 +103,8 @@ impl Sessions {
             open.insert(id.clone(), Open { host: host.clone(), answer });
         }
         let guard = Guard { sessions: self, hosts, host, id: id.clone() };
-        let session = Session { id, logs: Some(LogsRequest { instance, tail, follow }) };
+        let logs = LogsRequest { instance, tail, follow, since: None };
+        let session = Session { id, logs: Some(logs), exec: None, volumes: None };
         if !hosts.open_session(host, session) {
             return Err(SessionError::TooMany(host.clone()));
         }

@@ -5,9 +5,8 @@ use super::{check, check_repository};
 
 /// Parts of the agent that know nothing of the others: what a module below `agent/src` may not name.
 const AGENT_STRANGERS: &[(&str, &[&str])] = &[
-    ("runtime", &["coord_image", "network"]),
-    ("network", &["coord_image", "runtime"]),
-    ("logs", &["coord_image", "runtime", "network"]),
+    ("volumes", &["coord_image", "coord_runtime", "coord_network"]),
+    ("logs", &["coord_image", "coord_runtime", "coord_network", "volumes"]),
 ];
 /// What steers the agent; none of the parts above may know it.
 const AGENT_MIND: &[&str] =

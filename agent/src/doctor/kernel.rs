@@ -1,7 +1,7 @@
 //! The kernel: its release, the features that containers are made of, cgroups, and our rights.
 
 use super::Check;
-use crate::runtime::survey;
+use coord_runtime::survey;
 use rustix::mount::{FsOpenFlags, fsopen};
 use std::path::Path;
 

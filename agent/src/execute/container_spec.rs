@@ -4,11 +4,13 @@
 //! entrypoint sets the image's command aside; environments are laid over each other; everything else is the document's, else the
 //! image's, else a default.
 
-use crate::runtime::{ContainerSpec, LogPolicy, NetworkMode, Resources};
 use crate::state::ContainerMeta;
 use coord_image::Image;
+use coord_runtime::{
+    Backend, ContainerSpec, DeviceFile, LogPolicy, Mount, NetworkMode, Resources, SHM_DEFAULT_BYTES, Security, Stdio,
+};
 use coord_shared::decide::planner::Spec;
-use coord_shared::document::Network;
+use coord_shared::document;
 use coord_shared::names::{ContainerId, HostName};
 use oci_spec::image::Config as ImageConfig;
 use std::collections::BTreeMap;
@@ -17,6 +19,21 @@ use std::path::PathBuf;
 /// What programs are looked up in where neither image nor document says (Docker's default).
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What was made ready on this host for the container.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// The image's layers, topmost first.
+    pub(super) lowers: Vec<PathBuf>,
+    pub(super) network: NetworkMode,
+    pub(super) hosts_file: Option<String>,
+    pub(super) resolv_conf: Option<String>,
+    pub(super) mounts: Vec<Mount>,
+    pub(super) devices: Vec<DeviceFile>,
+    pub(super) rlimits: Vec<(String, u64, u64)>,
+    pub(super) backend: Backend,
+    pub(super) log: LogPolicy,
+}
+
 /// Merges `spec` and `image`. Errors, in words for the operator, if together they say no program to run.
 pub(super) fn container_spec(
     id: &ContainerId,
@@ -24,8 +41,7 @@ pub(super) fn container_spec(
     image: &Image,
     meta: &ContainerMeta,
     host: &HostName,
-    log: LogPolicy,
-    lowers: Vec<PathBuf>,
+    prepared: Prepared,
 ) -> Result<ContainerSpec, String> {
     let none = ImageConfig::default();
     let config = image.config.config().as_ref().unwrap_or(&none);
@@ -37,26 +53,62 @@ pub(super) fn container_spec(
     let non_empty = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     Ok(ContainerSpec {
         id: id.to_string(),
-        lowers,
+        lowers: prepared.lowers,
         args,
         env: environment(&container.environment, config, id, host),
         cwd: container.working_dir.clone().or_else(|| non_empty(config.working_dir())).unwrap_or_else(|| "/".to_owned()),
         user: container.user.clone().or_else(|| non_empty(config.user())).unwrap_or_default(),
         hostname: container.hostname.clone().unwrap_or_else(|| format!("{}-{}", id.instance.workload, id.instance.index)),
-        network: match container.network {
-            Network::Host => NetworkMode::Host,
-            Network::None => NetworkMode::None,
-        },
-        resources: Resources {
-            memory_bytes: container.resources.memory.map(|size| size.0),
-            cpus_milli: container.resources.cpus.map(|cpus| cpus.0),
-            pids: container.resources.pids,
-        },
+        groups: container.security.group_add.clone(),
+        network: prepared.network,
+        hosts_file: prepared.hosts_file,
+        resolv_conf: prepared.resolv_conf,
+        resources: resources(&container.resources),
+        mounts: prepared.mounts,
+        shm_bytes: container.shm_size.map_or(SHM_DEFAULT_BYTES, |size| size.0),
         read_only: container.read_only,
+        init: container.init,
+        security: security(&container.security),
+        devices: prepared.devices,
+        rlimits: prepared.rlimits,
+        sysctls: container.sysctls.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        oom_score_adj: container.oom_score_adj.map_or(0, i32::from),
+        backend: prepared.backend,
         stop_signal: meta.stop_signal.0,
-        log,
+        stdio: Stdio::Logged,
+        log: prepared.log,
         meta: serde_json::to_value(meta).map_err(|e| format!("cannot write down what container {id} is made of: {e}"))?,
     })
+}
+
+fn resources(asked: &document::Resources) -> Resources {
+    Resources {
+        memory_bytes: asked.memory.map(|size| size.0),
+        memory_swap_bytes: asked.memory_swap.map(|size| size.0),
+        memory_reservation_bytes: asked.memory_reservation.map(|size| size.0),
+        cpus_milli: asked.cpus.map(|cpus| cpus.0),
+        cpuset: asked.cpuset.as_ref().map(|set| set.0.clone()),
+        pids: match asked.pids {
+            None => Some(document::PIDS_DEFAULT),
+            Some(document::PidsLimit::Count(count)) => Some(count),
+            Some(document::PidsLimit::Unlimited) => None,
+        },
+        io_weight: asked.io_weight,
+    }
+}
+
+fn security(asked: &document::Security) -> Security {
+    Security {
+        cap_add: asked.cap_add.iter().cloned().collect(),
+        cap_drop: asked.cap_drop.iter().cloned().collect(),
+        privileged: asked.privileged,
+        seccomp_unconfined: asked.seccomp_unconfined,
+        unmasked: asked.unmasked,
+        new_privileges: asked.new_privileges,
+        host_users: asked.host_users,
+        host_pid: asked.host_pid,
+        host_ipc: asked.host_ipc,
+    }
 }
 
 fn arguments(entrypoint: Option<&[String]>, command: Option<&[String]>, image: &ImageConfig) -> Vec<String> {

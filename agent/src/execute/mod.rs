@@ -3,15 +3,20 @@
 //! Every task runs on its own and ends in exactly one event, so the loop never waits for one.
 
 mod container_spec;
+mod host;
+mod mounts;
+mod network;
+mod prepare;
 
 use crate::event::Event;
 use crate::images::Room;
-use crate::runtime::{EmbeddedRuntime, LogPolicy, Runtime as _, RuntimeError};
 use crate::state::{ContainerMeta, Task};
 use container_spec::container_spec;
 use coord_image::{Image, ImageStore, Progress, StoreError};
 use coord_registry::Registry;
+use coord_runtime::{EmbeddedRuntime, LogDriver, LogPolicy, Runtime as _, RuntimeError};
 use coord_shared::decide::planner::Spec;
+use coord_shared::document::{self, Logging};
 use coord_shared::names::{ContainerId, Digest, HostName, InstanceId, PinnedImage};
 use coord_shared::quantity::Signal;
 use std::path::{Path, PathBuf};
@@ -52,6 +57,23 @@ pub struct LogSettings {
     pub max_bytes: u64,
     /// Rotated files that are kept.
     pub max_files: u32,
+}
+
+impl LogSettings {
+    /// Where an instance's output goes; what its document leaves open is the host's setting.
+    fn policy(&self, instance: &InstanceId, asked: &Logging) -> LogPolicy {
+        LogPolicy {
+            driver: match asked.driver {
+                document::LogDriver::JsonFile => LogDriver::JsonFile,
+                document::LogDriver::Journald => LogDriver::Journald,
+                document::LogDriver::None => LogDriver::None,
+            },
+            path: log_path(&self.dir, instance),
+            max_bytes: asked.max_size.map_or(self.max_bytes, |size| size.0),
+            max_files: asked.max_files.unwrap_or(self.max_files),
+            rate_bytes_per_s: asked.rate.map(|rate| rate.0),
+        }
+    }
 }
 
 /// The log of an instance: one file for all the containers that fill it.
@@ -107,15 +129,10 @@ impl Executor {
     }
 
     async fn start(self, container: ContainerId, spec: &Spec, image: &Image, meta: &ContainerMeta) {
-        let log = LogPolicy {
-            path: log_path(&self.logs.dir, &container.instance),
-            max_bytes: self.logs.max_bytes,
-            max_files: self.logs.max_files,
-        };
         let started = async {
             let _turn = self.starts.acquire().await;
-            let lowers = self.mount(&image.digest).await?;
-            let made = container_spec(&container, spec, image, meta, &self.host, log, lowers)?;
+            let prepared = self.prepare(&container, spec, image).await?;
+            let made = container_spec(&container, spec, image, meta, &self.host, prepared)?;
             self.runtime.start(made).await.map_err(|e| in_words(&e))
         };
         let result = started.await;

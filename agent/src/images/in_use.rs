@@ -5,10 +5,10 @@
 
 use super::ImagesError;
 use crate::config::Config;
-use crate::runtime;
 use crate::state::ContainerMeta;
 use crate::sync::desired::{ahead, desired};
 use crate::sync::ledger::Ledger;
+use coord_runtime as runtime;
 use coord_shared::decide::planner::{Desired, Target};
 use coord_shared::names::{ContainerId, Digest, InstanceId, PinnedImage};
 use std::collections::{BTreeMap, BTreeSet};

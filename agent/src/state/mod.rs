@@ -6,10 +6,10 @@
 
 use crate::clock;
 use crate::event::Event;
-use crate::runtime::{Recovered, RecoveredState, RuntimeEvent};
 use crate::sync::desired::{ahead, desired, predecessors};
 use crate::sync::ledger::Ledger;
 use coord_image::Image;
+use coord_runtime::{Recovered, RecoveredState, RuntimeEvent};
 use coord_shared::decide::planner::{self, Desired, History, Observed, Phase, Plan};
 use coord_shared::decide::{Mono, Now};
 use coord_shared::names::{ContainerId, Digest, HostName, InstanceId, Labels, PinnedImage};
@@ -301,6 +301,6 @@ impl Agent {
 }
 
 /// The runtime's word on an end, as it travels.
-fn wire_exit(exit: &crate::runtime::Exit) -> coord_shared::wire::Exit {
+fn wire_exit(exit: &coord_runtime::Exit) -> coord_shared::wire::Exit {
     coord_shared::wire::Exit { code: exit.code, signal: exit.signal, oom_killed: exit.oom_killed, at: exit.at }
 }

@@ -1,6 +1,6 @@
 //! The agent's memory: that what is set going is not set going twice, and that what happens to it is told right.
 use super::*;
-use crate::runtime::{Exit, Running};
+use coord_runtime::{Exit, Running};
 
 use coord_shared::names::{Generation, Revision};
 use coord_shared::wire::{DesiredInstance, InstanceState, Prefetch, PrefetchState};
@@ -81,7 +81,7 @@ impl Lab {
     }
 
     fn started(&mut self, id: &str) {
-        let running = Running { id: id.to_owned(), pid: 42, started_at: now().wall };
+        let running = Running { id: id.to_owned(), pid: 42, started_at: now().wall, weakened: Vec::new() };
         self.apply(Event::Started { container: id.parse().expect("a container"), result: Ok(running) });
     }
 

@@ -97,6 +97,9 @@ impl Fleet {
                 container: Some(id),
                 pid: None,
                 reason: None,
+                health: None,
+                loosened: Vec::new(),
+                addresses: Vec::new(),
             }
         });
         let full = FullReport {

@@ -45,6 +45,9 @@ fn instance(container: &str, ready: bool) -> InstanceReport {
         container: Some(container),
         pid: None,
         reason: None,
+        health: None,
+        loosened: Vec::new(),
+        addresses: Vec::new(),
     }
 }
 
@@ -184,7 +187,7 @@ async fn a_change_wakes_its_host_and_no_other() {
 async fn a_session_ends_a_poll_and_is_delivered_once() {
     let hosts = Arc::new(hosts(&["a"]));
     hosts.set_state(&name("a"), state("one"));
-    let session = Session { id: "s1".to_owned(), logs: None };
+    let session = Session { id: "s1".to_owned(), logs: None, ..Session::default() };
     let other = Arc::clone(&hosts);
     let poll = tokio::spawn(async move { other.poll(&name("a"), Some("\"one\""), Duration::from_secs(50)).await });
     tokio::task::yield_now().await;
@@ -194,9 +197,10 @@ async fn a_session_ends_a_poll_and_is_delivered_once() {
     hosts.open_session(&name("a"), session);
     hosts.withdraw_session(&name("a"), "s1");
     assert_eq!(hosts.poll(&name("a"), Some("\"one\""), Duration::ZERO).await, Ok(Poll::Unchanged));
-    let many = (0..SESSIONS_PER_HOST_MAX + 1).map(|i| hosts.open_session(&name("a"), Session { id: i.to_string(), logs: None }));
+    let many = (0..SESSIONS_PER_HOST_MAX + 1)
+        .map(|i| hosts.open_session(&name("a"), Session { id: i.to_string(), logs: None, ..Session::default() }));
     assert_eq!(many.filter(|taken| *taken).count(), SESSIONS_PER_HOST_MAX);
-    assert!(!hosts.open_session(&name("b"), Session { id: "x".to_owned(), logs: None }));
+    assert!(!hosts.open_session(&name("b"), Session { id: "x".to_owned(), logs: None, ..Session::default() }));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 //!
 //! It compares meanings, not texts: a comment, another order of keys or a default that is written out is no change.
 
-use super::model::{Container, Document, Network, Parallelism, Resources, RestartPolicy, Rollout, RolloutOrder};
+use super::model::{Container, Document, Network, Parallelism, PidsLimit, Resources, RestartPolicy, Rollout, RolloutOrder};
 use crate::wire::ChangeView;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,7 +64,7 @@ impl Entries {
 
 /// Takes every struct apart by name, so that a new field cannot be forgotten here.
 fn entries(document: &Document) -> Entries {
-    let Document { image, hosts, container, restart, stop_grace_period, rollout } = document;
+    let Document { image, hosts, container, restart, stop_grace_period, rollout, .. } = document;
     let Container {
         entrypoint,
         command,
@@ -76,7 +76,8 @@ fn entries(document: &Document) -> Entries {
         network,
         read_only,
         stop_signal,
-        resources: Resources { memory, cpus, pids },
+        resources: Resources { memory, cpus, pids, .. },
+        ..
     } = container;
     let Rollout { parallelism, order, monitor } = rollout;
     let mut all = Entries::default();
@@ -96,7 +97,14 @@ fn entries(document: &Document) -> Entries {
     all.add(13, "stop_grace_period", text(stop_grace_period), *stop_grace_period == super::lower::STOP_GRACE_PERIOD, false);
     all.optional(14, "resources.memory", memory.map(text));
     all.optional(15, "resources.cpus", cpus.map(|cpus| cpus.to_string()));
-    all.optional(16, "resources.pids", pids.map(|pids| pids.to_string()));
+    all.optional(
+        16,
+        "resources.pids",
+        pids.map(|pids| match pids {
+            PidsLimit::Count(count) => count.to_string(),
+            PidsLimit::Unlimited => text("unlimited"),
+        }),
+    );
     let usual = super::lower::ROLLOUT;
     all.add(17, "rollout.parallelism", parallelism_text(*parallelism), *parallelism == usual.parallelism, false);
     all.add(18, "rollout.order", text(order_text(*order)), *order == usual.order, false);
@@ -106,6 +114,7 @@ fn entries(document: &Document) -> Entries {
 
 fn network_text(network: Network) -> &'static str {
     match network {
+        Network::Bridge => "bridge",
         Network::Host => "host",
         Network::None => "none",
     }

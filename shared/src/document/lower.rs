@@ -11,6 +11,7 @@ pub(super) use policy::ROLLOUT;
 use super::diagnostic::{Diagnostic, Rule};
 use super::keys::{self, Standing};
 use super::model::Document;
+use super::parts::RestartSettings;
 use super::raw::{Field, Mistakes, field};
 use crate::quantity::Span;
 use toml::de::{DeTable, DeValue};
@@ -32,7 +33,18 @@ pub(super) fn lower(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Docum
     let restart = policy::restart(root, mistakes);
     let stop_grace_period = policy::span(root, "", "stop_grace_period", STOP_GRACE_PERIOD, mistakes);
     let rollout = policy::rollout(rollout, mistakes);
-    Some(Document { image: image?, hosts: hosts?, container, restart, stop_grace_period, rollout })
+    Some(Document {
+        image: image?,
+        hosts: hosts?,
+        container,
+        restart,
+        stop_grace_period,
+        restart_policy: RestartSettings::default(),
+        healthcheck: None,
+        post_start: Vec::new(),
+        pre_stop: Vec::new(),
+        rollout,
+    })
 }
 
 fn required<'t>(root: &'t DeTable<'t>, key: &str, example: &str, mistakes: &mut Mistakes) -> Option<Field<'t>> {

@@ -10,6 +10,7 @@ mod file_name;
 mod keys;
 mod lower;
 mod model;
+mod parts;
 mod raw;
 mod reference;
 mod render;
@@ -21,13 +22,21 @@ mod words;
 pub use diagnostic::{Diagnostic, Diagnostics, MISTAKES_MAX, Rule};
 pub use diff::diff;
 pub use file_name::workload_name;
-pub use model::{Container, Document, Network, Parallelism, Resources, RestartPolicy, Rollout, RolloutOrder};
+pub use model::{Container, Document, Network, Parallelism, PidsLimit, Resources, RestartPolicy, Rollout, RolloutOrder};
+pub use parts::{
+    CpuSet, Device, Dns, Healthcheck, Hook, HostAddress, LogDriver, Logging, Mount, MountSource, Port, PortMapping, Probe,
+    Propagation, Protocol, RestartSettings, RuntimeName, Security, Ulimit,
+};
 pub use reference::reference;
 
 use raw::Mistakes;
 
 /// Longest document, in bytes: a thousand times what a careful one needs, and small enough to keep whole in every host state.
 pub const DOCUMENT_MAX_BYTES: usize = 64 * 1024;
+
+/// Processes and threads of a container whose document sets no limit: podman's default, which no service comes near and no fork bomb
+/// gets past.
+pub const PIDS_DEFAULT: u32 = 2048;
 
 /// Reads and checks a document's text.
 ///

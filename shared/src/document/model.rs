@@ -3,6 +3,10 @@
 //! Made only by [`super::parse`]. Every default is already filled in, so nobody downstream has to know one. Fields carry Compose's
 //! names and meanings where Compose has the key (compose-spec, 05-services.md and deploy.md).
 
+use super::parts::{
+    CpuSet, Device, Dns, Healthcheck, Hook, HostAddress, Logging, Mount, Port, PortMapping, RestartSettings, RuntimeName,
+    Security, Ulimit,
+};
 use crate::names::{Digest, HostSelector, ImageReference};
 use crate::quantity::{ByteSize, MilliCpus, Signal, Span};
 use serde::Serialize;
@@ -21,12 +25,20 @@ pub struct Document {
     pub restart: RestartPolicy,
     /// How long a stop may take before it becomes a kill.
     pub stop_grace_period: Span,
+    /// Bounds and pace of restarts; what is absent is the agent's default.
+    pub restart_policy: RestartSettings,
+    /// How the agent asks whether the container is well; where absent, as the image says.
+    pub healthcheck: Option<Healthcheck>,
+    /// Run in the container once it has started, one after the other. One that fails ends the container as a failed start.
+    pub post_start: Vec<Hook>,
+    /// Run in the container before it is asked to end, within the grace period. One that fails is told, and changes nothing.
+    pub pre_stop: Vec<Hook>,
     /// How one revision gives way to the next.
     pub rollout: Rollout,
 }
 
 /// Everything that shapes the container itself.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Container {
     /// Replaces the image's entrypoint; with it, the image's command no longer applies.
     pub entrypoint: Option<Vec<String>>,
@@ -44,8 +56,36 @@ pub struct Container {
     pub labels: BTreeMap<String, String>,
     /// Which network the container sees.
     pub network: Network,
+    /// Ports of the host that lead to ports of the container. Only with [`Network::Bridge`].
+    pub ports: Vec<PortMapping>,
+    /// Ports that the container is known to listen on; tells people, opens nothing.
+    pub expose: Vec<Port>,
+    /// Added to the container's `/etc/hosts`: name -> addresses.
+    pub extra_hosts: BTreeMap<String, Vec<HostAddress>>,
+    /// What the container's `/etc/resolv.conf` says; the host's where empty.
+    pub dns: Dns,
+    /// Volumes, bind mounts and tmpfs, in the order of the document; targets differ from each other.
+    pub mounts: Vec<Mount>,
+    /// Size of the container's `/dev/shm`; 64 MiB where absent.
+    pub shm_size: Option<ByteSize>,
     /// Whether the root file system refuses writes.
     pub read_only: bool,
+    /// Whether a small init is process 1: it passes signals on and reaps.
+    pub init: bool,
+    /// What sets the container apart from the default isolation.
+    pub security: Security,
+    /// Devices it may use, beside the usual pseudo devices.
+    pub devices: Vec<Device>,
+    /// Limits of each of its processes, by Compose's names (`nofile`, `memlock`, ...).
+    pub ulimits: BTreeMap<String, Ulimit>,
+    /// Kernel parameters of the container's own namespaces.
+    pub sysctls: BTreeMap<String, String>,
+    /// How readily the kernel ends it when the whole host is out of memory: -1000 (never) to 1000.
+    pub oom_score_adj: Option<i16>,
+    /// What runs it; the host's default where absent.
+    pub runtime: Option<RuntimeName>,
+    /// Where its output goes.
+    pub logging: Logging,
     /// The signal that asks the container to end; the image's own, else SIGTERM, where absent.
     pub stop_signal: Option<Signal>,
     /// Upper limits; absent means none.
@@ -53,24 +93,45 @@ pub struct Container {
 }
 
 /// Which network a container sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
+    /// A network of the host's containers, with an address of its own; its ports are reached where they are published.
+    Bridge,
     /// The host's own.
     Host,
     /// A loopback interface and nothing else.
+    #[default]
     None,
 }
 
 /// Upper limits of a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Resources {
-    /// Memory, swap included.
+    /// Memory, without swap.
     pub memory: Option<ByteSize>,
+    /// Memory and swap together (Compose's `memswap_limit`); as much as `memory`, which means no swap, where absent.
+    pub memory_swap: Option<ByteSize>,
+    /// What is left to the container when the host runs short of memory.
+    pub memory_reservation: Option<ByteSize>,
     /// CPU time per time.
     pub cpus: Option<MilliCpus>,
-    /// Processes and threads.
-    pub pids: Option<u32>,
+    /// The CPUs it may run on, as the kernel writes lists: `0-3,8`.
+    pub cpuset: Option<CpuSet>,
+    /// Processes and threads; [`super::PIDS_DEFAULT`] where absent.
+    pub pids: Option<PidsLimit>,
+    /// Its share of disk time against other containers', 1 to 1000; 100 where absent.
+    pub io_weight: Option<u16>,
+}
+
+/// How many processes and threads there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum PidsLimit {
+    /// So many; at least 1.
+    Count(u32),
+    /// As many as the host has room for.
+    Unlimited,
 }
 
 /// What to do when a container ends by itself (Compose's `restart`).
@@ -126,11 +187,42 @@ pub enum RolloutOrder {
     StartFirst,
 }
 
+/// Keys of [`Container`] that every fingerprint holds, said or not. What the format gained later counts only where it is said: an agent
+/// that knows more keys must not take the containers of the one before it for others.
+const ALWAYS_IN_FINGERPRINT: [&str; 11] = [
+    "entrypoint",
+    "command",
+    "working_dir",
+    "user",
+    "hostname",
+    "environment",
+    "labels",
+    "network",
+    "read_only",
+    "stop_signal",
+    "resources",
+];
+/// The same for [`Resources`].
+const RESOURCES_ALWAYS_IN_FINGERPRINT: [&str; 3] = ["memory", "cpus", "pids"];
+
 impl Document {
     /// Names what the container is made of: two documents with one fingerprint make the same container, so a change between them
     /// (of `hosts`, `restart`, `rollout`, ...) needs no restart.
     pub fn fingerprint(&self, image: &Digest) -> Digest {
-        let shape = serde_json::json!({ "image": image, "container": self.container });
+        let mut container = said(&self.container, &Container::default(), &ALWAYS_IN_FINGERPRINT);
+        container["resources"] = said(&self.container.resources, &Resources::default(), &RESOURCES_ALWAYS_IN_FINGERPRINT);
+        let shape = serde_json::json!({ "image": image, "container": container });
         Digest::of(shape.to_string().as_bytes())
     }
+}
+
+/// What `value` says, without the keys that say what `default` says, but for those that are `always` there.
+fn said<T: Serialize>(value: &T, default: &T, always: &[&str]) -> serde_json::Value {
+    // Plain data with text for keys, which always serialises.
+    let of = |value: &T| serde_json::to_value(value).unwrap_or_default();
+    let (mut value, default) = (of(value), of(default));
+    if let (Some(keys), Some(default)) = (value.as_object_mut(), default.as_object()) {
+        keys.retain(|key, value| always.contains(&key.as_str()) || default.get(key) != Some(value));
+    }
+    value
 }

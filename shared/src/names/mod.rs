@@ -22,7 +22,8 @@ use std::fmt;
 /// Longest workload name, in bytes: one DNS label (RFC 1123), because instances will be reachable by it.
 pub const WORKLOAD_NAME_MAX_BYTES: usize = 63;
 /// Longest host name, in bytes (RFC 1123 section 2.1).
-pub const HOST_NAME_MAX_BYTES: usize = 253;
+pub const VOLUME_NAME_MAX_BYTES: usize = 128;
+const HOST_NAME_MAX_BYTES: usize = 253;
 
 /// Why a text is not the name that it should be. Displays as `KIND "TEXT" PROBLEM`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +105,30 @@ impl WorkloadName {
             return fail("is longer than 63 characters");
         }
         check_dns_label(text).or_else(|problem| fail(&problem))
+    }
+}
+
+/// The name of a volume on a host, as Docker has them: letters, digits, `.`, `_` and `-`, the first one a letter or digit; at most 128
+/// bytes. It becomes the name of a folder.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct VolumeName(String);
+string_newtype!(VolumeName);
+
+impl VolumeName {
+    fn check(text: &str) -> Result<(), NameError> {
+        let fail = |problem: &str| Err(NameError::new("volume name", text, problem));
+        if text.is_empty() {
+            return fail("is empty");
+        }
+        if text.len() > VOLUME_NAME_MAX_BYTES {
+            return fail("is longer than 128 characters");
+        }
+        let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        if !text.bytes().all(good) || !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+            return fail("must start with a letter or digit and hold only letters, digits and . _ -");
+        }
+        Ok(())
     }
 }
 

@@ -7,16 +7,18 @@ mod api;
 mod registry;
 mod report;
 mod state;
+mod stream;
 #[cfg(test)]
 mod tests;
 
 pub use api::*;
 pub use registry::RegistryLogin;
 pub use report::{
-    Exit, FullReport, HostFacts, InstanceReport, InstanceState, PrefetchReport, PrefetchState, REPORT_MAX_BYTES, Report,
-    ReportAnswer,
+    Exit, FullReport, HealthReport, HealthStatus, HostFacts, InstanceReport, InstanceState, PrefetchReport, PrefetchState,
+    REPORT_MAX_BYTES, Report, ReportAnswer,
 };
-pub use state::{DesiredInstance, HOST_STATE_MAX_BYTES, HostState, LogsRequest, Prefetch, Session, StateError};
+pub use state::{DesiredInstance, HOST_STATE_MAX_BYTES, HostState, LogsRequest, Prefetch, Session, StateError, VolumesRequest};
+pub use stream::{ExecRequest, FRAME_MAX_BYTES, Frame, STREAM_WINDOW_BYTES};
 
 /// The version of every body here. A reader refuses a higher one with a request to upgrade.
 pub const WIRE_VERSION: u32 = 1;

@@ -165,6 +165,43 @@ pub struct InstanceReport {
     /// Why it is not as desired; absent where it is.
     #[serde(default)]
     pub reason: Option<Reason>,
+    /// What its health check says; absent where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthReport>,
+    /// What its document, or its host, takes from the default isolation, a few words each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loosened: Vec<String>,
+    /// Its addresses on the host's network of containers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<std::net::IpAddr>,
+}
+
+/// What a health check says of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthReport {
+    /// In one word.
+    pub status: HealthStatus,
+    /// Failed checks in a row.
+    #[serde(default)]
+    pub failures: u32,
+    /// What the last failed check said, shortened.
+    #[serde(default)]
+    pub output: String,
+}
+
+/// Health in one word (Docker's words).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// Not known yet.
+    Starting,
+    /// Well.
+    Healthy,
+    /// Ill.
+    Unhealthy,
+    /// A status of a newer agent.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What an instance does.

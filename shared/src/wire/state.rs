@@ -71,13 +71,32 @@ impl Prefetch {
 }
 
 /// A request of an admin that the agent answers by dialling in with `POST /v1/hosts/{host}/sessions/{id}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Session {
     /// Names the session at the coordinator; unguessable.
     pub id: String,
     /// What is asked. A kind that an older agent does not know reads as `None`, and is answered with an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logs: Option<LogsRequest>,
+    /// A program to run in a container: the agent dials a WebSocket, `GET` on the same path, which carries [`super::Frame`]s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<super::ExecRequest>,
+    /// Something about the host's volumes; answered with one JSON body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<VolumesRequest>,
+}
+
+/// Asks about the host's volumes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VolumesRequest {
+    /// All of them.
+    List,
+    /// Delete one and all that is in it. Refused while a container uses it.
+    Remove {
+        /// Which.
+        name: crate::names::VolumeName,
+    },
 }
 
 /// Asks for an instance's log lines.
@@ -90,6 +109,9 @@ pub struct LogsRequest {
     /// Whether to go on with new lines as they come.
     #[serde(default)]
     pub follow: bool,
+    /// Lines that are not older than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<jiff::Timestamp>,
 }
 
 /// Why a text is not a host state that this agent may accept.

@@ -2,7 +2,9 @@
 
 use super::dice::Dice;
 use coord_shared::decide::planner::Spec;
-use coord_shared::document::{Container, Document, Network, Parallelism, Resources, RestartPolicy, Rollout, RolloutOrder};
+use coord_shared::document::{
+    Container, Document, Network, Parallelism, Resources, RestartPolicy, RestartSettings, Rollout, RolloutOrder,
+};
 use coord_shared::names::{Digest, HostSelector, ImageReference, Revision, WorkloadName};
 use coord_shared::quantity::Span;
 use std::collections::BTreeMap;
@@ -81,6 +83,7 @@ pub(super) fn document(workload: &WorkloadName, dice: &mut Dice) -> Document {
         read_only: false,
         stop_signal: None,
         resources: Resources::default(),
+        ..Container::default()
     };
     let mut document = Document {
         image: image(workload, "1"),
@@ -88,6 +91,10 @@ pub(super) fn document(workload: &WorkloadName, dice: &mut Dice) -> Document {
         container,
         restart: RestartPolicy::Always,
         stop_grace_period: Span::seconds(5),
+        restart_policy: RestartSettings::default(),
+        healthcheck: None,
+        post_start: Vec::new(),
+        pre_stop: Vec::new(),
         rollout: Rollout { parallelism: Parallelism::Count(1), order: RolloutOrder::StopFirst, monitor: Span::seconds(5) },
     };
     for _ in 0..dice.below(4) {

@@ -218,6 +218,9 @@ pub(super) fn report(name: &str, sequence: u64, labels: &[(&str, &str)], contain
             container: Some(container),
             pid: None,
             reason: None,
+            health: None,
+            loosened: Vec::new(),
+            addresses: Vec::new(),
         }
     });
     let full = FullReport {

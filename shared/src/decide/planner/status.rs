@@ -71,6 +71,9 @@ fn instance_report(
         container: shown.map(|(id, _)| id.clone()),
         pid: shown.and_then(|(_, container)| container.pid),
         reason,
+        health: None,
+        loosened: Vec::new(),
+        addresses: Vec::new(),
     }
 }
 

@@ -73,9 +73,14 @@ fn spec(revision: u64, make: &str) -> Spec {
             read_only: false,
             stop_signal: None,
             resources: Resources::default(),
+            ..document::Container::default()
         },
         restart: RestartPolicy::Always,
         stop_grace_period: Span::seconds(GRACE_SECONDS),
+        restart_policy: document::RestartSettings::default(),
+        healthcheck: None,
+        post_start: Vec::new(),
+        pre_stop: Vec::new(),
         rollout: Rollout { parallelism: Parallelism::Count(1), order: RolloutOrder::StopFirst, monitor: Span::seconds(5) },
     };
     let digest = image_digest(make);

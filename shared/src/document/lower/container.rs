@@ -4,7 +4,7 @@ use super::args::args;
 use super::pairs::{Pairs, pairs};
 use super::policy;
 use crate::document::diagnostic::Rule;
-use crate::document::model::{Container, Network, Resources};
+use crate::document::model::{Container, Network, PidsLimit, Resources};
 use crate::document::raw::{Field, Mistakes, field};
 use crate::names::HostName;
 use crate::quantity::{ByteSize, MilliCpus};
@@ -40,6 +40,7 @@ pub(super) fn container(root: &DeTable<'_>, resources: Option<&DeTable<'_>>, mis
         read_only: top("read_only").and_then(|field| field.boolean(mistakes)).unwrap_or(false),
         stop_signal: top("stop_signal").and_then(|field| field.parse("a string", Rule::BadSignal, mistakes)),
         resources: resources.map(|table| limits(table, mistakes)).unwrap_or_default(),
+        ..Container::default()
     }
 }
 
@@ -130,7 +131,8 @@ fn limits(table: &DeTable<'_>, mistakes: &mut Mistakes) -> Resources {
             let cpus = MilliCpus::from_cpus(field.number(mistakes)?);
             cpus.map_err(|error| mistakes.push(field.wrong(Rule::BadCpus, error))).ok()
         }),
-        pids: key("pids").and_then(|field| field.integer(1..=PIDS_MAX, mistakes)),
+        pids: key("pids").and_then(|field| field.integer(1..=PIDS_MAX, mistakes)).map(PidsLimit::Count),
+        ..Resources::default()
     }
 }
 

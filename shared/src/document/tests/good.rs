@@ -2,7 +2,8 @@
 
 use super::LEAST;
 use crate::document::{
-    Container, Document, Network, Parallelism, Resources, RestartPolicy, Rollout, RolloutOrder, parse, workload_name,
+    Container, Document, Network, Parallelism, PidsLimit, Resources, RestartPolicy, RestartSettings, Rollout, RolloutOrder,
+    parse, workload_name,
 };
 use crate::quantity::{ByteSize, MilliCpus, Signal, Span};
 use std::collections::BTreeMap;
@@ -37,9 +38,14 @@ fn the_smallest_document_has_every_default() {
             read_only: false,
             stop_signal: None,
             resources: Resources::default(),
+            ..Container::default()
         },
         restart: RestartPolicy::Always,
         stop_grace_period: Span::seconds(10),
+        restart_policy: RestartSettings::default(),
+        healthcheck: None,
+        post_start: Vec::new(),
+        pre_stop: Vec::new(),
         rollout: Rollout { parallelism: Parallelism::Count(1), order: RolloutOrder::StopFirst, monitor: Span::seconds(5) },
     };
     assert_eq!(read(LEAST), expect);
@@ -89,10 +95,20 @@ fn a_full_document() {
             network: Network::None,
             read_only: true,
             stop_signal: Some(Signal(3)),
-            resources: Resources { memory: Some(ByteSize(256 << 20)), cpus: Some(MilliCpus(500)), pids: Some(200) },
+            resources: Resources {
+                memory: Some(ByteSize(256 << 20)),
+                cpus: Some(MilliCpus(500)),
+                pids: Some(PidsLimit::Count(200)),
+                ..Resources::default()
+            },
+            ..Container::default()
         },
         restart: RestartPolicy::OnFailure(Some(5)),
         stop_grace_period: Span::seconds(90),
+        restart_policy: RestartSettings::default(),
+        healthcheck: None,
+        post_start: Vec::new(),
+        pre_stop: Vec::new(),
         rollout: Rollout { parallelism: Parallelism::Percent(25), order: RolloutOrder::StartFirst, monitor: Span::seconds(10) },
     };
     assert_eq!(document, expect);
@@ -164,7 +180,7 @@ fn values_at_their_limits() {
     assert_eq!(container("user = \"4294967294:0\"\n").user.as_deref(), Some("4294967294:0"));
     assert_eq!(container("[resources]\nmemory = \"4m\"\n").resources.memory, Some(ByteSize(4 << 20)));
     assert_eq!(container("[resources]\ncpus = 2\n").resources.cpus, Some(MilliCpus(2000)));
-    assert_eq!(container("[resources]\npids = 4_194_304\n").resources.pids, Some(1 << 22));
+    assert_eq!(container("[resources]\npids = 4_194_304\n").resources.pids, Some(PidsLimit::Count(1 << 22)));
     assert_eq!(container(&format!("hostname = \"{}.b\"\n", "a".repeat(62))).hostname.map(|name| name.len()), Some(64));
     assert_eq!(container("entrypoint = []\ncommand = [\"x\"]\n").entrypoint, Some(vec![]));
     assert_eq!(container("command = []\n").command, Some(vec![]));

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::lab::Lab;
-use crate::runtime::{ContainerSpec, Resources, Runtime};
+use crate::{ContainerSpec, Resources, Runtime};
 
 #[tokio::test]
 async fn root_every_failed_start_says_why_and_leaves_nothing() {

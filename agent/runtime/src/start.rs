@@ -213,7 +213,7 @@ impl Attempt {
             run: run.clone(),
             lowers: spec.lowers.clone(),
             user: spec.user.clone(),
-            own_network: spec.network == NetworkMode::None,
+            own_network: !matches!(spec.network, NetworkMode::Host),
             cgroup: placement,
             seccomp: inner.seccomp.clone(),
             monitor,
@@ -313,7 +313,7 @@ impl Attempt {
         self.inner.containers().insert(id.clone(), container.clone());
         tokio::spawn(watch::watch(self.inner.clone(), container, Some(monitor)));
         let started_at = Timestamp::from_millisecond(started_at_ms).unwrap_or_default();
-        Ok(Running { id, pid: init.pid, started_at })
+        Ok(Running { id, pid: init.pid, started_at, weakened: Vec::new() })
     }
 
     /// Leaves nothing behind.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
 
-use crate::runtime::{ContainerSpec, EmbeddedRuntime, Exit, LogPolicy, NetworkMode, Resources, Runtime, RuntimeEvent};
+use crate::{ContainerSpec, EmbeddedRuntime, Exit, LogPolicy, Resources, Runtime, RuntimeEvent};
 
 /// Nothing in these tests takes longer, unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -171,19 +171,14 @@ pub(super) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// A container in a lab's folder that runs a shell script.
 pub(super) fn spec_in(folder: &Path, id: &str, script: &str) -> ContainerSpec {
+    let log =
+        LogPolicy { path: folder.join(format!("log/{id}.jsonl")), max_bytes: 1 << 20, max_files: 3, ..LogPolicy::default() };
+    let args = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
     ContainerSpec {
-        id: id.to_owned(),
-        lowers: vec![folder.join("image")],
-        args: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
         env: vec![("PATH".to_owned(), "/bin".to_owned())],
-        cwd: String::new(),
-        user: String::new(),
         hostname: "box".to_owned(),
-        network: NetworkMode::None,
-        resources: Resources { memory_bytes: Some(64 << 20), cpus_milli: None, pids: Some(50) },
-        read_only: false,
-        stop_signal: libc::SIGTERM,
-        log: LogPolicy { path: folder.join(format!("log/{id}.jsonl")), max_bytes: 1 << 20, max_files: 3 },
+        resources: Resources { memory_bytes: Some(64 << 20), pids: Some(50), ..Resources::default() },
         meta: serde_json::json!({ "made-by": "test" }),
+        ..ContainerSpec::new(id, vec![folder.join("image")], args, log)
     }
 }

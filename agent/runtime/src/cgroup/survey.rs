@@ -1,7 +1,7 @@
 //! What a host's cgroups are good for, found out by making one and taking it away again.
 
 use super::{CONTROLLERS, Cgroups, Tree};
-use crate::runtime::{RuntimeError, systemd};
+use crate::{RuntimeError, systemd};
 use std::fs;
 use std::io;
 use std::path::Path;

@@ -13,7 +13,7 @@ use super::{ContainerSpec, NetworkMode};
 
 /// What root may do in a container: the usual fourteen of container engines, without MKNOD, because no device rules would
 /// stand behind it.
-pub(super) const CAPABILITIES: [&str; 13] = [
+pub const CAPABILITIES: [&str; 13] = [
     "CAP_AUDIT_WRITE",
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -55,7 +55,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// v2 tree, `mount_cgroup` whether it may see it.
 pub(super) fn oci(spec: &ContainerSpec, bundle: &Path, cgroup: Option<&Path>, mount_cgroup: bool) -> Value {
     let mut namespaces = vec!["pid", "mount", "ipc", "uts", "cgroup"];
-    if spec.network == NetworkMode::None {
+    if !matches!(spec.network, NetworkMode::Host) {
         namespaces.push("network");
     }
     json!({
@@ -125,7 +125,7 @@ fn mounts(bundle: &Path, mount_cgroup: bool) -> Vec<Value> {
 pub(super) fn etc_files(spec: &ContainerSpec, host: impl Fn(&str) -> Option<String>) -> [(&'static str, String); 3] {
     let (mut hosts, resolv) = match spec.network {
         NetworkMode::Host => (host("hosts"), host("resolv.conf")),
-        NetworkMode::None => (None, None),
+        NetworkMode::None | NetworkMode::Connected(_) => (None, None),
     };
     let hosts = hosts.get_or_insert_with(|| "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n".to_owned());
     let known = hosts.lines().any(|line| line.split_whitespace().skip(1).any(|name| name == spec.hostname));

@@ -30,7 +30,7 @@ fn trees_are_found_by_what_is_mounted() {
 
 #[test]
 fn limits_become_files() {
-    let resources = Resources { memory_bytes: Some(1 << 20), cpus_milli: Some(500), pids: Some(7) };
+    let resources = Resources { memory_bytes: Some(1 << 20), cpus_milli: Some(500), pids: Some(7), ..Resources::default() };
     let v2 = v2_limits(&resources).into_iter().map(|limit| (limit.file, limit.value)).collect::<Vec<_>>();
     let expect = [("memory.max", "1048576"), ("memory.swap.max", "0"), ("cpu.max", "50000 100000"), ("pids.max", "7")];
     assert_eq!(v2, expect.map(|(file, value)| (file, value.to_owned())));
@@ -56,7 +56,7 @@ fn a_limit_without_its_controller_is_refused() {
     let check = |v1: &[&'static str], unified: Option<Tree>, expect: Option<&str>| {
         let v1 = v1.iter().map(|name| (*name, tree())).collect();
         let cgroups = Cgroups { unified, v1, key: "key".to_owned() };
-        let resources = Resources { memory_bytes: Some(1 << 30), cpus_milli: None, pids: Some(7) };
+        let resources = Resources { memory_bytes: Some(1 << 30), pids: Some(7), ..Resources::default() };
         let refused = cgroups.refuse_unsupported("web", &resources).map_err(|error| error.to_string());
         let expect = expect.map_or(Ok(()), |limit| Err(format!("container web: the host refuses the limit {limit}")));
         assert_eq!(refused, expect);

@@ -3,23 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use super::{check, environment, etc_files, oci};
-use crate::runtime::{ContainerSpec, LogPolicy, NetworkMode, Resources};
+use crate::{ContainerSpec, LogPolicy, NetworkMode};
 
 fn spec() -> ContainerSpec {
+    let log = LogPolicy { path: PathBuf::from("/log"), max_bytes: 1, max_files: 1, ..LogPolicy::default() };
     ContainerSpec {
-        id: "web.0-r3-1".to_owned(),
-        lowers: vec![PathBuf::from("/layer")],
-        args: vec!["nginx".to_owned()],
         env: vec![("LOG".to_owned(), "a=b".to_owned())],
-        cwd: String::new(),
-        user: String::new(),
         hostname: "web-0".to_owned(),
-        network: NetworkMode::None,
-        resources: Resources::default(),
         read_only: true,
-        stop_signal: 15,
-        log: LogPolicy { path: PathBuf::from("/log"), max_bytes: 1, max_files: 1 },
-        meta: serde_json::Value::Null,
+        ..ContainerSpec::new("web.0-r3-1", vec![PathBuf::from("/layer")], vec!["nginx".to_owned()], log)
     }
 }
 

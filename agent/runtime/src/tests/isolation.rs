@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::lab::{Lab, log_text, until};
-use crate::runtime::{NetworkMode, Resources, Runtime};
+use crate::{NetworkMode, Resources, Runtime};
 
 #[tokio::test]
 async fn root_it_sees_only_itself() {

@@ -81,7 +81,7 @@ pub(super) fn read_exit(run: &Path) -> Option<Exit> {
 
 /// For a container that ended while nobody looked.
 fn unknown_exit() -> Exit {
-    Exit { code: None, signal: None, oom_killed: false, at: clock::now().wall, unknown: true }
+    Exit { code: None, signal: None, oom_killed: false, at: clock::now(), unknown: true }
 }
 
 /// Waits for the end of a process.

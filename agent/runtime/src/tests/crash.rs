@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::lab::{Lab, log_text, open, scopes, spec_in, until};
-use crate::runtime::{RecoveredState, Runtime};
+use crate::{RecoveredState, Runtime};
 
 /// Counts up, so that a hole in the log shows.
 const COUNT: &str = "i=0; while true; do echo $i; i=$((i+1)); usleep 2000; done";

@@ -15,7 +15,7 @@ use super::error::RuntimeError;
 use super::helpers::Helpers;
 use super::request::{MonitorConfig, ProcessId};
 use super::state::ContainerState;
-use super::{ContainerSpec, Recovered, Running, Runtime, RuntimeEvent, recover, seccomp, start, sys, systemd};
+use super::{ContainerSpec, Exec, ExecSpec, Recovered, Running, Runtime, RuntimeEvent, recover, seccomp, start, sys, systemd};
 
 /// Starts at the same time. Each is a process of a few MiB for some milliseconds.
 const STARTS_MAX: usize = 16;
@@ -131,6 +131,10 @@ impl Runtime for EmbeddedRuntime {
         container.cgroup.kill();
         // The end of a first process is the end of all in its pid namespace, should the cgroup have failed.
         self.signal(id, libc::SIGKILL)
+    }
+
+    async fn exec(&self, id: &str, _spec: ExecSpec) -> Result<Exec, RuntimeError> {
+        Err(RuntimeError::NotFound { id: id.to_owned() })
     }
 
     async fn remove(&self, id: &str) -> Result<(), RuntimeError> {

@@ -123,5 +123,5 @@ fn recover_one(inner: &Arc<Inner>, id: &str, boot: &str) -> Result<Option<Recove
     });
     inner.containers().insert(id.to_owned(), container.clone());
     tokio::spawn(watch::watch(inner.clone(), container, monitor));
-    recovered(RecoveredState::Running(Running { id: id.to_owned(), pid: init.pid, started_at }), meta)
+    recovered(RecoveredState::Running(Running { id: id.to_owned(), pid: init.pid, started_at, weakened: Vec::new() }), meta)
 }

@@ -1,0 +1,26 @@
+//! Makes ready what a container needs of its host, part by part; what is not used in the end is given back when the container is removed.
+
+use super::Executor;
+use super::container_spec::Prepared;
+use coord_image::Image;
+use coord_shared::decide::planner::Spec;
+use coord_shared::names::ContainerId;
+
+impl Executor {
+    /// Everything that [`super::container_spec`] merges in. The error is in words for the operator.
+    pub(super) async fn prepare(&self, container: &ContainerId, spec: &Spec, image: &Image) -> Result<Prepared, String> {
+        let asked = &spec.document.container;
+        let network = self.network(container, asked).await?;
+        Ok(Prepared {
+            lowers: self.mount(&image.digest).await?,
+            network: network.mode,
+            hosts_file: network.hosts_file,
+            resolv_conf: network.resolv_conf,
+            mounts: self.mounts(container, asked, image).await?,
+            devices: self.devices(asked)?,
+            rlimits: self.rlimits(asked),
+            backend: self.backend(asked)?,
+            log: self.logs.policy(&container.instance, &asked.logging),
+        })
+    }
+}
