@@ -17,7 +17,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("coord-agent", &["coord-shared", "coord-attach", "coord-registry", "coord-image", "coord-runtime", "coord-network"]),
     ("coord-shim", &[]),
     ("coord-monitor", &[]),
-    ("coordinator", &["coord-shared", "coord-registry"]),
+    ("coordinator", &["coord-shared", "coord-registry", "coord-attach"]),
     ("coordctl", &["coord-shared", "coord-attach"]),
 ];
 /// Clocks, chance, files, processes and networks: nothing of this in the pure crate.

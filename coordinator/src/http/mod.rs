@@ -15,9 +15,9 @@ mod observe;
 mod places;
 mod request;
 pub mod serve;
-mod volumes;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 use crate::control::Board;
 use crate::documents::problems::Problems;

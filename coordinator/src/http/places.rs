@@ -30,7 +30,8 @@ pub(super) fn places(
         let problem = if workload.is_some() { "has no instance on any host" } else { "is not known" };
         return Err(ApiError::not_found(format!("workload {name} {problem}")));
     }
-    places.retain(|(host, instance)| on.is_none_or(|asked| asked == host) && numbered.is_none_or(|asked| asked == instance.index));
+    places
+        .retain(|(host, instance)| on.is_none_or(|asked| asked == host) && numbered.is_none_or(|asked| asked == instance.index));
     if places.is_empty() {
         return Err(ApiError::not_found(format!("no instance of workload {name} is where the query asks for it")));
     }
