@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod images;
 pub mod liveness;
 pub mod planner;
+pub mod ports;
 pub mod prefetch;
 pub mod reason;
 pub mod restart;
