@@ -109,20 +109,33 @@ fn a_new_and_a_deleted_workload() {
     assert_eq!(lines(None, None), [""; 0]);
 }
 
+/// What the example of a key needs beside it.
+fn context(section: &str, name: &str) -> &'static str {
+    match (section, name) {
+        ("", "dns" | "dns_search" | "dns_opt") | ("healthcheck", "http" | "tcp") => "network = \"bridge\"\n",
+        ("resources", "memory_swap") => "resources.memory = \"256MiB\"\n",
+        _ => "",
+    }
+}
+
 #[test]
 fn replaces_agrees_with_the_fingerprint() {
     let digest = crate::names::Digest::of(b"image");
-    let least = read("");
     for key in crate::document::keys::KEYS {
-        let more = if key.section.is_empty() { key.example.to_owned() } else { format!("[{}]\n{}", key.section, key.example) };
         if matches!(key.name, "image" | "hosts") {
             continue;
         }
-        let changed = read(&more);
+        let context = context(key.section, key.name);
+        let path = if key.section.is_empty() { String::new() } else { format!("{}.", key.section) };
+        let least = read(context);
+        let changed = read(&format!("{context}{path}{}", key.example));
         let changes = diff(Some(&least), Some(&changed));
         // Also shows that no key of the reference is without effect.
         assert!(!changes.is_empty(), "{}", key.example);
         let replaces = changes.iter().any(|change| change.replaces);
         assert_eq!(replaces, least.fingerprint(&digest) != changed.fingerprint(&digest), "{}", key.example);
+        // A change is told under the name of the key, at the place of the reference.
+        let dotted = format!("{path}{}", key.name);
+        assert!(changes.iter().any(|change| change.key == dotted || change.key.starts_with(&format!("{dotted}."))), "{dotted}");
     }
 }
