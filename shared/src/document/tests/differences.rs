@@ -69,6 +69,39 @@ fn every_key_can_change() {
     );
     check("network = \"host\"", "", &["network: \"host\" -> \"none\" !"]);
     check(
+        "",
+        r#"network = "bridge"
+        ports = ["8000-8001:80-81"]
+        extra_hosts = { db = ["10.0.0.1", "host-gateway"] }
+        volumes = ["data:/data:ro"]
+        tmpfs = "/run:size=1m"
+        cap_drop = ["NET_RAW"]
+        security_opt = ["seccomp=unconfined"]
+        ipc = "host"
+        ulimits = { nofile = 5, core = { soft = 0, hard = -1 } }
+        sysctls = { "net.a" = 1 }
+        post_start = [{ command = "a b", environment = { A = 1 } }]
+        healthcheck = { tcp = ":80", disable = false, retries = 2 }
+        logging = { driver = "none" }"#,
+        &[
+            "network: \"none\" -> \"bridge\" !",
+            "ports: absent -> [\"8000:80\", \"8001:81\"] !",
+            "extra_hosts.db: absent -> [\"10.0.0.1\", \"host-gateway\"] !",
+            "volumes: absent -> [\"data:/data:ro\"] !",
+            "tmpfs: absent -> [\"/run:size=1MiB\"] !",
+            "cap_drop: absent -> [\"NET_RAW\"] !",
+            "security_opt: absent -> [\"seccomp=unconfined\"] !",
+            "ipc: \"private\" -> \"host\" !",
+            "ulimits.core: absent -> { soft = 0, hard = -1 } !",
+            "ulimits.nofile: absent -> 5 !",
+            "sysctls.\"net.a\": absent -> \"1\" !",
+            "post_start: absent -> [{ command = [\"a\", \"b\"], environment = { A = \"1\" } }]",
+            "healthcheck.tcp: absent -> \":80\"",
+            "healthcheck.retries: absent -> 2",
+            "logging.driver: \"json-file\" -> \"none\" !",
+        ],
+    );
+    check(
         "environment = { A = 1, B = 2 }",
         "environment = { A = 3 }",
         &["environment.A: \"1\" -> \"3\" !", "environment.B: \"2\" -> absent !"],
