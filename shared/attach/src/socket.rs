@@ -1,5 +1,6 @@
 //! A WebSocket (RFC 6455) of frames, dialled through `reqwest`.
 
+use crate::Frames;
 use coord_shared::wire::{FRAME_MAX_BYTES, Frame, FrameError};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -77,6 +78,32 @@ pub async fn dial(request: RequestBuilder) -> Result<(FrameReader, FrameWriter),
         .max_write_buffer_size(WRITE_BUFFER_BYTES);
     let (sink, stream) = WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(config)).await.split();
     Ok((FrameReader(stream), FrameWriter(sink)))
+}
+
+/// Carries frames between a socket and this end, until either is gone.
+///
+/// # Errors
+/// When the connection breaks, is silent for too long, or carries something else.
+pub async fn carry((mut reader, mut writer): (FrameReader, FrameWriter), frames: Frames) -> Result<(), DialError> {
+    let Frames { sender, mut receiver } = frames;
+    let inwards = async {
+        while let Some(frame) = reader.next().await? {
+            // This end may have stopped listening with its last word still on its way out.
+            let _ = sender.send(frame).await;
+        }
+        Ok(())
+    };
+    let outwards = async {
+        while let Some(frame) = receiver.recv().await {
+            writer.send(&frame).await?;
+        }
+        writer.close().await;
+        Ok(())
+    };
+    tokio::select! {
+        ended = inwards => ended,
+        ended = outwards => ended,
+    }
 }
 
 impl FrameReader {
