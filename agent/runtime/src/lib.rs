@@ -20,6 +20,7 @@ mod exec;
 #[path = "../../shim/src/exec_request.rs"]
 mod exec_request;
 mod helpers;
+mod inspect;
 mod recover;
 #[path = "../../shim/src/request.rs"]
 mod request;
@@ -41,10 +42,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-pub use cgroup::{CgroupSurvey, survey};
+pub use cgroup::{CgroupSurvey, CpuUsage, IoUsage, MemoryUsage, PidsUsage, Pressure, Pressures, Usage, survey};
 pub use embedded::EmbeddedRuntime;
 pub use error::RuntimeError;
 pub use exec::{resize_terminal, signal_process};
+pub use inspect::{Inspected, containers, inspect};
 pub use recover::peek;
 
 /// What root may do in a container unless told otherwise.

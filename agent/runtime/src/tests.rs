@@ -7,3 +7,4 @@ mod failures;
 mod isolation;
 mod lab;
 mod lifecycle;
+mod limits;
