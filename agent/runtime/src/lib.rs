@@ -17,6 +17,7 @@ mod clock;
 mod embedded;
 mod error;
 mod helpers;
+mod inspect;
 mod recover;
 #[path = "../../shim/src/request.rs"]
 mod request;
@@ -38,9 +39,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-pub use cgroup::{CgroupSurvey, survey};
+pub use cgroup::{CgroupSurvey, CpuUsage, IoUsage, MemoryUsage, PidsUsage, Pressure, Pressures, Usage, survey};
 pub use embedded::EmbeddedRuntime;
 pub use error::RuntimeError;
+pub use inspect::{Inspected, containers, inspect};
 pub use recover::peek;
 
 /// What root may do in a container unless told otherwise.
