@@ -21,6 +21,7 @@ pub mod facts;
 pub mod images;
 pub mod logs;
 mod logs_sweep;
+mod network_keeper;
 pub mod purge;
 pub mod sessions;
 pub mod state;

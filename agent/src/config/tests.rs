@@ -32,6 +32,9 @@ fn a_whole_configuration() {
     assert_eq!(config.labels["role"], "web");
     assert_eq!(config.log_max_bytes, 1024 * 1024);
     assert_eq!(config.registries.len(), 1);
+    assert_eq!(config.network, coord_network::Settings::default());
+    let config = check("host = \"a\"\n[network]\npool = \"172.30.0.0/20\"\npool6 = \"none\"\nmtu = 1400\n", Ok(())).expect("one");
+    assert_eq!((config.network.pool.1, config.network.pool6, config.network.mtu), (20, None, Some(1400)));
 }
 
 #[test]
@@ -54,6 +57,10 @@ fn mistakes_are_named() {
     check("host = \"a\"\n[images.limits]\nmax_size = \"1KiB\"", Err("images.limits.max_size is less than 1MiB"));
     check("host = \"a\"\n[images.limits]\nmax_entries = 0", Err("images.limits.max_entries is 0"));
     check("host = \"a\"\n[images.limits]\nmax_ratio = 2", Err("images.limits.max_ratio is less than 10"));
+    check("host = \"a\"\n[network]\npool = \"10.1.2.0\"", Err("network.pool = \"10.1.2.0\" is not a network"));
+    check("host = \"a\"\n[network]\npool = \"10.1.2.3/24\"", Err("write \"10.1.2.0/24\""));
+    check("host = \"a\"\n[network]\npool6 = \"2001:db8::/64\"", Err("network.pool6 = \"2001:db8::/64\" is not of fc00::/7"));
+    check("host = \"a\"\n[network]\nbridge = \"a b\"", Err("network.bridge"));
     check("host = ", Err("not a valid agent configuration"));
     check("[[registry]]\nprefix = \"a\"\npassword = 7", Err("line 3, password: invalid type: integer, expected a string"));
 }

@@ -13,6 +13,7 @@ use crate::images::Room;
 use crate::state::{ContainerMeta, Task};
 use container_spec::container_spec;
 use coord_image::{Image, ImageStore, Progress, StoreError};
+use coord_network::Network;
 use coord_registry::Registry;
 use coord_runtime::{EmbeddedRuntime, LogDriver, LogPolicy, Runtime as _, RuntimeError};
 use coord_shared::decide::planner::Spec;
@@ -41,6 +42,8 @@ pub struct Executor {
     pub room: Room,
     /// Fetches them.
     pub registry: Registry,
+    /// Connects containers; in words, why it cannot.
+    pub network: Result<Network, String>,
     /// Where the logs lie, and when they are rotated.
     pub logs: LogSettings,
     /// Where the ends are told.
@@ -89,10 +92,11 @@ impl Executor {
         images: ImageStore,
         room: Room,
         registry: Registry,
+        network: Result<Network, String>,
         logs: LogSettings,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        Self { host, runtime, images, room, registry, logs, events, starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)) }
+        Self { host, runtime, images, room, registry, network, logs, events, starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)) }
     }
 
     /// Sets one task going.
@@ -136,6 +140,9 @@ impl Executor {
             self.runtime.start(made).await.map_err(|e| in_words(&e))
         };
         let result = started.await;
+        if result.is_err() {
+            self.release_network(&container).await;
+        }
         self.tell(Event::Started { container, result }).await;
     }
 
@@ -160,6 +167,9 @@ impl Executor {
 
     async fn remove(self, container: ContainerId) {
         let result = self.runtime.remove(&container.to_string()).await.map_err(|e| crate::chain(&e));
+        if result.is_ok() {
+            self.release_network(&container).await;
+        }
         self.tell(Event::Removed { container, result }).await;
     }
 

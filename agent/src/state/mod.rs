@@ -69,6 +69,7 @@ pub struct Agent {
     sync_problem: Option<String>,
     refusal: Option<String>,
     ledger_problem: Option<String>,
+    network_problem: Option<String>,
     /// News that could not be written to the ledger, and when to try again: the coordinator, having sent it, will not send it twice.
     unwritten: Option<(HostState, Mono)>,
     /// Sessions that the last host state asked for and nobody has taken yet.
@@ -95,6 +96,7 @@ impl Agent {
             sync_problem: None,
             refusal: None,
             ledger_problem: None,
+            network_problem: None,
             unwritten: None,
             sessions: Vec::new(),
         };
@@ -163,6 +165,7 @@ impl Agent {
                     self.exited(&container, wire_exit(&exit), now);
                 }
             }
+            Event::NetworkProblem(problem) => self.network_problem = problem,
             Event::Labels(labels) => self.labels = labels,
             Event::Facts(facts) => self.facts = *facts,
             // Whoever asked may have given up.
@@ -289,7 +292,7 @@ impl Agent {
     /// The whole of this host, as the coordinator should know it.
     pub fn report(&self, plan: &Plan, now: Now) -> FullReport {
         let arrived = |id: &InstanceId| self.arrived.get(id).copied().unwrap_or(now.mono);
-        let problems = [&self.refusal, &self.ledger_problem];
+        let problems = [&self.refusal, &self.ledger_problem, &self.network_problem];
         FullReport {
             labels: self.labels.clone(),
             facts: self.facts.clone(),
