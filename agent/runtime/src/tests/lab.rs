@@ -122,7 +122,7 @@ pub(super) fn open(folder: &Path) -> EmbeddedRuntime {
 /// The static helpers of this build.
 fn helpers() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| manifest.join("../target"), PathBuf::from);
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| manifest.join("../../target"), PathBuf::from);
     let helpers = target.join("x86_64-unknown-linux-musl/release");
     let built = helpers.join("coord-shim").exists() && helpers.join("coord-monitor").exists();
     let command = "cargo build --release --target x86_64-unknown-linux-musl -p coord-shim -p coord-monitor";
