@@ -9,9 +9,7 @@ use super::network::HostState;
 use super::promises::Promise;
 use super::scenario;
 use super::world::{Event, World};
-use coord_shared::decide::planner::{
-    self, Action, Container, Desired, History, Image, Observed, Phase, Spec, Target, Wanted,
-};
+use coord_shared::decide::planner::{self, Action, Container, Desired, History, Image, Observed, Phase, Spec, Target, Wanted};
 use coord_shared::decide::{Mono, Now, restart};
 use coord_shared::names::{ContainerId, Digest, InstanceId, PinnedImage};
 use coord_shared::wire::Exit;
