@@ -3,12 +3,14 @@
 //! Every task runs on its own and ends in exactly one event, so the loop never waits for one.
 
 mod container_spec;
+mod hooks;
 mod host;
 mod mounts;
 mod network;
 mod prepare;
 
 use crate::event::Event;
+use crate::health::Probers;
 use crate::images::Room;
 use crate::state::{ContainerMeta, Task};
 use container_spec::container_spec;
@@ -48,6 +50,8 @@ pub struct Executor {
     pub logs: LogSettings,
     /// Where the ends are told.
     pub events: mpsc::Sender<Event>,
+    /// Asks containers whether they are well.
+    pub probers: Probers,
     starts: Arc<Semaphore>,
 }
 
@@ -96,7 +100,8 @@ impl Executor {
         logs: LogSettings,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        Self { host, runtime, images, room, registry, network, logs, events, starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)) }
+        let probers = Probers::new(events.clone());
+        Self { host, runtime, images, room, registry, network, logs, events, probers, starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)) }
     }
 
     /// Sets one task going.
@@ -108,7 +113,14 @@ impl Executor {
             Task::Start { container, spec, image, meta } => {
                 drop(tokio::spawn(async move { hands.start(container, &spec, &image, &meta).await }));
             }
-            Task::Signal { container, signal } => self.signal(&container, signal),
+            Task::PostStart { container, hooks } => drop(tokio::spawn(hands.post_start(container, hooks))),
+            Task::Ask(asked) => self.probers.ask(&self.runtime, asked),
+            Task::AskNoMore { container } => self.probers.ask_no_more(&container),
+            // Most have nothing to run before: they are told in the same moment.
+            Task::Stop { container, hooks, signal, .. } if hooks.is_empty() => self.signal(&container, signal),
+            Task::Stop { container, hooks, signal, kill_at } => {
+                drop(tokio::spawn(hands.stop(container, hooks, signal, kill_at)));
+            }
             Task::Kill { container } => {
                 if let Err(error) = self.runtime.kill(&container.to_string()) {
                     tracing::error!(%container, error = %crate::chain(&error), "cannot kill");

@@ -5,7 +5,7 @@ use super::*;
 use crate::expect::expect;
 use crate::output::Palette;
 use coord_shared::decide::liveness::Liveness;
-use coord_shared::decide::reason::Reason;
+use coord_shared::decide::reason::{AfterUnhealthy, Reason};
 use coord_shared::names::{Digest, Revision};
 use coord_shared::wire::{Exit as ContainerExit, InstanceReport, InstanceState, InstanceView, PrefetchState, WorkloadView};
 use jiff::{SignedDuration, Timestamp};
@@ -19,7 +19,7 @@ fn from_now(seconds: i64) -> Timestamp {
 }
 
 fn exit(code: i32) -> ContainerExit {
-    ContainerExit { code: Some(code), signal: None, oom_killed: false, at: from_now(-40) }
+    ContainerExit { code: Some(code), signal: None, oom_killed: false, memory_limit: None, at: from_now(-40) }
 }
 
 /// An instance as desired, in revision 4.
@@ -82,6 +82,10 @@ fn workload(name: &str, instances: Vec<InstanceView>) -> WorkloadView {
     }
 }
 
+fn unhealthy(then: AfterUnhealthy) -> Reason {
+    Reason::Unhealthy { failures: 3, output: "HTTP/1.1 503 Service Unavailable\nno database".to_owned(), then }
+}
+
 /// Each reason once, as its owner would give it.
 fn every_reason() -> Vec<Reason> {
     let host = |name: &str| name.parse().expect("a host name");
@@ -98,7 +102,18 @@ fn every_reason() -> Vec<Reason> {
         Reason::StartFailed { error: "\x1b[2Jexec /bin/web:\nno such file".to_owned(), attempts: 1, retry_at: from_now(0) },
         Reason::RestartBackoff { exit: exit(1), restarts: 3, retry_at: from_now(8) },
         Reason::Completed,
-        Reason::NotRestarted { exit: exit(2), policy: "no".to_owned() },
+        Reason::NotRestarted { exit: exit(2), policy: "restart = \"no\"".to_owned() },
+        Reason::NotStarted {
+            error: "post_start hook `/warm`: exit code 1".to_owned(),
+            attempts: 4,
+            policy: "restart_policy.max_attempts = 3".to_owned(),
+        },
+        Reason::WaitingForHealth { output: String::new() },
+        Reason::WaitingForHealth { output: "connection refused".to_owned() },
+        unhealthy(AfterUnhealthy::Stopping { kill_at: from_now(9) }),
+        unhealthy(AfterUnhealthy::Restarted { restarts: 2, retry_at: from_now(4) }),
+        unhealthy(AfterUnhealthy::Left { policy: "restart = \"no\"".to_owned() }),
+        unhealthy(AfterUnhealthy::NotRestarted { policy: "restart_policy.max_attempts = 3".to_owned() }),
         Reason::StoppingPrevious { kill_at: from_now(9) },
         Reason::Stopping { kill_at: from_now(5) },
         Reason::Removing,
