@@ -101,7 +101,18 @@ impl Executor {
         events: mpsc::Sender<Event>,
     ) -> Self {
         let probers = Probers::new(events.clone());
-        Self { host, runtime, images, room, registry, network, logs, events, probers, starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)) }
+        Self {
+            host,
+            runtime,
+            images,
+            room,
+            registry,
+            network,
+            logs,
+            events,
+            probers,
+            starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)),
+        }
     }
 
     /// Sets one task going.

@@ -10,6 +10,7 @@ use coord_network::Lease;
 use coord_runtime::{Connect, NetworkMode};
 use coord_shared::document::{self, Network};
 use coord_shared::names::ContainerId;
+use std::future::Future;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 

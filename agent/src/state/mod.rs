@@ -21,6 +21,7 @@ use std::time::Duration;
 mod containers;
 mod health;
 mod meta;
+mod ports;
 mod pulls;
 #[cfg(test)]
 mod tests;
@@ -63,6 +64,8 @@ pub struct Agent {
     network_problem: Option<String>,
     /// News that could not be written to the ledger, and when to try again: the coordinator, having sent it, will not send it twice.
     unwritten: Option<(HostState, Mono)>,
+    /// When it was looked who listens on this host.
+    listeners_at: Option<Mono>,
     /// Sessions that the last host state asked for and nobody has taken yet.
     sessions: Vec<Session>,
 }
@@ -90,6 +93,7 @@ impl Agent {
             ledger_problem: None,
             network_problem: None,
             unwritten: None,
+            listeners_at: None,
             sessions: Vec::new(),
         };
         agent.read_desired();
