@@ -204,7 +204,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     };
     listen(&config, control);
     let room = Room::new(images, policy, events.clone());
-    let executor = Executor::new(
+    let mut executor = Executor::new(
         config.host.clone(),
         opened.runtime.clone(),
         opened.images.clone(),
@@ -213,6 +213,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         opened.logs.clone(),
         events,
     );
+    executor.default_runtime = config.isolation.runtime;
     let runtime_events = opened.runtime.events();
     let mut service = Service {
         agent,
