@@ -24,6 +24,7 @@ mod logs_sweep;
 pub mod purge;
 pub mod sessions;
 pub mod state;
+pub mod streams;
 pub mod sync;
 mod watch_config;
 
