@@ -39,7 +39,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-pub use cgroup::{CgroupSurvey, survey};
+pub use cgroup::{CgroupSurvey, CpuUsage, IoUsage, MemoryUsage, PidsUsage, Pressure, Pressures, Usage, survey};
 pub use embedded::EmbeddedRuntime;
 pub use error::RuntimeError;
 pub use inspect::{Inspected, containers, inspect};

@@ -6,3 +6,4 @@ mod failures;
 mod isolation;
 mod lab;
 mod lifecycle;
+mod limits;
