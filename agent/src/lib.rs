@@ -21,10 +21,10 @@ pub mod facts;
 pub mod images;
 pub mod logs;
 mod logs_sweep;
+pub mod programs;
 pub mod purge;
 pub mod sessions;
 pub mod state;
-pub mod streams;
 pub mod sync;
 mod watch_config;
 
