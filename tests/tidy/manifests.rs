@@ -18,6 +18,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("coord-monitor", &[]),
     ("coordinator", &["coord-shared", "coord-registry"]),
     ("coordctl", &["coord-shared"]),
+    ("coord-probe", &[]),
 ];
 /// Clocks, chance, files, processes and networks: nothing of this in the pure crate.
 const IMPURE: &[&str] =
