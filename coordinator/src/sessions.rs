@@ -3,15 +3,19 @@
 //! ```text
 //!  admin: GET .../logs --> open(host) --> the host's long poll ends early with the session's id
 //!  agent: POST .../sessions/ID, body streams --> joined here, line by line --> admin's answer streams
+//!
+//!  admin: GET .../exec, WebSocket <--> joined here, message by message <--> agent: GET .../sessions/ID, WebSocket
 //! ```
 //!
 //! A session that no agent answers in time is withdrawn. An admin who goes away ends the agents' streams, and the other way round.
+//! Deliberately absent: a look into what travels. The two ends talk to each other; a reader who stands still stops the writer,
+//! because nothing is taken from one side before the other has room.
 
 use crate::hosts::Hosts;
 use crate::identity::{IdentityError, random_id};
 use bytes::Bytes;
-use coord_shared::names::{HostName, InstanceId};
-use coord_shared::wire::{LogsRequest, Session};
+use coord_shared::names::HostName;
+use coord_shared::wire::{ExecRequest, LogsRequest, Session, VolumesRequest};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,19 +27,32 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 const OPEN_MAX: usize = 1000;
 /// Lines between an agent and an admin who reads slowly; then the agent's stream waits.
 const LINES_MAX: usize = 64;
+/// Messages each way between an agent and an admin who reads slowly.
+const MESSAGES_MAX: usize = 4;
 
 /// Lines on their way to the admin.
 pub type Lines = mpsc::Receiver<Bytes>;
+
+/// One end of a session that carries messages both ways.
+#[derive(Debug)]
+pub struct Duplex {
+    /// Towards the other end. Closed when that one is gone.
+    pub sender: mpsc::Sender<Bytes>,
+    /// From the other end. Ends when that one is gone.
+    pub receiver: mpsc::Receiver<Bytes>,
+}
 
 /// How an agent answers.
 enum Answer {
     /// With lines.
     Lines(Lines),
+    /// With messages both ways.
+    Duplex(Duplex),
     /// It cannot, and says why.
     Refused(String),
 }
 
-/// Why there are no lines.
+/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// Too many wait already.
@@ -52,6 +69,9 @@ pub enum SessionError {
         /// What its agent says.
         message: String,
     },
+    /// The agent answers with something else.
+    #[error("the agent of host {0} answered with something else than what was asked; upgrade coord-agent")]
+    Other(HostName),
     /// No unguessable name could be made.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -85,14 +105,31 @@ impl Drop for Guard<'_> {
 
 impl Sessions {
     /// Asks a host's agent for an instance's log and waits until it dials in.
-    pub async fn logs(
-        &self,
-        hosts: &Arc<Hosts>,
-        host: &HostName,
-        instance: InstanceId,
-        tail: u32,
-        follow: bool,
-    ) -> Result<Lines, SessionError> {
+    pub async fn logs(&self, hosts: &Arc<Hosts>, host: &HostName, asked: LogsRequest) -> Result<Lines, SessionError> {
+        match self.ask(hosts, host, Session { logs: Some(asked), ..Session::default() }).await? {
+            Answer::Lines(lines) => Ok(lines),
+            Answer::Duplex(_) | Answer::Refused(_) => Err(SessionError::Other(host.clone())),
+        }
+    }
+
+    /// Asks a host's agent about its volumes. The answer is one JSON body.
+    pub async fn volumes(&self, hosts: &Arc<Hosts>, host: &HostName, asked: VolumesRequest) -> Result<Bytes, SessionError> {
+        match self.ask(hosts, host, Session { volumes: Some(asked), ..Session::default() }).await? {
+            Answer::Lines(mut lines) => lines.recv().await.ok_or_else(|| SessionError::Other(host.clone())),
+            Answer::Duplex(_) | Answer::Refused(_) => Err(SessionError::Other(host.clone())),
+        }
+    }
+
+    /// Asks a host's agent to run a program in a container, and waits until it dials in.
+    pub async fn exec(&self, hosts: &Arc<Hosts>, host: &HostName, asked: ExecRequest) -> Result<Duplex, SessionError> {
+        match self.ask(hosts, host, Session { exec: Some(asked), ..Session::default() }).await? {
+            Answer::Duplex(duplex) => Ok(duplex),
+            Answer::Lines(_) | Answer::Refused(_) => Err(SessionError::Other(host.clone())),
+        }
+    }
+
+    /// Opens a session and waits for the answer, which is no refusal.
+    async fn ask(&self, hosts: &Arc<Hosts>, host: &HostName, session: Session) -> Result<Answer, SessionError> {
         let id = random_id()?;
         let (answer, answered) = oneshot::channel();
         {
@@ -103,16 +140,14 @@ impl Sessions {
             open.insert(id.clone(), Open { host: host.clone(), answer });
         }
         let guard = Guard { sessions: self, hosts, host, id: id.clone() };
-        let logs = LogsRequest { instance, tail, follow, since: None };
-        let session = Session { id, logs: Some(logs), exec: None, volumes: None };
-        if !hosts.open_session(host, session) {
+        if !hosts.open_session(host, Session { id, ..session }) {
             return Err(SessionError::TooMany(host.clone()));
         }
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, answered).await;
         drop(guard);
         match answer {
-            Ok(Ok(Answer::Lines(lines))) => Ok(lines),
             Ok(Ok(Answer::Refused(message))) => Err(SessionError::Refused { host: host.clone(), message }),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) | Err(_) => Err(SessionError::NoAnswer(host.clone())),
         }
     }
@@ -122,6 +157,14 @@ impl Sessions {
         let (lines, receiver) = mpsc::channel(LINES_MAX);
         self.take(host, id)?.send(Answer::Lines(receiver)).ok()?;
         Some(lines)
+    }
+
+    /// The agent of `host` dials in with a socket: its end of the session. `None`: no such session (any more).
+    pub fn join(&self, host: &HostName, id: &str) -> Option<Duplex> {
+        let (to_admin, from_agent) = mpsc::channel(MESSAGES_MAX);
+        let (to_agent, from_admin) = mpsc::channel(MESSAGES_MAX);
+        self.take(host, id)?.send(Answer::Duplex(Duplex { sender: to_agent, receiver: from_agent })).ok()?;
+        Some(Duplex { sender: to_admin, receiver: from_admin })
     }
 
     /// The agent of `host` dials in to say that it cannot. `false`: no such session (any more).

@@ -251,7 +251,7 @@ fn probe_ours(host: &LoneHost, image: &coord_tests::image::Image, name: &str, ru
     host.write(name, &text)?;
     let instance = format!("{name}.0");
     let last = run.words.last().copied().unwrap_or(probe::LAST);
-    let refused = || host.agent_log().contains(&format!("instance={instance}")) && host.agent_log().contains("cannot start");
+    let refused = || host.agent_log().contains(&format!("start failed container={instance}-"));
     wait_until(PROBE_LIMIT, &format!("{instance} has found {last}"), || {
         probe::findings(&host.messages(&instance).join("\n")).contains_key(last) || refused()
     })

@@ -30,19 +30,21 @@ fn agent_layers(source: &Source) -> Vec<Offence> {
     offences
 }
 
-/// `agent/src/runtime/start.rs` and `agent/src/runtime.rs` are both of `runtime`.
+/// `agent/src/logs/tail.rs` and `agent/src/logs.rs` are both of `logs`.
 fn module_of<'a>(source: &'a Source, folder: &str) -> Option<&'a str> {
     let rest = source.path.strip_prefix(folder)?.strip_suffix(".rs")?;
     rest.split('/').next()
 }
 
-/// The modules that a file names by `crate::module` or `crate::{module::..., other}`, with their lines; and the image store, which is
-/// a crate of its own.
+/// The modules that a file names by `crate::module` or `crate::{module::..., other}`, with their lines; and the parts of the agent that
+/// are crates of their own.
 fn crate_imports(source: &Source) -> Vec<(usize, String)> {
     const START: &str = "crate::";
-    const IMAGES: &str = "coord_image";
-    let images = source.code().filter(|(_, line)| line.contains(IMAGES));
-    let mut imports: Vec<(usize, String)> = images.map(|(number, _)| (number, IMAGES.to_owned())).collect();
+    const PARTS: [&str; 3] = ["coord_image", "coord_runtime", "coord_network"];
+    let parts = source.code().flat_map(|(number, line)| {
+        PARTS.iter().filter(move |part| line.contains(**part)).map(move |part| (number, (*part).to_owned()))
+    });
+    let mut imports: Vec<(usize, String)> = parts.collect();
     let code: Vec<(usize, &str)> = source.code().collect();
     for (index, (number, line)) in code.iter().enumerate() {
         for (at, _) in line.match_indices(START) {
@@ -88,12 +90,12 @@ fn identifier(text: &str) -> String {
 
 #[test]
 fn the_parts_of_the_agent_do_not_know_each_other() {
-    check(agent_layers, "agent/src/network/nft.rs", "use crate::runtime::Runtime;\n", &[1]);
-    check(agent_layers, "agent/src/runtime.rs", "fn a() {\n    crate::sync::poll()\n}\n", &[2]);
-    check(agent_layers, "agent/src/runtime/a.rs", "use crate::{\n    clock,\n    ledger::{Ledger, Entry},\n};\n", &[1]);
-    check(agent_layers, "agent/src/runtime/a.rs", "use coord_image::Image;\n", &[1]);
-    check(agent_layers, "agent/src/runtime/a.rs", "use crate::clock::Clock;\nuse crate::runtime::b;\n", &[]);
-    check(agent_layers, "agent/src/execute.rs", "use coord_image::Image;\nuse crate::runtime::Runtime;\n", &[]);
+    check(agent_layers, "agent/src/volumes/a.rs", "use coord_runtime::Runtime;\n", &[1]);
+    check(agent_layers, "agent/src/volumes.rs", "fn a() {\n    crate::sync::poll()\n}\n", &[2]);
+    check(agent_layers, "agent/src/logs/a.rs", "use crate::{\n    clock,\n    ledger::{Ledger, Entry},\n};\n", &[1]);
+    check(agent_layers, "agent/src/logs/a.rs", "use coord_image::Image;\n", &[1]);
+    check(agent_layers, "agent/src/logs/a.rs", "use crate::clock::Clock;\nuse crate::logs::b;\n", &[]);
+    check(agent_layers, "agent/src/execute.rs", "use coord_image::Image;\nuse coord_runtime::Runtime;\n", &[]);
     check_repository(agent_layers);
 }
 

@@ -9,15 +9,16 @@ use super::{check, check_repository};
 const DIRECTIONS: &[(&str, &[&str])] = &[
     ("coord-shared", &[]),
     ("coord-registry", &["coord-shared"]),
+    ("coord-attach", &["coord-shared"]),
     ("coord-image", &["coord-shared", "coord-registry"]),
     ("coord-image-fuzz", &["coord-image", "coord-registry"]),
     ("coord-runtime", &[]),
     ("coord-network", &[]),
-    ("coord-agent", &["coord-shared", "coord-registry", "coord-image", "coord-runtime", "coord-network"]),
+    ("coord-agent", &["coord-shared", "coord-attach", "coord-registry", "coord-image", "coord-runtime", "coord-network"]),
     ("coord-shim", &[]),
     ("coord-monitor", &[]),
-    ("coordinator", &["coord-shared", "coord-registry"]),
-    ("coordctl", &["coord-shared"]),
+    ("coordinator", &["coord-shared", "coord-registry", "coord-attach"]),
+    ("coordctl", &["coord-shared", "coord-attach"]),
     ("coord-probe", &[]),
 ];
 /// Clocks, chance, files, processes and networks: nothing of this in the pure crate.

@@ -139,7 +139,9 @@ impl From<SessionError> for ApiError {
     fn from(error: SessionError) -> Self {
         match &error {
             SessionError::TooMany(_) => Self::unavailable(&error),
-            SessionError::NoAnswer(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "host_unreachable", &error),
+            SessionError::NoAnswer(_) | SessionError::Other(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "host_unreachable", &error)
+            }
             SessionError::Refused { .. } => Self::not_found(&error),
             SessionError::Identity(_) => Self::internal(&error),
         }

@@ -8,18 +8,18 @@
 
 use super::auth::Admin;
 use super::error::ApiError;
+use super::places::{Place, places, reachable};
 use super::{App, Shared};
 use crate::sessions::{Lines, SessionError};
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use coord_shared::decide::liveness::Liveness;
-use coord_shared::names::{HostName, InstanceId, WorkloadName};
+use coord_shared::names::{HostName, WorkloadName};
+use coord_shared::wire::LogsRequest;
+use jiff::Timestamp;
 use serde::Deserialize;
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,9 +43,8 @@ pub(super) struct LogsQuery {
     tail: Option<u32>,
     #[serde(default)]
     follow: bool,
+    since: Option<Timestamp>,
 }
-
-type Place = (HostName, InstanceId);
 
 /// `GET /v1/workloads/{name}/logs`.
 pub(super) async fn logs(
@@ -56,15 +55,21 @@ pub(super) async fn logs(
 ) -> Result<Response, ApiError> {
     let name: WorkloadName = name.parse()?;
     let Query(query) = query.map_err(ApiError::bad_request)?;
-    let tail = query.tail.unwrap_or(TAIL_DEFAULT_LINES).min(TAIL_MAX_LINES);
-    let places = places(&app, &name, &query)?;
+    // Whoever says from when on means all of it.
+    let usual = if query.since.is_some() { TAIL_MAX_LINES } else { TAIL_DEFAULT_LINES };
+    let tail = query.tail.unwrap_or(usual).min(TAIL_MAX_LINES);
+    let places = places(&app, &name, query.host.as_ref(), query.index)?;
+    if places.len() > INSTANCES_MAX {
+        let message = format!("workload {name} has {} instances, more than {INSTANCES_MAX} logs at a time", places.len());
+        return Err(ApiError::bad_request(message).hint("ask for one host"));
+    }
     let (merged, out) = mpsc::channel(LINES_MAX);
     let (opened, mut answers) = mpsc::channel(places.len());
     // The tasks live as long as the answer does: a reader who goes away ends them, and with them the agents' streams.
     let tasks: Vec<_> = places
         .into_iter()
         .map(|place| {
-            let one = One { app: Arc::clone(&app), place, tail, follow: query.follow };
+            let one = One { app: Arc::clone(&app), place, tail, follow: query.follow, since: query.since };
             AbortOnDropHandle::new(tokio::spawn(one.run(opened.clone(), merged.clone())))
         })
         .collect();
@@ -87,40 +92,13 @@ pub(super) async fn logs(
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }
 
-/// Where the workload runs, should run or ran, as far as the query asks for it.
-fn places(app: &App, name: &WorkloadName, query: &LogsQuery) -> Result<Vec<Place>, ApiError> {
-    let board = app.board.borrow();
-    let workload = board.workloads.get(name);
-    let told = workload.into_iter().flat_map(|w| w.targets.keys());
-    let id = |index| InstanceId { workload: name.clone(), index };
-    let mut places: BTreeSet<Place> = told.map(|host| (host.clone(), id(0))).collect();
-    for (host, summary) in app.hosts.summaries(crate::clock::now().mono) {
-        let reported = summary.full.iter().flat_map(|full| &full.instances).map(|report| &report.instance);
-        places.extend(reported.filter(|i| i.workload == *name).map(|i| (host.clone(), i.clone())));
-    }
-    if places.is_empty() {
-        let problem = if workload.is_some() { "has no instance on any host" } else { "is not known" };
-        return Err(ApiError::not_found(format!("workload {name} {problem}")));
-    }
-    places.retain(|(host, instance)| {
-        query.host.as_ref().is_none_or(|asked| asked == host) && query.index.is_none_or(|asked| asked == instance.index)
-    });
-    if places.is_empty() {
-        return Err(ApiError::not_found(format!("no instance of workload {name} is where the query asks for it")));
-    }
-    if places.len() > INSTANCES_MAX {
-        let message = format!("workload {name} has {} instances, more than {INSTANCES_MAX} logs at a time", places.len());
-        return Err(ApiError::bad_request(message).hint("ask for one host"));
-    }
-    Ok(places.into_iter().collect())
-}
-
 /// The log of one instance.
 struct One {
     app: Arc<App>,
     place: Place,
     tail: u32,
     follow: bool,
+    since: Option<Timestamp>,
 }
 
 impl One {
@@ -146,12 +124,9 @@ impl One {
 
     async fn open(&self) -> Result<Lines, ApiError> {
         let (host, instance) = &self.place;
-        let liveness = self.app.hosts.summaries(crate::clock::now().mono).get(host).map(|summary| summary.liveness);
-        if !liveness.is_some_and(Liveness::is_reachable) {
-            let message = format!("host {host} is {}", liveness.unwrap_or(Liveness::Unknown));
-            return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "host_unreachable", message));
-        }
-        let session = self.app.sessions.logs(&self.app.hosts, host, instance.clone(), self.tail, self.follow);
+        reachable(&self.app, host)?;
+        let asked = LogsRequest { instance: instance.clone(), tail: self.tail, follow: self.follow, since: self.since };
+        let session = self.app.sessions.logs(&self.app.hosts, host, asked);
         session.await.map_err(|e: SessionError| e.into())
     }
 

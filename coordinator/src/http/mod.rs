@@ -9,12 +9,15 @@ mod auth;
 mod body;
 mod documents;
 mod error;
+mod exec;
 mod logs;
 mod observe;
+mod places;
 mod request;
 pub mod serve;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 use crate::control::Board;
 use crate::documents::problems::Problems;
@@ -79,12 +82,15 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(observe::metrics))
         .route("/v1/hosts/{host}/state", get(agent::state))
         .route("/v1/hosts/{host}/report", post(agent::report))
-        .route("/v1/hosts/{host}/sessions/{id}", post(agent::session))
+        .route("/v1/hosts/{host}/sessions/{id}", post(agent::session).get(exec::session))
         .route("/v1/status", get(admin::status))
         .route("/v1/hosts", get(admin::hosts).post(admin::add_host))
         .route("/v1/hosts/{host}", axum::routing::delete(admin::remove_host))
         .route("/v1/workloads/{name}/history", get(admin::history))
+        .route("/v1/hosts/{host}/volumes", get(volumes::list))
+        .route("/v1/hosts/{host}/volumes/{name}", axum::routing::delete(volumes::remove))
         .route("/v1/workloads/{name}/logs", get(logs::logs))
+        .route("/v1/workloads/{name}/exec", get(exec::exec))
         .route("/v1/documents/{name}", get(documents::read).put(documents::put).delete(documents::delete))
         .route("/v1/diff/{name}", post(documents::diff))
         .fallback(request::no_route)

@@ -2,6 +2,7 @@
 //! connections (deadlines, broken bodies, streams) is in `socket.rs`.
 
 mod bench;
+mod exec;
 mod logs;
 mod socket;
 
@@ -26,6 +27,9 @@ async fn every_route_says_who_may_use_it() {
         ("DELETE", "/v1/hosts/a"),
         ("GET", "/v1/workloads/web/history"),
         ("GET", "/v1/workloads/web/logs"),
+        ("GET", "/v1/workloads/web/exec"),
+        ("GET", "/v1/hosts/a/volumes"),
+        ("DELETE", "/v1/hosts/a/volumes/data"),
         ("GET", "/v1/documents/web"),
         ("PUT", "/v1/documents/web"),
         ("DELETE", "/v1/documents/web"),

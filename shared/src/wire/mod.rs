@@ -18,7 +18,10 @@ pub use report::{
     REPORT_MAX_BYTES, Report, ReportAnswer,
 };
 pub use state::{DesiredInstance, HOST_STATE_MAX_BYTES, HostState, LogsRequest, Prefetch, Session, StateError, VolumesRequest};
-pub use stream::{ExecRequest, FRAME_MAX_BYTES, Frame, STREAM_WINDOW_BYTES};
+pub use stream::{
+    ExecRequest, FRAME_DATA_MAX_BYTES, FRAME_MAX_BYTES, Frame, FrameBuffer, FrameError, ReceiveWindow, STREAM_WINDOW_BYTES,
+    SendWindow,
+};
 
 /// The version of every body here. A reader refuses a higher one with a request to upgrade.
 pub const WIRE_VERSION: u32 = 1;

@@ -16,6 +16,14 @@
 //! A side sends no more stdin, stdout or stderr bytes than [`STREAM_WINDOW_BYTES`] plus the credit it was given: a reader that stands
 //! still stops the writer, and nobody between them holds more than a window. A kind that is not known is passed over.
 
+mod codec;
+#[cfg(test)]
+mod tests;
+mod window;
+
+pub use codec::{FrameBuffer, FrameError};
+pub use window::{ReceiveWindow, SendWindow};
+
 use super::{ErrorBody, Exit};
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +31,11 @@ use serde::{Deserialize, Serialize};
 pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// Largest frame, its kind included.
 pub const FRAME_MAX_BYTES: usize = 32 * 1024;
+/// Most bytes of input or output in one frame; longer ones are cut up by whoever sends them.
+pub const FRAME_DATA_MAX_BYTES: usize = FRAME_MAX_BYTES - 1;
 
 /// One frame.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     /// Input; empty: it has ended.
     Stdin(Vec<u8>),

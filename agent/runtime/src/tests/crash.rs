@@ -190,7 +190,7 @@ async fn root_an_agent_may_be_killed_at_any_moment() {
         let mut lab = Lab::new();
         let folder = lab.path("");
         let mut victim = Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "runtime::tests::crash::root_victim"])
+            .args(["--exact", "tests::crash::root_victim"])
             .env(VICTIM, &folder)
             .stdout(Stdio::null())
             .stderr(Stdio::null())

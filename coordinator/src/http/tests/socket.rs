@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn serve(bench: &Bench, max_connections: usize) -> (SocketAddr, JoinHandle<()>) {
+pub(super) async fn serve(bench: &Bench, max_connections: usize) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("an address");
     let server = Server { listener, tls: None, app: Arc::clone(&bench.app), max_connections };

@@ -1,0 +1,42 @@
+//! Frames over a stream of bytes, each preceded by its length: a Unix socket, an upgraded HTTP connection.
+
+use crate::Frames;
+use coord_shared::wire::{FRAME_MAX_BYTES, FrameBuffer};
+use std::io;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+/// Carries frames between a stream and this end, until either is gone.
+///
+/// # Errors
+/// When the stream breaks, or carries something else.
+pub async fn carry(stream: impl AsyncRead + AsyncWrite, frames: Frames) -> io::Result<()> {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let Frames { sender, mut receiver } = frames;
+    let inwards = async {
+        let mut buffer = FrameBuffer::default();
+        let mut piece = vec![0; FRAME_MAX_BYTES];
+        loop {
+            let read = reader.read(&mut piece).await?;
+            if read == 0 {
+                return Ok(());
+            }
+            buffer.push(&piece[..read]);
+            while let Some(frame) = buffer.next_frame().map_err(io::Error::other)? {
+                if sender.send(frame).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    };
+    let outwards = async {
+        while let Some(frame) = receiver.recv().await {
+            writer.write_all(&frame.encode_prefixed()).await?;
+        }
+        writer.shutdown().await
+    };
+    // When one direction is over, the connection is.
+    tokio::select! {
+        ended = inwards => ended,
+        ended = outwards => ended,
+    }
+}
