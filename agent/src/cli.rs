@@ -2,6 +2,10 @@
 //!
 //! What a person can type, and the words that explain it; `docs/agent-cli.md` is made from here. Deliberately absent: any behaviour.
 
+mod containers;
+
+pub(crate) use containers::{EventsArgs, InspectArgs, LogsArgs, PsArgs};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -45,6 +49,24 @@ pub(crate) enum Command {
         #[arg(long, value_name = "PATH")]
         state: Option<PathBuf>,
     },
+    /// List this host's instances: state, health, addresses, ports, image
+    #[command(
+        visible_alias = "list",
+        long_about = "List this host's instances: state, health, restarts, addresses, published ports, image. Where the service does \
+not run, this is what the containers' folders say."
+    )]
+    Ps(PsArgs),
+    /// Show what an instance writes
+    #[command(
+        long_about = "Show what an instance writes. Reads the log's files: works as well when the service does not run, and for \
+instances that are gone."
+    )]
+    Logs(LogsArgs),
+    /// Show everything about an instance: document, limits, mounts, processes, last events; JSON
+    Inspect(InspectArgs),
+    /// Show the last things that happened to this host's containers
+    #[command(long_about = "Show the last 1,000 things that happened to this host's containers since the service started.")]
+    Events(EventsArgs),
     /// Show, pull, look into, check and remove this host's images
     #[command(
         long_about = "Show, pull, look into, check and remove this host's images. While the service runs, it does the work; else \

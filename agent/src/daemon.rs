@@ -10,6 +10,7 @@
 
 use crate::clock;
 use crate::config::Config;
+use crate::containers::happenings::Happenings;
 use crate::control::{self, AgentInfo, Control};
 use crate::event::Event;
 use crate::execute::{Executor, LogSettings};
@@ -174,6 +175,8 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         None => Some(Coordinators::new(&config).map_err(part("the coordinator client"))?),
     };
     let (content, told) = watch::channel(report::Content::default());
+    let happenings = Happenings::default();
+    let shown = told.clone();
     if let Some(coordinators) = &coordinators {
         tokio::spawn(poll::run(coordinators.clone(), config.host.clone(), events.clone()));
         tokio::spawn(report::run(coordinators.clone(), config.host.clone(), told));
@@ -190,7 +193,16 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         pid: std::process::id(),
     };
     let policy = config.images.policy();
-    listen(&config, Control { info, images: images.clone(), policy, events: events.clone() });
+    let control = Control {
+        info,
+        images: images.clone(),
+        policy,
+        events: events.clone(),
+        content: shown,
+        happenings: happenings.clone(),
+        run_dir: config.run_dir.clone(),
+    };
+    listen(&config, control);
     let room = Room::new(images, policy, events.clone());
     let executor = Executor::new(
         config.host.clone(),
@@ -214,6 +226,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         told: None,
         logins: Vec::new(),
         wake_at: None,
+        happenings,
     };
     tracing::info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "running");
     service.run().await?;
@@ -260,6 +273,7 @@ struct Service {
     /// What the registry client was given.
     logins: Vec<RegistryLogin>,
     wake_at: Option<Mono>,
+    happenings: Happenings,
 }
 
 impl Service {
@@ -306,13 +320,19 @@ impl Service {
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
                 return Ok(());
             }
-            self.agent.apply(event, clock::now());
+            self.take(event);
             // What happened at the same time is planned for together.
             while let Ok(event) = self.inbox.try_recv() {
-                self.agent.apply(event, clock::now());
+                self.take(event);
             }
             self.follow_up();
         }
+    }
+
+    fn take(&mut self, event: Event) {
+        let now = clock::now();
+        self.happenings.note_event(&event, now.wall);
+        self.agent.apply(event, now);
     }
 
     /// Plans, sets the tasks going, and tells what is to be told.
@@ -321,6 +341,7 @@ impl Service {
         self.hand_over_logins();
         let (plan, tasks) = self.agent.plan(now);
         for task in tasks {
+            self.happenings.note_task(&task, now.wall);
             self.executor.execute(task);
         }
         self.wake_at = plan.wake_at;

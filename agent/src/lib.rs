@@ -5,11 +5,12 @@
 //! - the planner in `coord_shared::decide` says what follows, and [`execute`] does it;
 //! - `coord_image` pulls and keeps images, `coord_runtime` runs containers, `coord_network` connects them, [`logs`] reads what they
 //!   print. These know nothing of each other, nor of coordinator and ledger;
-//! - [`images`] is what a person can do with this host's images, [`control`] the socket through which the running agent is asked;
+//! - [`images`] is what a person can do with this host's images, [`containers`] what one can see of its containers, [`control`] the socket through which the running agent is asked;
 //! - [`doctor`] says what the host lacks.
 
 pub mod clock;
 pub mod config;
+pub mod containers;
 pub mod control;
 pub mod daemon;
 pub mod doctor;

@@ -39,6 +39,10 @@ async fn run(command: Command) -> ExitCode {
     let done = match command {
         Command::Daemon { config, state } => return logged(run_daemon(&config, state).await),
         Command::Purge { config } => return logged(run_purge(&config).await),
+        Command::Ps(args) => commands::ps(args, &output).await,
+        Command::Logs(args) => commands::logs(args, &output).await,
+        Command::Inspect(args) => commands::inspect(args, &output).await,
+        Command::Events(args) => commands::events(args, &output).await,
         Command::Image(args) => commands::image(args, &output).await,
         Command::Doctor(args) => commands::doctor(args, &output).await,
     };

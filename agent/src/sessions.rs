@@ -59,7 +59,7 @@ async fn open_log(
 
 /// The last `count` lines, and the place from which to go on. The place is taken first, so nothing that is written meanwhile is lost;
 /// what was written before the lines were read is in both, and told once.
-fn begin(path: &Path, count: usize, follows: bool) -> std::io::Result<(Vec<LogLine>, Option<Follow>)> {
+pub fn begin(path: &Path, count: usize, follows: bool) -> std::io::Result<(Vec<LogLine>, Option<Follow>)> {
     if !follows {
         return Ok((read_tail(path, count)?, None));
     }

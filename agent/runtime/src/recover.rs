@@ -121,7 +121,8 @@ fn recover_one(inner: &Arc<Inner>, id: &str, boot: &str) -> Result<Option<Recove
         monitor: state.monitor_config,
         ended: signal::Sender::new(false),
     });
+    let weakened = container.cgroup.weakened.clone();
     inner.containers().insert(id.to_owned(), container.clone());
     tokio::spawn(watch::watch(inner.clone(), container, monitor));
-    recovered(RecoveredState::Running(Running { id: id.to_owned(), pid: init.pid, started_at, weakened: Vec::new() }), meta)
+    recovered(RecoveredState::Running(Running { id: id.to_owned(), pid: init.pid, started_at, weakened }), meta)
 }

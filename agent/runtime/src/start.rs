@@ -188,7 +188,7 @@ impl Attempt {
     /// Makes the cgroup with its limits, `config.json` and `state.json`.
     fn place(&self, shim: ProcessId, scope: Option<(String, PathBuf)>) -> Result<(ContainerState, Request), RuntimeError> {
         let Attempt { inner, spec, bundle, run } = self;
-        let cgroup = inner.cgroups.create(&spec.id, &spec.resources, shim.pid.cast_unsigned(), scope)?;
+        let cgroup = inner.cgroups.create(spec, shim.pid.cast_unsigned(), scope)?;
         let monitor = self.monitor_config(&cgroup);
         let placement = inner.cgroups.placement(&cgroup);
         let mut state = ContainerState {
@@ -310,10 +310,11 @@ impl Attempt {
             monitor: state.monitor_config,
             ended: signal::Sender::new(false),
         });
+        let weakened = container.cgroup.weakened.clone();
         self.inner.containers().insert(id.clone(), container.clone());
         tokio::spawn(watch::watch(self.inner.clone(), container, Some(monitor)));
         let started_at = Timestamp::from_millisecond(started_at_ms).unwrap_or_default();
-        Ok(Running { id, pid: init.pid, started_at, weakened: Vec::new() })
+        Ok(Running { id, pid: init.pid, started_at, weakened })
     }
 
     /// Leaves nothing behind.

@@ -1,8 +1,8 @@
-//! The two places where safe wrappers fall short. The runtime's only unsafe code.
+//! The places where safe wrappers fall short. The runtime's only unsafe code.
 #![allow(unsafe_code, reason = "the one file of the runtime that may")]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -19,4 +19,94 @@ pub(super) fn send_signal(process: BorrowedFd<'_>, signal: i32) -> io::Result<()
 pub(super) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd is open as long as it lives, always names the same descriptor, and is given away here.
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
+}
+
+/// One instruction of eBPF, as the kernel lays it out (`struct bpf_insn`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct BpfInstruction {
+    /// What to do.
+    pub(super) code: u8,
+    /// With which registers: the one that changes in the lower half.
+    pub(super) registers: u8,
+    /// How far to jump, or where to read.
+    pub(super) offset: i16,
+    /// The kernel takes it for signed, which makes no difference to what 32-bit operations do.
+    pub(super) value: u32,
+}
+
+impl BpfInstruction {
+    /// An instruction that changes register `to`.
+    pub(super) const fn new(code: u8, to: u8, from: u8, offset: i16, value: u32) -> BpfInstruction {
+        // The kernel's bit fields are allocated from the other end on big endian machines, which we do not run on.
+        BpfInstruction { code, registers: from << 4 | to, offset, value }
+    }
+}
+
+/// The beginning of `union bpf_attr` for `BPF_PROG_LOAD`; the kernel takes the rest for zero.
+#[repr(C)]
+struct BpfLoad {
+    kind: u32,
+    instruction_count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+}
+
+/// The beginning of `union bpf_attr` for `BPF_PROG_ATTACH`.
+#[repr(C)]
+struct BpfAttach {
+    target: u32,
+    program: u32,
+    kind: u32,
+    flags: u32,
+}
+
+/// Numbers of linux/bpf.h.
+const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_PROG_ATTACH: libc::c_long = 8;
+const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
+const BPF_CGROUP_DEVICE: u32 = 6;
+/// Programs of other groups on the way to the root count as well.
+const BPF_F_ALLOW_MULTI: u32 = 2;
+
+/// Has the kernel check a program that decides about the use of devices.
+pub(super) fn load_device_program(program: &[BpfInstruction]) -> io::Result<OwnedFd> {
+    let load = BpfLoad {
+        kind: BPF_PROG_TYPE_CGROUP_DEVICE,
+        instruction_count: u32::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+        instructions: program.as_ptr().expose_provenance() as u64,
+        license: c"Apache-2.0".as_ptr().expose_provenance() as u64,
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+        kernel_version: 0,
+        flags: 0,
+    };
+    // SAFETY: `load` is as large as is said, and what it points at (the instructions, as many as it says, and a text that ends
+    // with a zero byte) outlives the call; the kernel copies and never writes them.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const load, size_of::<BpfLoad>()) };
+    let number = i32::try_from(result).map_err(|_| io::ErrorKind::InvalidData)?;
+    if number < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nobody else knows. The kernel sets close-on-exec on it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Lets a program decide for all processes in the cgroup v2 folder `group`, until the group is removed.
+pub(super) fn attach_device_program(group: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let attach = BpfAttach {
+        target: group.as_raw_fd().cast_unsigned(),
+        program: program.as_raw_fd().cast_unsigned(),
+        kind: BPF_CGROUP_DEVICE,
+        flags: BPF_F_ALLOW_MULTI,
+    };
+    // SAFETY: `attach` is as large as is said and is only read.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &raw const attach, size_of::<BpfAttach>()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

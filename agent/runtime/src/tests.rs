@@ -2,7 +2,9 @@
 //! missing. Each has folders of its own and leaves nothing: no process, no cgroup, no mount, also when it fails.
 
 mod crash;
+mod exec;
 mod failures;
 mod isolation;
 mod lab;
 mod lifecycle;
+mod limits;

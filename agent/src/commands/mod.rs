@@ -4,9 +4,13 @@
 
 mod access;
 mod doctor;
+mod events;
 mod image;
+mod inspect;
+mod logs;
+mod ps;
 
-use crate::cli::{DEFAULT_CONFIG, DoctorArgs, HostArgs, ImageArgs};
+use crate::cli::{DEFAULT_CONFIG, DoctorArgs, EventsArgs, HostArgs, ImageArgs, InspectArgs, LogsArgs, PsArgs};
 use crate::output::Output;
 use coord_agent::config::{self, Config, ConfigError};
 use coord_shared::wire::ErrorBody;
@@ -36,9 +40,34 @@ pub(crate) async fn image(args: ImageArgs, output: &Output) -> Result<Outcome, C
     image::run(args.command, &config, args.format.format, output).await
 }
 
+/// Runs `ps`.
+pub(crate) async fn ps(args: PsArgs, output: &Output) -> Result<Outcome, CommandError> {
+    ps::run(&configuration(&args.host)?, args.format.format, output).await
+}
+
+/// Runs `logs`.
+pub(crate) async fn logs(args: LogsArgs, output: &Output) -> Result<Outcome, CommandError> {
+    logs::run(&args, &configuration(&args.host)?, output).await
+}
+
+/// Runs `inspect`.
+pub(crate) async fn inspect(args: InspectArgs, output: &Output) -> Result<Outcome, CommandError> {
+    inspect::run(&args.instance, &configuration(&args.host)?, output).await
+}
+
+/// Runs `events`.
+pub(crate) async fn events(args: EventsArgs, output: &Output) -> Result<Outcome, CommandError> {
+    events::run(&args, &configuration(&args.host)?, output).await
+}
+
 /// Runs `doctor`.
 pub(crate) async fn doctor(args: DoctorArgs, output: &Output) -> Result<Outcome, CommandError> {
     doctor::run(&args, output).await
+}
+
+/// Says that what is shown comes from elsewhere.
+fn without_agent(output: &Output) {
+    output.note("no agent runs here; this is what its folders say");
 }
 
 fn configuration(args: &HostArgs) -> Result<Config, ErrorBody> {

@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 
 /// Largest answer that is read: ten thousand images.
 const ANSWER_MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Largest line of a pull.
+/// Largest line of an answer that consists of lines, and of what of it comes at once.
 const LINE_MAX_BYTES: usize = 1024 * 1024;
 /// What may not stand in a URL's path as it is.
 const NOT_IN_PATH: &AsciiSet =
@@ -70,6 +70,39 @@ impl Client {
         if !response.status().is_success() {
             return self.read(response).await;
         }
+        let mut end = None;
+        self.read_lines(response, |line| {
+            match line {
+                PullLine::Progress(progress) => on_progress(progress),
+                PullLine::Done(pulled) => end = Some(Ok(pulled)),
+                PullLine::Error(error) => end = Some(Err(error)),
+            }
+            end.is_none()
+        })
+        .await?;
+        let broken = || {
+            failure("unreachable", "the agent ended in mid-pull".to_owned(), Some("try again; what has arrived whole is kept"))
+        };
+        end.unwrap_or_else(|| Err(broken()))
+    }
+
+    /// Reads an answer that consists of lines, until `on_line` says that it is enough, or there are no more.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub async fn lines<T: DeserializeOwned>(&self, path: &str, on_line: impl FnMut(T) -> bool) -> Result<(), ErrorBody> {
+        let response = self.send(Method::GET, path, Bytes::new()).await?;
+        if !response.status().is_success() {
+            return self.read(response).await;
+        }
+        self.read_lines(response, on_line).await
+    }
+
+    async fn read_lines<T: DeserializeOwned>(
+        &self,
+        response: Response<Incoming>,
+        mut on_line: impl FnMut(T) -> bool,
+    ) -> Result<(), ErrorBody> {
         let mut body = response.into_body();
         let mut pending = Vec::new();
         while let Some(frame) = body.frame().await {
@@ -80,14 +113,12 @@ impl Client {
             }
             while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = pending.drain(..=end).collect();
-                match serde_json::from_slice(&line).map_err(|e| self.not_understood(&e.to_string()))? {
-                    PullLine::Progress(progress) => on_progress(progress),
-                    PullLine::Done(pulled) => return Ok(pulled),
-                    PullLine::Error(error) => return Err(error),
+                if !on_line(serde_json::from_slice(&line).map_err(|e| self.not_understood(&e.to_string()))?) {
+                    return Ok(());
                 }
             }
         }
-        Err(failure("unreachable", "the agent ended in mid-pull".to_owned(), Some("try again; what has arrived whole is kept")))
+        Ok(())
     }
 
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, ErrorBody> {

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!   coord-agent image ls ─▶ client ─▶ RUN/agent.sock ─▶ socket ─▶ routes ─┬─▶ images (pull, mount, verify, ...)
-//!                                      HTTP/1.1, JSON                     └─▶ Event with a place for the answer ─▶ the loop
+//!                                      HTTP/1.1, JSON                     ├─▶ containers: the loop's last report, ledger, files
+//!                                                                         ├─▶ exec: frames both ways, once the connection is upgraded
+//!                                                                         └─▶ Event with a place for the answer ─▶ the loop
 //! ```
 //! Thin: a route reads its request, asks whoever knows, and writes down the answer. Only root may ask, which the kernel vouches for.
 //! Deliberately absent: state of its own, and anything that a document should say.
 
 mod bodies;
 mod client;
+mod containers;
 mod routes;
 mod socket;
 #[cfg(test)]
@@ -18,11 +21,13 @@ pub use bodies::{AgentInfo, ImageAsked, PruneAsked, PullLine, UnmountAsked, Veri
 pub use client::{Client, encode_name};
 pub use socket::{bind, serve};
 
+use crate::containers::happenings::Happenings;
 use crate::event::Event;
 use crate::images::Images;
+use crate::sync::report::Content;
 use coord_image::Policy;
 use std::path::{Path, PathBuf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Whom the routes may ask.
 #[derive(Clone)]
@@ -35,6 +40,12 @@ pub struct Control {
     pub policy: Policy,
     /// Reaches the loop.
     pub events: mpsc::Sender<Event>,
+    /// What the loop reported last.
+    pub content: watch::Receiver<Content>,
+    /// What happened lately.
+    pub happenings: Happenings,
+    /// Where containers' sockets and states lie.
+    pub run_dir: PathBuf,
 }
 
 /// Where the socket of the agent with this `run_dir` is.

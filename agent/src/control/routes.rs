@@ -6,11 +6,13 @@
 //! | `GET /v1/images`, `GET /v1/images/{ref}` | the list, the details of one |
 //! | `POST /v1/images/pull` | lines: progress, then how it ended |
 //! | `POST /v1/images/{mount,unmount,verify,prune}` | what came of it |
+//! | `GET /v1/instances`, `GET /v1/instances/{name}` | the list, the details of one |
+//! | `GET /v1/events`, `GET /v1/events?follow` | lines: what happened lately, and then what happens |
 //!
 //! An error is `{code, message, hint}`. A `{ref}` is percent-encoded only where HTTP demands it: its slashes and colons stay.
 
-use super::Control;
 use super::bodies::{ImageAsked, PruneAsked, PullLine, UnmountAsked, VerifyAsked, ViewAsked};
+use super::{Control, containers};
 use crate::images::{self, ImagesError};
 use bytes::Bytes;
 use coord_image::StoreError;
@@ -36,9 +38,9 @@ const LINES_MAX: usize = 16;
 pub(super) type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// A refusal on the way to an answer.
-struct Refusal {
-    status: StatusCode,
-    error: ErrorBody,
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) error: ErrorBody,
 }
 
 /// Answers one request.
@@ -89,6 +91,12 @@ async fn route(request: Request<Incoming>, control: &Control) -> Result<Answer, 
             images::removed(&control.events, pruned.images.clone()).await;
             Ok(ok(&pruned))
         }
+        (&Method::GET, "/v1/instances") => Ok(ok(&containers::list(control).await?)),
+        (&Method::GET, path) if path.starts_with("/v1/instances/") => {
+            let wanted = percent_decode_str(&path["/v1/instances/".len()..]).decode_utf8_lossy().into_owned();
+            Ok(ok(&containers::inspect(wanted, control).await?))
+        }
+        (&Method::GET, "/v1/events") => Ok(containers::events(request.uri().query() == Some("follow"), control)),
         (method, path) => {
             let message = format!("this agent does not know {method} {path}");
             Err(refuse(
@@ -118,6 +126,11 @@ fn pull(asked: ImageAsked, control: &Control) -> Answer {
         };
         let _ = lines.send(last).await;
     });
+    lines_answer(waiting)
+}
+
+/// An answer that goes on for as long as there are lines.
+pub(super) fn lines_answer<T: Serialize + Send + 'static>(waiting: mpsc::Receiver<T>) -> Answer {
     let frames = stream::unfold(waiting, async |mut waiting| {
         let line = waiting.recv().await?;
         let mut text = encode(&line);
@@ -154,7 +167,7 @@ fn encode(body: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(body).unwrap_or_default()
 }
 
-fn refuse(status: StatusCode, code: &str, message: &str, hint: Option<&str>) -> Refusal {
+pub(super) fn refuse(status: StatusCode, code: &str, message: &str, hint: Option<&str>) -> Refusal {
     let error = ErrorBody { code: code.to_owned(), message: message.to_owned(), hint: hint.map(str::to_owned), detail: None };
     Refusal { status, error }
 }

@@ -1,10 +1,15 @@
 //! The socket as a command sees it.
 
 use super::*;
+use crate::clock;
+use crate::containers::happenings::{Happening, What};
+use crate::containers::{InstanceDetails, InstanceRow};
 use crate::images::{ImageRow, Pruned, Uses};
 use coord_image::ImageStore;
 use coord_registry::Registry;
+use coord_shared::wire::FullReport;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
@@ -20,7 +25,20 @@ async fn check<T>(test: impl AsyncFnOnce(&Client, &Path) -> T) -> T {
         state_dir: dir.path().to_owned(),
         pid: std::process::id(),
     };
-    let control = Control { info, images: Images::new(store, registry), policy: Policy::default(), events };
+    let happenings = Happenings::default();
+    happenings.note_event(&removed("web.0-r1-1"), clock::now().wall);
+    let (content, shown) = watch::channel(Content::default());
+    let full = Some(Arc::new(report()));
+    content.send_replace(Content { generation: None, full });
+    let control = Control {
+        info,
+        images: Images::new(store, registry),
+        policy: Policy::default(),
+        events,
+        content: shown,
+        happenings: happenings.clone(),
+        run_dir: dir.path().to_owned(),
+    };
     let path = socket_path(dir.path());
     // An earlier agent's, which nobody listens at any more.
     drop(bind(&path).expect("bound"));
@@ -35,6 +53,46 @@ async fn check<T>(test: impl AsyncFnOnce(&Client, &Path) -> T) -> T {
         }
     });
     set.run_until(test(&Client::new(dir.path()), &path)).await
+}
+
+fn removed(container: &str) -> Event {
+    Event::Removed { container: container.parse().expect("a container"), result: Ok(()) }
+}
+
+/// A host on which `web.0` runs, as far as its agent says.
+fn report() -> FullReport {
+    let web = serde_json::json!({"instance": "web.0", "state": "running", "ready": true, "since": "2026-11-22T20:00:00Z",
+        "container": "web.0-r1-1", "revision": 1});
+    serde_json::from_value(serde_json::json!({"facts": {}, "instances": [web]})).expect("a report")
+}
+
+#[tokio::test]
+async fn containers_are_shown() {
+    check(async |client, _| {
+        let rows = client.get::<Vec<InstanceRow>>("/v1/instances").await.expect("an answer");
+        assert_eq!(rows.iter().map(|row| row.report.instance.to_string()).collect::<Vec<_>>(), ["web.0"]);
+        for name in ["web.0", "web.0-r1-1"] {
+            let details = client.get::<InstanceDetails>(&format!("/v1/instances/{name}")).await.expect("an answer");
+            assert_eq!((details.row.report.ready, details.containers.len(), details.events.len()), (true, 0, 1), "{name}");
+        }
+        for name in ["web.1", "../x", "web"] {
+            let error = client.get::<InstanceDetails>(&format!("/v1/instances/{name}")).await.expect_err("none");
+            assert_eq!(error.code, "no_such_instance", "{name}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn events_are_told_and_followed() {
+    check(async |client, _| {
+        let mut told = Vec::new();
+        client.lines("/v1/events", |one: Happening| told.push(one) == ()).await.expect("an answer");
+        assert_eq!(told.iter().map(|one| (one.sequence, one.what)).collect::<Vec<_>>(), [(1, What::Removed)]);
+        // A reader who has seen enough ends it; nobody else does.
+        client.lines("/v1/events?follow", |one: Happening| one.sequence != 1).await.expect("an answer");
+    })
+    .await;
 }
 
 #[tokio::test]

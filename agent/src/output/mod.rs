@@ -18,6 +18,7 @@ pub(crate) struct Output {
     /// Colours of stdout.
     pub(crate) palette: Palette,
     err_palette: Palette,
+    out_is_terminal: bool,
     err_is_terminal: bool,
 }
 
@@ -26,12 +27,18 @@ impl Output {
     pub(crate) fn new() -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let colours = !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let err_is_terminal = io::stderr().is_terminal();
+        let (out_is_terminal, err_is_terminal) = (io::stdout().is_terminal(), io::stderr().is_terminal());
         Self {
-            palette: Palette { on: colours && io::stdout().is_terminal() },
+            palette: Palette { on: colours && out_is_terminal },
             err_palette: Palette { on: colours && err_is_terminal },
+            out_is_terminal,
             err_is_terminal,
         }
+    }
+
+    /// Whether somebody looks at stdout, who must be protected from what containers write.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.out_is_terminal
     }
 
     /// Columns that tables on stdout should fit; `None` where it is not a screen.
@@ -50,6 +57,21 @@ impl Output {
     /// Data for programs: one indented document.
     pub(crate) fn json(&self, body: &impl Serialize) -> io::Result<()> {
         self.data(&format!("{}\n", serde_json::to_string_pretty(body)?))
+    }
+
+    /// Data for programs that read line by line.
+    pub(crate) fn json_line(&self, body: &impl Serialize) -> io::Result<()> {
+        self.data(&format!("{}\n", serde_json::to_string(body)?))
+    }
+
+    /// Data that somebody else wrote to his standard error, and that belongs to ours.
+    pub(crate) fn error_data(&self, text: &str) -> io::Result<()> {
+        io::stderr().lock().write_all(text.as_bytes())
+    }
+
+    /// Something that the person should know.
+    pub(crate) fn note(&self, text: &str) {
+        self.say(&format!("{} {}\n", self.err_palette.paint(Tone::Warn, "note:"), printable(text)));
     }
 
     /// What went wrong, with its cure after it.

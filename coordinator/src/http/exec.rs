@@ -129,9 +129,11 @@ async fn inwards(mut socket: SplitStream<WebSocket>, other: mpsc::Sender<axum::b
     while let Some(Ok(message)) = socket.next().await {
         match message {
             Message::Binary(frame) => {
-                if frame.len() > FRAME_MAX_BYTES || other.send(frame).await.is_err() {
+                if frame.len() > FRAME_MAX_BYTES {
                     return;
                 }
+                // An end that is gone may have left its last word, which is still on its way out.
+                let _ = other.send(frame).await;
             }
             Message::Ping(_) | Message::Pong(_) => {}
             Message::Text(_) | Message::Close(_) => return,

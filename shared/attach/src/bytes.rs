@@ -22,9 +22,8 @@ pub async fn carry(stream: impl AsyncRead + AsyncWrite, frames: Frames) -> io::R
             }
             buffer.push(&piece[..read]);
             while let Some(frame) = buffer.next_frame().map_err(io::Error::other)? {
-                if sender.send(frame).await.is_err() {
-                    return Ok(());
-                }
+                // This end may have stopped listening with its last word still on its way out.
+                let _ = sender.send(frame).await;
             }
         }
     };

@@ -88,9 +88,8 @@ pub async fn carry((mut reader, mut writer): (FrameReader, FrameWriter), frames:
     let Frames { sender, mut receiver } = frames;
     let inwards = async {
         while let Some(frame) = reader.next().await? {
-            if sender.send(frame).await.is_err() {
-                break;
-            }
+            // This end may have stopped listening with its last word still on its way out.
+            let _ = sender.send(frame).await;
         }
         Ok(())
     };

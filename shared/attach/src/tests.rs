@@ -122,11 +122,21 @@ async fn what_holds_the_output_open_does_not_hold_up_the_end() {
 
 #[tokio::test]
 async fn signals_reach_the_program_and_a_cut_hangs_it_up() {
-    let (ours, theirs) = Frames::pair();
+    let (mut ours, theirs) = Frames::pair();
     let local = tokio::task::LocalSet::new();
-    local.spawn_local(serve(program("trap 'exit 42' TERM; while :; do sleep 0.01; done"), theirs));
-    let (ended, ..) = local.run_until(person(ours, b"", vec![News::Signal(15)])).await;
-    assert_eq!(code(&ended), Some(42));
+    local.spawn_local(serve(program("trap 'exit 42' TERM; echo ready; while :; do sleep 0.01; done"), theirs));
+    let talk = async {
+        loop {
+            match ours.receiver.recv().await.expect("a frame") {
+                Frame::Stdout(data) if data == b"ready\n" => ours.sender.send(Frame::Signal(15)).await.expect("sent"),
+                Frame::Exit(exit) => return exit,
+                Frame::Stdout(_) | Frame::Stderr(_) | Frame::Credit(_) => {}
+                other @ (Frame::Stdin(_) | Frame::Resize { .. } | Frame::Signal(_) | Frame::Error(_)) => panic!("{other:?}"),
+            }
+        }
+    };
+    let exit = tokio::time::timeout(PATIENCE, local.run_until(talk)).await.expect("in time");
+    assert_eq!(exit.code, Some(42));
 
     let (ours, theirs) = Frames::pair();
     let mut cut = program("trap 'exit 1' HUP; while :; do sleep 0.01; done");

@@ -1,6 +1,7 @@
 //! What a host's cgroups are good for, found out by making one and taking it away again.
 
-use super::{CONTROLLERS, Cgroups, Tree};
+use super::v2::CONTROLLERS;
+use super::{Cgroups, Tree};
 use crate::{RuntimeError, systemd};
 use std::fs;
 use std::io;
@@ -57,13 +58,20 @@ pub fn survey() -> Result<CgroupSurvey, RuntimeError> {
         }
     }
     for (name, tree) in &v1 {
-        match trial(tree, |_| ()) {
-            Ok(()) => survey.controllers.push(name),
-            Err(error) => survey.refused = Some(format!("no cgroup can be made for {name}: {error}")),
+        match (trial(tree, |_| ()), v2_name(name)) {
+            (Ok(()), Some(name)) => survey.controllers.push(name),
+            (Ok(()), None) => {}
+            (Err(error), _) => survey.refused = Some(format!("no cgroup can be made for {name}: {error}")),
         }
     }
     survey.missing.extend(CONTROLLERS.iter().filter(|name| !survey.controllers.contains(name)));
     Ok(survey)
+}
+
+/// What v2 calls a v1 controller, if limits need it.
+fn v2_name(v1: &str) -> Option<&'static str> {
+    let name = if v1 == "blkio" { "io" } else { v1 };
+    CONTROLLERS.into_iter().find(|known| *known == name)
 }
 
 /// Makes a group where ours would be, looks at it, and removes it.

@@ -1,0 +1,92 @@
+//! The command line's part about containers.
+
+use super::{FormatArgs, HostArgs};
+use clap::Args;
+use coord_shared::names::InstanceId;
+use coord_shared::quantity::Span;
+use jiff::Timestamp;
+use std::str::FromStr;
+
+#[derive(Debug, Args)]
+pub(crate) struct PsArgs {
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// The instance, `web.0`, or the ID of one of its containers
+    #[arg(value_name = "INSTANCE")]
+    pub(crate) instance: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// Go on with what happens, until Ctrl-C
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// The instance, such as web.0
+    pub(crate) instance: InstanceId,
+    /// Go on with new lines as they are written, until Ctrl-C
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// How many of the newest lines to begin with [default: 100; with --since: 10000]
+    #[arg(short = 'n', long, value_name = "LINES")]
+    pub(crate) tail: Option<u32>,
+    /// Only lines that are not older: a time (2026-11-22T20:00:00Z), or how long ago (10m)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Since>,
+    /// Only what was written to standard output
+    #[arg(long, conflicts_with = "stderr")]
+    pub(crate) stdout: bool,
+    /// Only what was written to standard error
+    #[arg(long)]
+    pub(crate) stderr: bool,
+    /// Begin each line with the time at which it was written (UTC)
+    #[arg(long)]
+    pub(crate) timestamps: bool,
+}
+
+/// A point in time, as people say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// So long ago.
+    Ago(Span),
+    /// Then.
+    At(Timestamp),
+}
+
+impl Since {
+    pub(crate) fn at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Ago(span) => now.checked_sub(span.0).unwrap_or(Timestamp::MIN),
+            Self::At(at) => at,
+        }
+    }
+}
+
+impl FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ago = text.parse().map(Self::Ago);
+        let wrong = format!("{text:?} is no time; write for example 10m, or 2026-11-22T20:00:00Z");
+        ago.or_else(|_| text.parse().map(Self::At)).map_err(|_| wrong)
+    }
+}

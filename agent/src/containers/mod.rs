@@ -1,0 +1,44 @@
+//! What a person can see of this host's containers: one implementation for the command line and for the control socket.
+//!
+//! Derived, each time anew, from the loop's last report (or, where no agent runs, from the containers' folders), from the ledger, which
+//! says what was asked for, and from the containers' own files. Deliberately absent: state of its own, and everything that changes
+//! something.
+
+mod bodies;
+mod details;
+pub mod happenings;
+mod on_disk;
+mod rows;
+
+pub use bodies::{ContainerDetails, InstanceDetails, InstanceRow};
+pub use details::details;
+pub use on_disk::reports;
+pub use rows::{rows, spec_of};
+
+/// Why containers cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum ContainersError {
+    /// The ledger cannot be read.
+    #[error("cannot tell what should run here")]
+    Ledger(#[source] crate::sync::ledger::LedgerError),
+    /// A container's files cannot be read.
+    #[error("cannot tell what runs here")]
+    Files(#[source] coord_runtime::RuntimeError),
+    /// There is no such instance or container.
+    #[error("this host has no instance {wanted}")]
+    NotFound {
+        /// What was asked for.
+        wanted: String,
+    },
+}
+
+impl From<ContainersError> for coord_shared::wire::ErrorBody {
+    fn from(error: ContainersError) -> Self {
+        let (code, hint) = match &error {
+            ContainersError::Ledger(_) => ("ledger", None),
+            ContainersError::Files(_) => ("containers", Some("use sudo")),
+            ContainersError::NotFound { .. } => ("no_such_instance", Some("`coord-agent ps` lists them")),
+        };
+        Self { code: code.to_owned(), message: crate::chain(&error), hint: hint.map(str::to_owned), detail: None }
+    }
+}
