@@ -4,15 +4,18 @@
 //! are errors: a misspelt `coordinator` must not turn into a host that waits for nobody.
 
 mod images;
+mod isolation;
 mod network;
 
 pub use images::ImagesConfig;
+pub use isolation::{IsolationConfig, UserNamespaces, UserRange};
 
 use coord_registry::RegistryConfig;
 use coord_shared::names::{HostName, Labels, check_label_key, check_label_value};
 use coord_shared::quantity::ByteSize;
 use coord_shared::text::toml_mistake;
 use images::RawImages;
+use isolation::RawIsolation;
 use network::RawNetwork;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -45,6 +48,8 @@ pub struct Config {
     pub docker_config: Option<PathBuf>,
     /// What images may take.
     pub images: ImagesConfig,
+    /// How containers are kept apart.
+    pub isolation: IsolationConfig,
     /// How containers are connected.
     pub network: coord_network::Settings,
     /// When an instance's log is rotated.
@@ -72,6 +77,8 @@ struct RawConfig {
     registry: Vec<RegistryConfig>,
     #[serde(default)]
     images: RawImages,
+    #[serde(default)]
+    isolation: RawIsolation,
     #[serde(default)]
     network: RawNetwork,
     #[serde(default)]
@@ -161,6 +168,7 @@ fn check(raw: RawConfig, path: &Path) -> Result<Config, String> {
         registries: raw.registry,
         docker_config: raw.docker_config,
         images: raw.images.check()?,
+        isolation: raw.isolation.check()?,
         network: raw.network.check()?,
         log_max_bytes: raw.log.max_size.map_or(10 * 1024 * 1024, |size| size.0).max(64 * 1024),
         log_max_files: raw.log.max_files.unwrap_or(3),

@@ -24,6 +24,7 @@ pub mod logs;
 mod logs_sweep;
 mod network_keeper;
 mod program;
+pub mod programs;
 pub mod purge;
 pub mod sessions;
 pub mod state;

@@ -107,9 +107,8 @@ pub(crate) async fn run(network: Network, mut wishes: watch::Receiver<Option<Wan
             let _ = events.send(Event::NetworkProblem(problem)).await;
         }
         tokio::time::sleep(PAUSE).await;
-        match tokio::time::timeout(pause, wishes.changed()).await {
-            Ok(Err(_)) => return,
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(_)) = tokio::time::timeout(pause, wishes.changed()).await {
+            return;
         }
     }
 }

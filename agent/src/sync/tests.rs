@@ -24,6 +24,8 @@ fn coordinators(urls: Vec<String>) -> Coordinators {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = Config {
         images: crate::config::ImagesConfig::default(),
+        isolation: crate::config::IsolationConfig::default(),
+        network: coord_network::Settings::default(),
         host: host(),
         coordinators: urls,
         token: "coord-agent-secret".to_owned(),

@@ -89,8 +89,8 @@ fn write(dns: &Dns, of_host: &str, servers: &[String]) -> String {
 /// In resolv.conf(5) the last line of a kind counts, and `domain` is an older name for a `search` of one.
 fn last(text: &str, key: &str) -> String {
     let is_key = |word: &str| word == key || (key == "search" && word == "domain");
-    let lines = text.lines().filter_map(|line| line.trim().split_once(char::is_whitespace));
-    lines.filter(|(word, _)| is_key(word)).last().map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+    let mut lines = text.lines().rev().filter_map(|line| line.trim().split_once(char::is_whitespace));
+    lines.find(|(word, _)| is_key(word)).map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
 }
 
 fn servers(text: &str) -> Vec<String> {
