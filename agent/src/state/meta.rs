@@ -36,6 +36,9 @@ pub struct ContainerMeta {
     /// Its limit of memory, for the words on its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<ByteSize>,
+    /// What its document takes from the default isolation, a few words each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loosened: Vec<String>,
 }
 
 fn window_default() -> Span {
@@ -56,6 +59,7 @@ impl ContainerMeta {
             pre_stop: document.pre_stop.clone(),
             window: restart::window(&document.restart_policy),
             memory_limit: document.container.resources.memory,
+            loosened: document.loosened(),
         }
     }
 }
