@@ -231,7 +231,16 @@ impl Agent {
         }
     }
 
+    /// Takes note of what the host cannot give a container.
+    pub(super) fn note_weakened(&mut self, id: &ContainerId, weakened: Vec<String>) {
+        if !weakened.is_empty() {
+            tracing::warn!(container = %id, lacks = weakened.join(", "), "weaker than by default");
+            self.weakened.insert(id.clone(), weakened);
+        }
+    }
+
     fn forget_container(&mut self, id: &ContainerId) {
+        self.weakened.remove(id);
         self.observed.containers.remove(id);
         self.metas.remove(id);
     }

@@ -39,6 +39,9 @@ pub struct ContainerMeta {
     /// The ports of the host that lead to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortMapping>,
+    /// What its document takes from the default isolation, a few words each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loosened: Vec<String>,
 }
 
 fn window_default() -> Span {
@@ -60,6 +63,7 @@ impl ContainerMeta {
             window: restart::window(&document.restart_policy),
             memory_limit: document.container.resources.memory,
             ports: document.container.ports.clone(),
+            loosened: document.loosened(),
         }
     }
 }

@@ -50,6 +50,8 @@ pub struct Agent {
     /// Failures in a row, for images that are not `Present`.
     pull_failures: BTreeMap<Digest, u32>,
     metas: BTreeMap<ContainerId, ContainerMeta>,
+    /// What this host cannot give of the default isolation, for containers of which something is lacking.
+    weakened: BTreeMap<ContainerId, Vec<String>>,
     /// What events have set going since the last plan.
     pending: Vec<Task>,
     /// How often the removals under way have been tried, this time included.
@@ -83,6 +85,7 @@ impl Agent {
             pulls: BTreeMap::new(),
             pull_failures: BTreeMap::new(),
             metas: BTreeMap::new(),
+            weakened: BTreeMap::new(),
             pending: Vec::new(),
             remove_attempts: BTreeMap::new(),
             arrived: BTreeMap::new(),
@@ -121,6 +124,7 @@ impl Agent {
                 RecoveredState::Running(running) => {
                     let since = clock::mono_at(running.started_at, now);
                     self.insert_container(id.clone(), meta, Phase::Running { since }, u32::try_from(running.pid).ok());
+                    self.note_weakened(&id, running.weakened.clone());
                     self.found_running(&id, since, now);
                 }
                 RecoveredState::Exited(_) | RecoveredState::Unknown => {
@@ -154,7 +158,10 @@ impl Agent {
                 self.adopt(now);
             }
             Event::Started { container, result } => match result {
-                Ok(running) => self.started(&container, running.pid.unsigned_abs(), now),
+                Ok(running) => {
+                    self.note_weakened(&container, running.weakened);
+                    self.started(&container, running.pid.unsigned_abs(), now);
+                }
                 Err(error) => self.start_failed(&container, error, now),
             },
             Event::Hooked { container, result } => self.hooked(&container, result, now),
@@ -292,14 +299,25 @@ impl Agent {
         &self.facts
     }
 
+    /// What a container has not of the default isolation: by its document, then by its host.
+    fn loosened(&self, id: &ContainerId) -> Vec<String> {
+        let asked = self.metas.get(id).map(|meta| meta.loosened.as_slice()).unwrap_or_default();
+        let lacking = self.weakened.get(id).map(Vec::as_slice).unwrap_or_default();
+        [asked, lacking].concat()
+    }
+
     /// The whole of this host, as the coordinator should know it.
     pub fn report(&self, plan: &Plan, now: Now) -> FullReport {
         let arrived = |id: &InstanceId| self.arrived.get(id).copied().unwrap_or(now.mono);
         let problems = [&self.refusal, &self.ledger_problem, &self.network_problem];
+        let mut instances = planner::status::instance_reports(&self.desired, &self.observed, plan, arrived, now);
+        for instance in &mut instances {
+            instance.loosened = instance.container.as_ref().map(|id| self.loosened(id)).unwrap_or_default();
+        }
         FullReport {
             labels: self.labels.clone(),
             facts: self.facts.clone(),
-            instances: planner::status::instance_reports(&self.desired, &self.observed, plan, arrived, now),
+            instances,
             prefetch: planner::ahead::reports(&self.ahead, &self.observed, now),
             problems: problems.into_iter().flatten().cloned().collect(),
         }

@@ -199,10 +199,10 @@ pub enum AfterUnhealthy {
 impl fmt::Display for AfterUnhealthy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Stopping { .. } => f.write_str("; stopping it"),
-            Self::Restarted { restarts, .. } => write!(f, "; restarted {} so far", times(*restarts)),
-            Self::Left { policy } => write!(f, "; left running ({policy})"),
-            Self::NotRestarted { policy } => write!(f, "; not restarted ({policy})"),
+            Self::Stopping { .. } => f.write_str(", stopping it"),
+            Self::Restarted { restarts, .. } => write!(f, ", restarted {} so far", times(*restarts)),
+            Self::Left { policy } => write!(f, ", left running ({policy})"),
+            Self::NotRestarted { policy } => write!(f, ", not restarted ({policy})"),
             Self::Unknown => Ok(()),
         }
     }
@@ -236,11 +236,8 @@ impl fmt::Display for Reason {
             Self::WaitingForHealth { output } if output.is_empty() => f.write_str("waits for its health check"),
             Self::WaitingForHealth { output } => write!(f, "waits for its health check, which said: {}", brief(output)),
             Self::Unhealthy { failures, output, then } => {
-                write!(f, "unhealthy, {} in a row", failed_checks(*failures))?;
-                if !output.is_empty() {
-                    write!(f, ": {}", brief(output))?;
-                }
-                write!(f, "{then}")
+                write!(f, "unhealthy ({} in a row){then}", failed_checks(*failures))?;
+                if output.is_empty() { Ok(()) } else { write!(f, ": {}", brief(output)) }
             }
             Self::RestartBackoff { exit, restarts, .. } => write!(f, "{exit}; restarted {} so far", times(*restarts)),
             Self::Completed => f.write_str("completed"),

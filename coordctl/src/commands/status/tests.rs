@@ -6,8 +6,11 @@ use crate::expect::expect;
 use crate::output::Palette;
 use coord_shared::decide::liveness::Liveness;
 use coord_shared::decide::reason::{AfterUnhealthy, Reason};
+use coord_shared::document::Protocol;
 use coord_shared::names::{Digest, Revision};
-use coord_shared::wire::{Exit as ContainerExit, InstanceReport, InstanceState, InstanceView, PrefetchState, WorkloadView};
+use coord_shared::wire::{
+    Exit as ContainerExit, HealthReport, HealthStatus, InstanceReport, InstanceState, InstanceView, PrefetchState, WorkloadView,
+};
 use jiff::{SignedDuration, Timestamp};
 
 fn now() -> Timestamp {
@@ -114,6 +117,7 @@ fn every_reason() -> Vec<Reason> {
         unhealthy(AfterUnhealthy::Restarted { restarts: 2, retry_at: from_now(4) }),
         unhealthy(AfterUnhealthy::Left { policy: "restart = \"no\"".to_owned() }),
         unhealthy(AfterUnhealthy::NotRestarted { policy: "restart_policy.max_attempts = 3".to_owned() }),
+        Reason::PortTaken { port: 80, protocol: Protocol::Tcp, by: "program nginx (pid 7)".to_owned() },
         Reason::StoppingPrevious { kill_at: from_now(9) },
         Reason::Stopping { kill_at: from_now(5) },
         Reason::Removing,
@@ -187,6 +191,28 @@ fn rolling() -> WorkloadView {
     WorkloadView { ready: 2, ..rollout }
 }
 
+/// Instances that are asked whether they are well, one of which is not; and what they have of the host.
+fn asked() -> WorkloadView {
+    let with = |host: &str, status, failures, output: &str| {
+        with_report(instance("shop", host), |report| {
+            report.health = Some(HealthReport { status, failures, output: output.to_owned() });
+            report.addresses = vec!["10.88.0.2".parse().expect("an address"), "fd00:88::2".parse().expect("an address")];
+            report.loosened = vec!["capability NET_ADMIN".to_owned(), "no seccomp".to_owned()];
+        })
+    };
+    let refused = "curl: (7) Failed to connect to localhost port 8080\nno route to the database";
+    let ill = with_report(with("web-2", HealthStatus::Unhealthy, 3, refused), |report| {
+        report.ready = false;
+        report.loosened = Vec::new();
+        report.reason = Some(unhealthy(AfterUnhealthy::Stopping { kill_at: from_now(9) }));
+    });
+    let young = with_report(with("web-3", HealthStatus::Starting, 0, ""), |report| {
+        report.ready = false;
+        report.reason = Some(Reason::WaitingForHealth { output: String::new() });
+    });
+    workload("shop", vec![with("web-1", HealthStatus::Healthy, 0, ""), ill, young])
+}
+
 /// A fleet in the middle of things: broken files, a rollout, a lost host, a job, a deletion.
 fn busy() -> StatusView {
     let rollout = rolling();
@@ -233,7 +259,7 @@ fn busy() -> StatusView {
     };
     StatusView {
         now: now(),
-        workloads: vec![long, rollout, job, nowhere, leaving, crashing, waiting],
+        workloads: vec![long, rollout, asked(), job, nowhere, leaving, crashing, waiting],
         problems: vec![
             problem(
                 "folder:cache.toml",
@@ -296,7 +322,7 @@ fn a_large_fleet_does_not_push_the_next_workload_away() {
 
 #[test]
 fn one_workload_in_detail() {
-    for name in ["frontend", "payments", "search", "old"] {
+    for name in ["frontend", "shop", "payments", "search", "old"] {
         let status = chosen(busy(), Some(&name.parse().expect("a workload name")));
         expect(&format!("src/commands/status/tests/detail-{name}.txt"), &render::detail(&status, look(Some(100), false)));
     }

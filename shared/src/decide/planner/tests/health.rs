@@ -36,13 +36,13 @@ fn it_is_ready_once_its_check_says_so() {
 
 #[test]
 fn the_ill_are_restarted_by_policy() {
-    let why = "unhealthy, 3 failed checks in a row: connection refused";
-    let stopped = format!("stop web.0-r1-1, which is ill, by 110 | {why}; stopping it @110 | wake 110");
+    let why = "unhealthy (3 failed checks in a row)";
+    let stopped = format!("stop web.0-r1-1, which is ill, by 110 | {why}, stopping it: connection refused @110 | wake 110");
     check(one(spec(1, "a"), Status::Unhealthy), &stopped);
     check(one(restarting(RestartPolicy::OnFailure(None), spec(1, "a")), Status::Unhealthy), &stopped);
     check(one(restarting(RestartPolicy::OnFailure(Some(1)), spec(1, "a")), Status::Unhealthy), &stopped);
     // Where no start would follow, what is left of its service is better than nothing.
-    let left = |policy| format!("nothing | {why}; left running ({policy})");
+    let left = |policy| format!("nothing | {why}, left running ({policy}): connection refused");
     check(one(restarting(RestartPolicy::No, spec(1, "a")), Status::Unhealthy), &left("restart = \"no\""));
     let once = one(restarting(RestartPolicy::OnFailure(Some(1)), spec(1, "a")), Status::Unhealthy);
     check(once.history("web.0-r1-1", "a", |history| history.failures = 1), &left("restart = \"on-failure:1\""));
@@ -56,9 +56,9 @@ fn one_that_was_well_for_long_is_no_crash_loop() {
         let health = Health { well_for: Duration::from_secs(well_for), ..health(Status::Unhealthy) };
         one(bounded(), Status::Starting).with_health("web.0-r1-1", health).history("web.0-r1-1", "a", |h| h.failures = 2)
     };
-    let why = "unhealthy, 3 failed checks in a row: connection refused";
-    check(ill(9), &format!("nothing | {why}; left running (restart_policy.max_attempts = 2)"));
-    check(ill(10), &format!("stop web.0-r1-1, which is ill, by 110 | {why}; stopping it @110 | wake 110"));
+    let why = "unhealthy (3 failed checks in a row)";
+    check(ill(9), &format!("nothing | {why}, left running (restart_policy.max_attempts = 2): connection refused"));
+    check(ill(10), &format!("stop web.0-r1-1, which is ill, by 110 | {why}, stopping it: connection refused @110 | wake 110"));
 }
 
 #[test]
@@ -69,9 +69,9 @@ fn an_end_for_illness_is_a_failure_once() {
         history.note_unhealthy(&id, 4, "again".to_owned(), second(99), false);
     };
     let after = || world().want(spec(1, "a")).present("a").history("web.0-r1-1", "a", noted);
-    let why = "unhealthy, 3 failed checks in a row: connection refused";
+    let why = "unhealthy (3 failed checks in a row)";
     let stopping = after().container("web.0-r1-1", "a", stopping(103));
-    check(stopping, &format!("nothing | {why}; stopping it @103 | wake 103"));
+    check(stopping, &format!("nothing | {why}, stopping it: connection refused @103 | wake 103"));
     check(after().container("web.0-r1-1", "a", exited()), "remove web.0-r1-1; start web.0-r1-2 | starting");
     let mut history = History::begin(&id, spec(1, "a").fingerprint);
     noted(&mut history);
@@ -92,10 +92,10 @@ fn an_ill_one_waits_for_its_restart() {
             history.note_unhealthy(&id, 3, "refused".to_owned(), second(at), false);
         })
     };
-    let why = "unhealthy, 3 failed checks in a row: refused";
-    check(ended(RestartPolicy::Always, 100), &format!("nothing | {why}; restarted 0 times so far @100.8 | wake 100.8"));
+    let why = "unhealthy (3 failed checks in a row)";
+    check(ended(RestartPolicy::Always, 100), &format!("nothing | {why}, restarted 0 times so far: refused @100.8 | wake 100.8"));
     check(ended(RestartPolicy::Always, 99), "start web.0-r1-2 | starting");
-    check(ended(RestartPolicy::No, 99), &format!("nothing | {why}; not restarted (restart = \"no\")"));
+    check(ended(RestartPolicy::No, 99), &format!("nothing | {why}, not restarted (restart = \"no\"): refused"));
 }
 
 #[test]
@@ -107,8 +107,11 @@ fn start_first_keeps_the_old_until_the_new_is_ready() {
     };
     check(update(Status::Starting), "nothing | waits for its health check, which said: connection refused");
     check(update(Status::Healthy), "stop web.0-r1-1 by 110 | wake 110");
-    let why = "unhealthy, 3 failed checks in a row: connection refused";
-    check(update(Status::Unhealthy), &format!("stop web.0-r2-1, which is ill, by 110 | {why}; stopping it @110 | wake 110"));
+    let why = "unhealthy (3 failed checks in a row)";
+    check(
+        update(Status::Unhealthy),
+        &format!("stop web.0-r2-1, which is ill, by 110 | {why}, stopping it: connection refused @110 | wake 110"),
+    );
     // And what serves is what is shown.
     let world = update(Status::Starting);
     let plan = plan(&world.desired, &[], &world.observed, now());
