@@ -2,6 +2,7 @@
 //!
 //! Every task runs on its own and ends in exactly one event, so the loop never waits for one.
 
+mod cdi;
 mod container_spec;
 mod hooks;
 mod host;
@@ -18,7 +19,7 @@ use coord_image::{Image, ImageStore, Progress, StoreError};
 use coord_registry::Registry;
 use coord_runtime::{EmbeddedRuntime, LogDriver, LogPolicy, Runtime as _, RuntimeError};
 use coord_shared::decide::planner::Spec;
-use coord_shared::document::{self, Logging};
+use coord_shared::document::{self, Logging, RuntimeName};
 use coord_shared::names::{ContainerId, Digest, HostName, InstanceId, PinnedImage};
 use coord_shared::quantity::Signal;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,8 @@ pub struct Executor {
     pub events: mpsc::Sender<Event>,
     /// Asks containers whether they are well.
     pub probers: Probers,
+    /// What runs a container whose document does not say.
+    pub default_runtime: RuntimeName,
     starts: Arc<Semaphore>,
 }
 
@@ -96,8 +99,9 @@ impl Executor {
         logs: LogSettings,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        let probers = Probers::new(events.clone());
-        Self { host, runtime, images, room, registry, logs, events, probers, starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)) }
+        let starts = Arc::new(Semaphore::new(STARTS_AT_A_TIME));
+        let (probers, default_runtime) = (Probers::new(events.clone()), RuntimeName::Embedded);
+        Self { host, runtime, images, room, registry, logs, events, probers, default_runtime, starts }
     }
 
     /// Sets one task going.
