@@ -3,7 +3,7 @@
 use super::Executor;
 use crate::clock;
 use crate::event::Event;
-use crate::program;
+use crate::inside;
 use coord_runtime::ExecSpec;
 use coord_shared::decide::Mono;
 use coord_shared::document::Hook;
@@ -54,7 +54,7 @@ impl Executor {
             terminal: None,
             stdin: false,
         };
-        let ran = program::run(&self.runtime, &container.to_string(), spec, limit).await;
+        let ran = inside::run(&self.runtime, &container.to_string(), spec, limit).await;
         ran.map_err(|error| format!("{kind} hook `{}` failed: {}", hook.command.join(" "), crate::chain(&error)))
     }
 }

@@ -102,19 +102,10 @@ impl Executor {
         logs: LogSettings,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        Self {
-            host,
-            runtime,
-            images,
-            room,
-            registry,
-            network: Err("the network is not opened".to_owned()),
-            logs,
-            probers: Probers::new(events.clone()),
-            events,
-            default_runtime: RuntimeName::Embedded,
-            starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)),
-        }
+        let starts = Arc::new(Semaphore::new(STARTS_AT_A_TIME));
+        let (probers, default_runtime) = (Probers::new(events.clone()), RuntimeName::Embedded);
+        let network = Err("the network is not opened".to_owned());
+        Self { host, runtime, images, room, registry, network, logs, events, probers, default_runtime, starts }
     }
 
     /// Sets one task going.

@@ -53,9 +53,11 @@ impl Doors {
         if let Some(open) = &self.namespace {
             return Ok(open.clone());
         }
-        let opened = File::open(format!("/proc/{}/ns/net", self.pid)).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Trouble::NoContainer,
-            _ => Trouble::Ill(format!("cannot open the network of process {}: {error}", self.pid)),
+        let opened = File::open(format!("/proc/{}/ns/net", self.pid)).map_err(|error| {
+            if error.kind() == ErrorKind::NotFound {
+                return Trouble::NoContainer;
+            }
+            Trouble::Ill(format!("cannot open the network of process {}: {error}", self.pid))
         })?;
         Ok(self.namespace.insert(Arc::new(opened)).clone())
     }
@@ -79,8 +81,5 @@ async fn socket_within(namespace: &Arc<File>, address: IpAddr) -> io::Result<Tcp
 
 /// Without the number that the standard library adds.
 fn in_words(error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        _ => error.to_string(),
-    }
+    if error.kind() == ErrorKind::ConnectionRefused { "connection refused".to_owned() } else { error.to_string() }
 }

@@ -9,7 +9,7 @@ mod http;
 
 use crate::clock;
 use crate::event::Event;
-use crate::program::{self, ProgramError};
+use crate::inside::{self, ProgramError};
 use crate::state::Asked;
 use coord_runtime::{ExecSpec, Runtime};
 use coord_shared::decide::health::Outcome;
@@ -107,7 +107,7 @@ impl<R: Runtime> Prober<R> {
         // The limit begins with its turn.
         let _turn = self.turns.acquire().await;
         let spec = ExecSpec { args: command.to_vec(), ..ExecSpec::default() };
-        match program::run(&self.runtime, &self.asked.container.to_string(), spec, limit).await {
+        match inside::run(&self.runtime, &self.asked.container.to_string(), spec, limit).await {
             Ok(()) => Outcome::Well,
             Err(ProgramError::NoContainer) => Outcome::Unknown,
             // The exit code says less than what it says itself.

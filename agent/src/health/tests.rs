@@ -1,6 +1,6 @@
 //! Containers that are asked: by a program, over TCP, over HTTP; from within their own network.
 use super::*;
-use crate::program::tests::Host;
+use crate::inside::tests::Host;
 use coord_shared::decide::health::{Check, Health, Status};
 use coord_shared::quantity::Span;
 use std::io::{Read as _, Write as _};

@@ -30,7 +30,7 @@ pub enum Task {
         /// Its image.
         image: Arc<Image>,
         /// What to keep beside it.
-        meta: ContainerMeta,
+        meta: Box<ContainerMeta>,
     },
     /// Run what a container wants to be run once it has started.
     PostStart {
@@ -118,7 +118,7 @@ impl Agent {
         }
         self.insert_container(container.clone(), meta.clone(), Phase::Starting { since: now.mono }, None);
         tracing::info!(%container, image = %spec.image, "starting");
-        Some(Task::Start { container, spec, image, meta })
+        Some(Task::Start { container, spec, image, meta: Box::new(meta) })
     }
 
     pub(super) fn insert_container(&mut self, id: ContainerId, meta: ContainerMeta, phase: Phase, pid: Option<u32>) {

@@ -45,6 +45,13 @@ pub(crate) enum ProgramError {
     },
 }
 
+impl ProgramError {
+    fn of_start(error: RuntimeError) -> Self {
+        let is_gone = matches!(error, RuntimeError::NotFound { .. } | RuntimeError::NotRunning { .. });
+        if is_gone { Self::NoContainer } else { Self::Start(error) }
+    }
+}
+
 fn quoted(output: &str) -> String {
     let output = output.trim();
     if output.is_empty() { String::new() } else { format!(": {output}") }
@@ -57,10 +64,7 @@ fn quoted(output: &str) -> String {
 pub(crate) async fn run<R: Runtime>(runtime: &R, id: &str, spec: ExecSpec, limit: Duration) -> Result<(), ProgramError> {
     let said = Said::default();
     let ended = tokio::time::timeout(limit, async {
-        let mut exec = runtime.exec(id, spec).await.map_err(|error| match error {
-            RuntimeError::NotFound { .. } => ProgramError::NoContainer,
-            other => ProgramError::Start(other),
-        })?;
+        let mut exec = runtime.exec(id, spec).await.map_err(ProgramError::of_start)?;
         drop(exec.stdin.take());
         let mut killer = Killer::of(&exec);
         let exit = listen(&mut exec, &said).await;
