@@ -19,6 +19,7 @@ use crate::state::Agent;
 use crate::sync::coordinators::Coordinators;
 use crate::sync::ledger::{HistoryFile, Ledger};
 use crate::sync::{logins, poll, report, standalone};
+use crate::volumes::Volumes;
 use crate::{durable, facts, logs_sweep, sessions, watch_config};
 use coord_image::{ImageStore, StoreError};
 use coord_registry::{Registry, login_files};
@@ -134,7 +135,11 @@ async fn open_images(config: &Config) -> Result<ImageStore, StoreError> {
     }
 }
 
-fn lock(folder: &Path) -> Result<std::fs::File, DaemonError> {
+/// Locks a folder of the agent's, so that nobody else works in it while the file is held.
+///
+/// # Errors
+/// `Locked` while somebody else holds it.
+pub fn lock(folder: &Path) -> Result<std::fs::File, DaemonError> {
     let path = folder.join("agent.lock");
     let file = std::fs::File::create(&path).map_err(|source| DaemonError::Folder { path, source })?;
     file.try_lock().map_err(|_| DaemonError::Locked { path: folder.to_owned() })?;
@@ -193,6 +198,10 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         pid: std::process::id(),
     };
     let policy = config.images.policy();
+    let volumes = Volumes::new(&config.state_dir, &config.run_dir);
+    // Also while containers start: what is swept is no volume.
+    let sweeping = volumes.clone();
+    drop(tokio::task::spawn_blocking(move || sweeping.sweep()));
     let control = Control {
         info,
         images: images.clone(),
@@ -200,6 +209,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         events: events.clone(),
         content: shown,
         happenings: happenings.clone(),
+        volumes: volumes.clone(),
         run_dir: config.run_dir.clone(),
     };
     listen(&config, control);
@@ -211,6 +221,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         room,
         registry,
         opened.logs.clone(),
+        volumes,
         events,
     );
     let runtime_events = opened.runtime.events();

@@ -11,6 +11,7 @@ mod prepare;
 use crate::event::Event;
 use crate::images::Room;
 use crate::state::{ContainerMeta, Task};
+use crate::volumes::Volumes;
 use container_spec::container_spec;
 use coord_image::{Image, ImageStore, Progress, StoreError};
 use coord_registry::Registry;
@@ -43,6 +44,8 @@ pub struct Executor {
     pub registry: Registry,
     /// Where the logs lie, and when they are rotated.
     pub logs: LogSettings,
+    /// What outlives containers.
+    pub volumes: Volumes,
     /// Where the ends are told.
     pub events: mpsc::Sender<Event>,
     starts: Arc<Semaphore>,
@@ -90,9 +93,10 @@ impl Executor {
         room: Room,
         registry: Registry,
         logs: LogSettings,
+        volumes: Volumes,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        Self { host, runtime, images, room, registry, logs, events, starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)) }
+        Self { host, runtime, images, room, registry, logs, volumes, events, starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)) }
     }
 
     /// Sets one task going.
@@ -136,6 +140,7 @@ impl Executor {
             self.runtime.start(made).await.map_err(|e| in_words(&e))
         };
         let result = started.await;
+        self.volumes.release(&container);
         self.tell(Event::Started { container, result }).await;
     }
 
