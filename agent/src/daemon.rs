@@ -15,6 +15,7 @@ use crate::control::{self, AgentInfo, Control};
 use crate::event::Event;
 use crate::execute::{Executor, LogSettings};
 use crate::images::{Images, Room};
+use crate::programs::Programs;
 use crate::state::Agent;
 use crate::sync::coordinators::Coordinators;
 use crate::sync::ledger::{HistoryFile, Ledger};
@@ -99,6 +100,7 @@ pub(crate) struct Opened {
     pub(crate) runtime: EmbeddedRuntime,
     pub(crate) images: ImageStore,
     pub(crate) logs: LogSettings,
+    pub(crate) volumes: Volumes,
     _locks: [std::fs::File; 2],
 }
 
@@ -114,7 +116,8 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, DaemonError> {
     let runtime = EmbeddedRuntime::open(&config.state_dir, &config.run_dir, &config.helpers_dir).map_err(part("the runtime"))?;
     let images = open_images(config).await.map_err(part("the image store"))?;
     let logs = LogSettings { dir: logs, max_bytes: config.log_max_bytes, max_files: config.log_max_files };
-    Ok(Opened { runtime, images, logs, _locks: locks })
+    let volumes = Volumes::new(&config.state_dir, &config.run_dir);
+    Ok(Opened { runtime, images, logs, volumes, _locks: locks })
 }
 
 /// A command of ours may hold the store for a moment, or for as long as a pull takes.
@@ -191,39 +194,14 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let writer = tokio::spawn(write_histories(history_file, history_changes));
 
     let images = Images::new(opened.images.clone(), registry.clone());
-    let info = AgentInfo {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        host: config.host.clone(),
-        state_dir: config.state_dir.clone(),
-        pid: std::process::id(),
-    };
     let policy = config.images.policy();
-    let volumes = Volumes::new(&config.state_dir, &config.run_dir);
     // Also while containers start: what is swept is no volume.
-    let sweeping = volumes.clone();
-    drop(tokio::task::spawn_blocking(move || sweeping.sweep()));
-    let control = Control {
-        info,
-        images: images.clone(),
-        policy,
-        events: events.clone(),
-        content: shown,
-        happenings: happenings.clone(),
-        volumes: volumes.clone(),
-        run_dir: config.run_dir.clone(),
-    };
-    listen(&config, control);
+    let volumes = opened.volumes.clone();
+    drop(tokio::task::spawn_blocking(move || volumes.sweep()));
+    listen(&config, &opened, images.clone(), (events.clone(), shown, happenings.clone()));
     let room = Room::new(images, policy, events.clone());
-    let executor = Executor::new(
-        config.host.clone(),
-        opened.runtime.clone(),
-        opened.images.clone(),
-        room,
-        registry,
-        opened.logs.clone(),
-        volumes,
-        events,
-    );
+    let mut executor = Executor::new(config.host.clone(), &opened, room, registry, events);
+    executor.default_runtime = config.isolation.runtime;
     let runtime_events = opened.runtime.events();
     let mut service = Service {
         agent,
@@ -248,7 +226,23 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
 }
 
 /// Opens the control socket. Without it the host can only be asked through the coordinator; containers are worth more than that.
-fn listen(config: &Config, control: Control) {
+fn listen(
+    config: &Config,
+    opened: &Opened,
+    images: Images,
+    the_loop: (mpsc::Sender<Event>, watch::Receiver<report::Content>, Happenings),
+) {
+    let (events, content, happenings) = the_loop;
+    let info = AgentInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: config.host.clone(),
+        state_dir: config.state_dir.clone(),
+        pid: std::process::id(),
+    };
+    let programs = Programs::new(Arc::new(opened.runtime.clone()), content.clone());
+    let (policy, run_dir) = (config.images.policy(), config.run_dir.clone());
+    let volumes = opened.volumes.clone();
+    let control = Control { info, images, policy, events, content, volumes, happenings, programs, run_dir };
     let path = control::socket_path(&config.run_dir);
     match control::bind(&path) {
         Ok(listener) => drop(tokio::task::spawn_local(control::serve(listener, control))),

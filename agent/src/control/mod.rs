@@ -12,6 +12,7 @@
 mod bodies;
 mod client;
 mod containers;
+mod exec;
 mod routes;
 mod socket;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use socket::{bind, serve};
 use crate::containers::happenings::Happenings;
 use crate::event::Event;
 use crate::images::Images;
+use crate::programs::Programs;
 use crate::sync::report::Content;
 use crate::volumes::Volumes;
 use coord_image::Policy;
@@ -48,6 +50,8 @@ pub struct Control {
     pub volumes: Volumes,
     /// What happened lately.
     pub happenings: Happenings,
+    /// Runs programs in containers.
+    pub programs: Programs,
     /// Where containers' sockets and states lie.
     pub run_dir: PathBuf,
 }

@@ -7,6 +7,7 @@
 //! | `POST /v1/images/pull` | lines: progress, then how it ended |
 //! | `POST /v1/images/{mount,unmount,verify,prune}` | what came of it |
 //! | `GET /v1/instances`, `GET /v1/instances/{name}` | the list, the details of one |
+//! | `POST /v1/exec` | an upgraded connection that carries a program's streams |
 //! | `GET /v1/volumes`, `GET /v1/volumes/{name}` | the list, the details of one |
 //! | `POST /v1/volumes/remove` | what came of it |
 //! | `GET /v1/events`, `GET /v1/events?follow` | lines: what happened lately, and then what happens |
@@ -14,7 +15,7 @@
 //! An error is `{code, message, hint}`. A `{ref}` is percent-encoded only where HTTP demands it: its slashes and colons stay.
 
 use super::bodies::{ImageAsked, PruneAsked, PullLine, UnmountAsked, VerifyAsked, ViewAsked};
-use super::{Control, containers, volumes};
+use super::{Control, containers, exec, volumes};
 use crate::images::{self, ImagesError};
 use bytes::Bytes;
 use coord_image::StoreError;
@@ -98,6 +99,7 @@ async fn route(request: Request<Incoming>, control: &Control) -> Result<Answer, 
             let wanted = percent_decode_str(&path["/v1/instances/".len()..]).decode_utf8_lossy().into_owned();
             Ok(ok(&containers::inspect(wanted, control).await?))
         }
+        (&Method::POST, "/v1/exec") => exec::exec(request, control).await,
         (_, path) if path == "/v1/volumes" || path.starts_with("/v1/volumes/") => volumes::route(request, control).await,
         (&Method::GET, "/v1/events") => Ok(containers::events(request.uri().query() == Some("follow"), control)),
         (method, path) => Err(unknown(method, path)),

@@ -2,12 +2,14 @@
 //!
 //! Every task runs on its own and ends in exactly one event, so the loop never waits for one.
 
+mod cdi;
 mod container_spec;
 mod host;
 mod mounts;
 mod network;
 mod prepare;
 
+use crate::daemon::Opened;
 use crate::event::Event;
 use crate::images::Room;
 use crate::state::{ContainerMeta, Task};
@@ -17,7 +19,7 @@ use coord_image::{Image, ImageStore, Progress, StoreError};
 use coord_registry::Registry;
 use coord_runtime::{EmbeddedRuntime, LogDriver, LogPolicy, Runtime as _, RuntimeError};
 use coord_shared::decide::planner::Spec;
-use coord_shared::document::{self, Logging};
+use coord_shared::document::{self, Logging, RuntimeName};
 use coord_shared::names::{ContainerId, Digest, HostName, InstanceId, PinnedImage};
 use coord_shared::quantity::Signal;
 use std::path::{Path, PathBuf};
@@ -48,6 +50,8 @@ pub struct Executor {
     pub volumes: Volumes,
     /// Where the ends are told.
     pub events: mpsc::Sender<Event>,
+    /// What runs a container whose document does not say.
+    pub default_runtime: RuntimeName,
     starts: Arc<Semaphore>,
 }
 
@@ -86,17 +90,19 @@ pub fn log_path(dir: &Path, instance: &InstanceId) -> PathBuf {
 
 impl Executor {
     /// Hands that use these tools.
-    pub fn new(
-        host: HostName,
-        runtime: EmbeddedRuntime,
-        images: ImageStore,
-        room: Room,
-        registry: Registry,
-        logs: LogSettings,
-        volumes: Volumes,
-        events: mpsc::Sender<Event>,
-    ) -> Self {
-        Self { host, runtime, images, room, registry, logs, volumes, events, starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)) }
+    pub(crate) fn new(host: HostName, opened: &Opened, room: Room, registry: Registry, events: mpsc::Sender<Event>) -> Self {
+        Self {
+            host,
+            runtime: opened.runtime.clone(),
+            images: opened.images.clone(),
+            room,
+            registry,
+            logs: opened.logs.clone(),
+            volumes: opened.volumes.clone(),
+            events,
+            default_runtime: RuntimeName::Embedded,
+            starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)),
+        }
     }
 
     /// Sets one task going.
