@@ -96,17 +96,15 @@ impl Host {
 }
 
 fn missing(path: &Path, error: &io::Error) -> String {
-    let is_link = path.is_symlink();
-    let path = path.display();
-    match error.kind() {
-        io::ErrorKind::NotFound if is_link => {
-            format!("{path} is a symbolic link to what is not there; mend it, or mount something else")
-        }
-        io::ErrorKind::NotFound => {
-            format!("{path} is not on this host; make it, or mount a volume with a name, which is made by itself")
-        }
-        io::ErrorKind::NotADirectory => format!("{path} is not on this host: a part of it is a file; mend the path"),
-        _ => format!("{path} cannot be mounted: {error}"),
+    let (kind, is_link, path) = (error.kind(), path.is_symlink(), path.display());
+    if kind == io::ErrorKind::NotFound && is_link {
+        format!("{path} is a symbolic link to what is not there; mend it, or mount something else")
+    } else if kind == io::ErrorKind::NotFound {
+        format!("{path} is not on this host; make it, or mount a volume with a name, which is made by itself")
+    } else if kind == io::ErrorKind::NotADirectory {
+        format!("{path} is not on this host: a part of it is a file; mend the path")
+    } else {
+        format!("{path} cannot be mounted: {error}")
     }
 }
 
