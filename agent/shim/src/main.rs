@@ -10,9 +10,12 @@
 //! agent ──request──▶ shim ── mounts, network ── libcontainer ──▶ init ── execve ──▶ the command
 //!       ◀─outcome──       ── execve ──▶ monitor (same pid, parent of init)
 //! ```
+//! Its second mode runs a program in a container that runs (`exec`).
 //! Deliberately absent: cgroups are made and limited by the agent; cleaning up after a failure is the agent's as well.
 
 mod clock;
+mod exec;
+mod exec_request;
 mod executor;
 mod request;
 mod root;
@@ -39,12 +42,21 @@ fn main() -> ExitCode {
         return if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     sys::ignore_stop_signals();
+    let exec = std::env::args_os().nth(1).is_some_and(|argument| argument == exec_request::EXEC_ARGUMENT);
     // The only thread of this process: nobody else can use the descriptor.
     let Ok(agent) = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from) else {
         return ExitCode::from(2);
     };
     // Without an agent at the other end there is nothing to start: it died before it had said what.
-    let Ok(request) = read_request(&agent) else {
+    let Ok(text) = read_request(&agent) else {
+        return ExitCode::from(2);
+    };
+    if exec {
+        let Ok(request) = serde_json::from_slice(&text) else { return ExitCode::from(2) };
+        exec::exec(&agent, &request);
+        return ExitCode::SUCCESS;
+    }
+    let Ok(request) = serde_json::from_slice::<Request>(&text) else {
         return ExitCode::from(2);
     };
     // A subscriber is set once, here.
@@ -63,10 +75,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn read_request(agent: &UnixStream) -> io::Result<Request> {
+fn read_request(agent: &UnixStream) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     agent.take(REQUEST_MAX_BYTES).read_to_end(&mut text)?;
-    Ok(serde_json::from_slice(&text)?)
+    Ok(text)
 }
 
 /// An agent that is gone meanwhile finds the outcome in `state.json`.

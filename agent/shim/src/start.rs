@@ -226,7 +226,7 @@ fn prepare(request: &Request, spec: &Spec, failure_pipe: i32) -> Result<Prepared
     })
 }
 
-fn c_strings(texts: &[String]) -> Result<Vec<CString>, Failure> {
+pub(crate) fn c_strings(texts: &[String]) -> Result<Vec<CString>, Failure> {
     let convert = |text: &String| {
         CString::new(text.as_str()).map_err(|error| Failure::new(FailureKind::CommandFormat, text.as_str(), &error))
     };
@@ -234,7 +234,7 @@ fn c_strings(texts: &[String]) -> Result<Vec<CString>, Failure> {
 }
 
 /// Reads the programs that the agent has compiled; see [`Request::seccomp`].
-fn read_filters(path: &Path) -> io::Result<Vec<Vec<sys::Instruction>>> {
+pub(crate) fn read_filters(path: &Path) -> io::Result<Vec<Vec<sys::Instruction>>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(SECCOMP_MAX_BYTES).read_to_end(&mut bytes)?;
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "damaged seccomp file; restart the agent to renew it");
