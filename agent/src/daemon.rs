@@ -161,11 +161,11 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let (history_file, histories) = HistoryFile::open(&config.state_dir);
     let accepted = ledger.state().cloned().unwrap_or_else(|| HostState::empty(config.host.clone()));
     let mut agent = Agent::new(config.host.clone(), config.labels.clone(), ledger, histories);
-    let recovered = opened.runtime.recover().map_err(part("from what runs already"))?;
-    agent.recover(recovered, clock::now());
     let listed = opened.images.list().map_err(part("the image store"))?;
     // An image whose record cannot be read is as good as absent: it will be pulled again.
     agent.found_images(listed.into_iter().filter_map(|image| opened.images.get(&image.digest).ok().flatten()));
+    let recovered = opened.runtime.recover().map_err(part("from what runs already"))?;
+    agent.recover(recovered, clock::now());
 
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let coordinators = match &state {

@@ -4,6 +4,7 @@
 
 mod cdi;
 mod container_spec;
+mod hooks;
 mod host;
 mod mounts;
 mod network;
@@ -11,6 +12,7 @@ mod prepare;
 
 use crate::daemon::Opened;
 use crate::event::Event;
+use crate::health::Probers;
 use crate::images::Room;
 use crate::state::{ContainerMeta, Task};
 use crate::volumes::Volumes;
@@ -51,6 +53,8 @@ pub struct Executor {
     pub volumes: Volumes,
     /// Where the ends are told.
     pub events: mpsc::Sender<Event>,
+    /// Asks containers whether they are well.
+    pub probers: Probers,
     /// What runs a container whose document does not say.
     pub default_runtime: RuntimeName,
     starts: Arc<Semaphore>,
@@ -100,6 +104,7 @@ impl Executor {
             registry,
             logs: opened.logs.clone(),
             volumes: opened.volumes.clone(),
+            probers: Probers::new(events.clone()),
             events,
             default_runtime: RuntimeName::Embedded,
             starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)),
@@ -115,7 +120,14 @@ impl Executor {
             Task::Start { container, spec, image, meta } => {
                 drop(tokio::spawn(async move { hands.start(container, &spec, &image, &meta).await }));
             }
-            Task::Signal { container, signal } => self.signal(&container, signal),
+            Task::PostStart { container, hooks } => drop(tokio::spawn(hands.post_start(container, hooks))),
+            Task::Ask(asked) => self.probers.ask(&self.runtime, asked),
+            Task::AskNoMore { container } => self.probers.ask_no_more(&container),
+            // Most have nothing to run before: they are told in the same moment.
+            Task::Stop { container, hooks, signal, .. } if hooks.is_empty() => self.signal(&container, signal),
+            Task::Stop { container, hooks, signal, kill_at } => {
+                drop(tokio::spawn(hands.stop(container, hooks, signal, kill_at)));
+            }
             Task::Kill { container } => {
                 if let Err(error) = self.runtime.kill(&container.to_string()) {
                     tracing::error!(%container, error = %crate::chain(&error), "cannot kill");
