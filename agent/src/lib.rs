@@ -24,6 +24,7 @@ pub mod images;
 mod inside;
 pub mod logs;
 mod logs_sweep;
+mod network_keeper;
 pub mod programs;
 pub mod purge;
 pub mod sessions;
