@@ -4,6 +4,7 @@
 //! are errors: a misspelt `coordinator` must not turn into a host that waits for nobody.
 
 mod images;
+mod metrics;
 
 pub use images::ImagesConfig;
 
@@ -12,7 +13,9 @@ use coord_shared::names::{HostName, Labels, check_label_key, check_label_value};
 use coord_shared::quantity::ByteSize;
 use coord_shared::text::toml_mistake;
 use images::RawImages;
+use metrics::RawMetrics;
 use serde::Deserialize;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Largest `agent.toml` that is read, in bytes.
@@ -43,6 +46,8 @@ pub struct Config {
     pub docker_config: Option<PathBuf>,
     /// What images may take.
     pub images: ImagesConfig,
+    /// Where Prometheus may ask; nowhere where absent.
+    pub metrics_listen: Option<SocketAddr>,
     /// When an instance's log is rotated.
     pub log_max_bytes: u64,
     /// How many rotated logs are kept beside the current one.
@@ -68,6 +73,8 @@ struct RawConfig {
     registry: Vec<RegistryConfig>,
     #[serde(default)]
     images: RawImages,
+    #[serde(default)]
+    metrics: RawMetrics,
     #[serde(default)]
     log: RawLog,
 }
@@ -155,6 +162,7 @@ fn check(raw: RawConfig, path: &Path) -> Result<Config, String> {
         registries: raw.registry,
         docker_config: raw.docker_config,
         images: raw.images.check()?,
+        metrics_listen: raw.metrics.listen,
         log_max_bytes: raw.log.max_size.map_or(10 * 1024 * 1024, |size| size.0).max(64 * 1024),
         log_max_files: raw.log.max_files.unwrap_or(3),
     })
