@@ -4,15 +4,18 @@
 //! are errors: a misspelt `coordinator` must not turn into a host that waits for nobody.
 
 mod images;
+mod isolation;
 mod metrics;
 
 pub use images::ImagesConfig;
+pub use isolation::{IsolationConfig, UserNamespaces, UserRange};
 
 use coord_registry::RegistryConfig;
 use coord_shared::names::{HostName, Labels, check_label_key, check_label_value};
 use coord_shared::quantity::ByteSize;
 use coord_shared::text::toml_mistake;
 use images::RawImages;
+use isolation::RawIsolation;
 use metrics::RawMetrics;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -46,6 +49,8 @@ pub struct Config {
     pub docker_config: Option<PathBuf>,
     /// What images may take.
     pub images: ImagesConfig,
+    /// How containers are kept apart.
+    pub isolation: IsolationConfig,
     /// Where Prometheus may ask; nowhere where absent.
     pub metrics_listen: Option<SocketAddr>,
     /// When an instance's log is rotated.
@@ -74,6 +79,7 @@ struct RawConfig {
     #[serde(default)]
     images: RawImages,
     #[serde(default)]
+    isolation: RawIsolation,
     metrics: RawMetrics,
     #[serde(default)]
     log: RawLog,
@@ -162,6 +168,7 @@ fn check(raw: RawConfig, path: &Path) -> Result<Config, String> {
         registries: raw.registry,
         docker_config: raw.docker_config,
         images: raw.images.check()?,
+        isolation: raw.isolation.check()?,
         metrics_listen: raw.metrics.listen,
         log_max_bytes: raw.log.max_size.map_or(10 * 1024 * 1024, |size| size.0).max(64 * 1024),
         log_max_files: raw.log.max_files.unwrap_or(3),

@@ -191,7 +191,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let policy = config.images.policy();
     listen(&config, &opened, images.clone(), (events.clone(), shown, happenings.clone()));
     let room = Room::new(images, policy, events.clone());
-    let executor = Executor::new(
+    let mut executor = Executor::new(
         config.host.clone(),
         opened.runtime.clone(),
         opened.images.clone(),
@@ -200,6 +200,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         opened.logs.clone(),
         events,
     );
+    executor.default_runtime = config.isolation.runtime;
     let runtime_events = opened.runtime.events();
     let mut service = Service {
         agent,

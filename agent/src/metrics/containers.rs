@@ -128,9 +128,9 @@ pub(super) fn write(text: &mut Text, samples: &[Sample], now: Timestamp) {
     text.family(
         ("container_start_time_seconds", Gauge, "When it was started, in seconds since 1970."),
         // A container that is stopping came into that state later.
-        live.iter().filter(|(s, _)| s.report.state == InstanceState::Running).map(|(s, _)| {
-            (&s.labels, Signed(s.report.since.as_second()))
-        }),
+        live.iter()
+            .filter(|(s, _)| s.report.state == InstanceState::Running)
+            .map(|(s, _)| (&s.labels, Signed(s.report.since.as_second()))),
     );
 }
 
