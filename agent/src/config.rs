@@ -80,6 +80,7 @@ struct RawConfig {
     images: RawImages,
     #[serde(default)]
     isolation: RawIsolation,
+    #[serde(default)]
     metrics: RawMetrics,
     #[serde(default)]
     log: RawLog,

@@ -189,10 +189,13 @@ fn device(disk: &IoUsage) -> String {
     label("device", &format!("{}:{}", disk.device.0, disk.device.1))
 }
 
+/// Which of an interface's two directions.
+type Direction = fn(&Interface) -> &Counters;
+
+const DIRECTIONS: [(&str, &str, Direction); 2] = [("receive", "received", |i| &i.received), ("transmit", "sent", |i| &i.sent)];
+
 fn network(text: &mut Text, live: &[(&Sample, &Usage)]) {
-    let directions: [(&str, &str, fn(&Interface) -> &Counters); 2] =
-        [("receive", "received", |i| &i.received), ("transmit", "sent", |i| &i.sent)];
-    for (direction, word, counters) in directions {
+    for (direction, word, counters) in DIRECTIONS {
         for (what, help, figure) in NETWORK {
             let name = format!("container_network_{direction}_{what}");
             let samples = live.iter().flat_map(|(s, _)| s.interfaces.iter().map(move |interface| (s, interface)));

@@ -84,7 +84,7 @@ pub(super) fn of(report: &InstanceReport, asked: &Asked, figures: &dyn Figures) 
     let known = report.revision.and_then(|revision| asked.limits.get(&(report.instance.clone(), revision)));
     let limits = known.cloned().unwrap_or_default();
     let instance = &report.instance;
-    let name = format!("{},{}", label("name", &instance.to_string()), label("workload", &instance.workload.to_string()));
+    let name = format!("{},{}", label("name", &instance.to_string()), label("workload", instance.workload.as_ref()));
     let runs = matches!(report.state, InstanceState::Running | InstanceState::Stopping);
     let id = report.container.as_ref().filter(|_| runs).map(ToString::to_string);
     let labels = format!("{},{},{name}", label("id", id.as_deref().unwrap_or_default()), label("image", &limits.image));

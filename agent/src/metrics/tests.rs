@@ -82,6 +82,10 @@ fn metrics(
          \"revision\":1,\"digest\":\"{digest}\",\"document\":\"{DOCUMENT}\"}}]}}}}"
     );
     std::fs::write(dir.path().join("ledger.json"), ledger).expect("a ledger");
+    // Otherwise every test would be about a host that is told nothing.
+    let read = crate::sync::ledger::Ledger::of_any_host(dir.path()).expect("a ledger");
+    let instances_asked = &read.state().expect("a host state").instances;
+    coord_shared::document::parse(&instances_asked[0].document).map_err(|m| m.summary("")).expect("a document");
     let (sender, content) = watch::channel(told(instances));
     let metrics = Metrics::new(Arc::new(figures), content, dir.path().to_owned(), "h".parse().expect("a host"));
     (metrics, sender, dir)
