@@ -10,8 +10,9 @@ mod image;
 mod inspect;
 mod logs;
 mod ps;
+mod top;
 
-use crate::cli::{DEFAULT_CONFIG, DoctorArgs, EventsArgs, ExecArgs, HostArgs, ImageArgs, InspectArgs, LogsArgs, PsArgs};
+use crate::cli::{DEFAULT_CONFIG, DoctorArgs, EventsArgs, ExecArgs, HostArgs, ImageArgs, InspectArgs, LogsArgs, PsArgs, TopArgs};
 use crate::output::Output;
 use coord_agent::config::{self, Config, ConfigError};
 use coord_shared::wire::ErrorBody;
@@ -72,6 +73,11 @@ fn shell_code(error: &ErrorBody) -> Option<u8> {
         "command_not_executable" => Some(126),
         _ => None,
     }
+}
+
+/// Runs `top`.
+pub(crate) async fn top(args: TopArgs, output: &Output) -> Result<Outcome, CommandError> {
+    top::run(&args, &configuration(&args.host)?, output).await
 }
 
 /// Runs `inspect`.
