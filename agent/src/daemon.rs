@@ -21,6 +21,7 @@ use crate::state::Agent;
 use crate::sync::coordinators::Coordinators;
 use crate::sync::ledger::{HistoryFile, Ledger};
 use crate::sync::{logins, poll, report, standalone};
+use crate::volumes::Volumes;
 use crate::{durable, facts, logs_sweep, sessions, watch_config};
 use coord_image::{ImageStore, StoreError};
 use coord_registry::{Registry, login_files};
@@ -100,6 +101,7 @@ pub(crate) struct Opened {
     pub(crate) runtime: EmbeddedRuntime,
     pub(crate) images: ImageStore,
     pub(crate) logs: LogSettings,
+    pub(crate) volumes: Volumes,
     _locks: [std::fs::File; 2],
 }
 
@@ -115,7 +117,8 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, DaemonError> {
     let runtime = EmbeddedRuntime::open(&config.state_dir, &config.run_dir, &config.helpers_dir).map_err(part("the runtime"))?;
     let images = open_images(config).await.map_err(part("the image store"))?;
     let logs = LogSettings { dir: logs, max_bytes: config.log_max_bytes, max_files: config.log_max_files };
-    Ok(Opened { runtime, images, logs, _locks: locks })
+    let volumes = Volumes::new(&config.state_dir, &config.run_dir);
+    Ok(Opened { runtime, images, logs, volumes, _locks: locks })
 }
 
 /// A command of ours may hold the store for a moment, or for as long as a pull takes.
@@ -136,7 +139,11 @@ async fn open_images(config: &Config) -> Result<ImageStore, StoreError> {
     }
 }
 
-fn lock(folder: &Path) -> Result<std::fs::File, DaemonError> {
+/// Locks a folder of the agent's, so that nobody else works in it while the file is held.
+///
+/// # Errors
+/// `Locked` while somebody else holds it.
+pub fn lock(folder: &Path) -> Result<std::fs::File, DaemonError> {
     let path = folder.join("agent.lock");
     let file = std::fs::File::create(&path).map_err(|source| DaemonError::Folder { path, source })?;
     file.try_lock().map_err(|_| DaemonError::Locked { path: folder.to_owned() })?;
@@ -155,11 +162,11 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let (history_file, histories) = HistoryFile::open(&config.state_dir);
     let accepted = ledger.state().cloned().unwrap_or_else(|| HostState::empty(config.host.clone()));
     let mut agent = Agent::new(config.host.clone(), config.labels.clone(), ledger, histories);
-    let recovered = opened.runtime.recover().map_err(part("from what runs already"))?;
-    agent.recover(recovered, clock::now());
     let listed = opened.images.list().map_err(part("the image store"))?;
     // An image whose record cannot be read is as good as absent: it will be pulled again.
     agent.found_images(listed.into_iter().filter_map(|image| opened.images.get(&image.digest).ok().flatten()));
+    let recovered = opened.runtime.recover().map_err(part("from what runs already"))?;
+    agent.recover(recovered, clock::now());
 
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let coordinators = match &state {
@@ -189,17 +196,12 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
 
     let images = Images::new(opened.images.clone(), registry.clone());
     let policy = config.images.policy();
+    // Also while containers start: what is swept is no volume.
+    let volumes = opened.volumes.clone();
+    drop(tokio::task::spawn_blocking(move || volumes.sweep()));
     listen(&config, &opened, images.clone(), (events.clone(), shown, happenings.clone()));
     let room = Room::new(images, policy, events.clone());
-    let mut executor = Executor::new(
-        config.host.clone(),
-        opened.runtime.clone(),
-        opened.images.clone(),
-        room,
-        registry,
-        opened.logs.clone(),
-        events,
-    );
+    let mut executor = Executor::new(config.host.clone(), &opened, room, registry, events);
     executor.default_runtime = config.isolation.runtime;
     let runtime_events = opened.runtime.events();
     let mut service = Service {
@@ -245,7 +247,8 @@ fn listen(
         tokio::task::spawn_local(serve_metrics(address, metrics.clone()));
     }
     let (policy, run_dir) = (config.images.policy(), config.run_dir.clone());
-    let control = Control { info, images, policy, events, content, happenings, programs, metrics, run_dir };
+    let volumes = opened.volumes.clone();
+    let control = Control { info, images, policy, events, content, volumes, happenings, programs, metrics, run_dir };
     let path = control::socket_path(&config.run_dir);
     match control::bind(&path) {
         Ok(listener) => drop(tokio::task::spawn_local(control::serve(listener, control))),

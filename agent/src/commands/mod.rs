@@ -11,8 +11,11 @@ mod inspect;
 mod logs;
 mod ps;
 mod top;
+mod volumes;
 
-use crate::cli::{DEFAULT_CONFIG, DoctorArgs, EventsArgs, ExecArgs, HostArgs, ImageArgs, InspectArgs, LogsArgs, PsArgs, TopArgs};
+use crate::cli::{
+    DEFAULT_CONFIG, DoctorArgs, EventsArgs, ExecArgs, HostArgs, ImageArgs, InspectArgs, LogsArgs, PsArgs, TopArgs, VolumesArgs,
+};
 use crate::output::Output;
 use coord_agent::config::{self, Config, ConfigError};
 use coord_shared::wire::ErrorBody;
@@ -42,6 +45,11 @@ pub(crate) enum CommandError {
 pub(crate) async fn image(args: ImageArgs, output: &Output) -> Result<Outcome, CommandError> {
     let config = configuration(&args.host)?;
     image::run(args.command, &config, args.format.format, output).await
+}
+
+/// Runs a `volumes` command.
+pub(crate) async fn volumes(args: VolumesArgs, output: &Output) -> Result<Outcome, CommandError> {
+    volumes::run(args.command, &configuration(&args.host)?, args.format.format, output).await
 }
 
 /// Runs `ps`.

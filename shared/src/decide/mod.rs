@@ -4,6 +4,7 @@
 //! same judgement through thousands of faults in a second.
 
 pub mod backoff;
+pub mod health;
 pub mod images;
 pub mod liveness;
 pub mod planner;

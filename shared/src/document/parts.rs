@@ -229,7 +229,7 @@ pub struct Healthcheck {
 }
 
 /// One way of asking.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Probe {
     /// A program run in the container; well if it exits with 0. Never empty; a shell's line is already in its shell's.
@@ -251,7 +251,7 @@ pub enum Probe {
 }
 
 /// A program that is run in the container at a point of its life (Compose's `post_start` and `pre_stop`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Hook {
     /// Program and arguments; never empty.
     pub command: Vec<String>,
