@@ -15,6 +15,7 @@ use crate::control::{self, AgentInfo, Control};
 use crate::event::Event;
 use crate::execute::{Executor, LogSettings};
 use crate::images::{Images, Room};
+use crate::metrics::{self, Metrics};
 use crate::programs::Programs;
 use crate::state::Agent;
 use crate::sync::coordinators::Coordinators;
@@ -258,15 +259,28 @@ fn listen(
         pid: std::process::id(),
     };
     let programs = Programs::new(Arc::new(opened.runtime.clone()), content.clone());
+    let figures = Arc::new(opened.runtime.clone());
+    let metrics = Metrics::new(figures, content.clone(), config.state_dir.clone(), config.host.clone());
+    if let Some(address) = config.metrics_listen {
+        tokio::task::spawn_local(serve_metrics(address, metrics.clone()));
+    }
     let (policy, run_dir) = (config.images.policy(), config.run_dir.clone());
     let volumes = opened.volumes.clone();
-    let control = Control { info, images, policy, events, content, volumes, happenings, programs, run_dir };
+    let control = Control { info, images, policy, events, content, volumes, happenings, programs, metrics, run_dir };
     let path = control::socket_path(&config.run_dir);
     match control::bind(&path) {
         Ok(listener) => drop(tokio::task::spawn_local(control::serve(listener, control))),
         Err(error) => {
             tracing::error!(path = %path.display(), %error, "no control socket: coord-agent's commands will not work; choose another run_dir");
         }
+    }
+}
+
+/// Metrics are no reason for containers to wait: an address that is taken is said, and tried no more.
+async fn serve_metrics(address: std::net::SocketAddr, metrics: Metrics) {
+    match tokio::net::TcpListener::bind(address).await {
+        Ok(listener) => metrics::serve(listener, metrics).await,
+        Err(error) => tracing::error!(%address, %error, "no metrics: choose another listen in [metrics]"),
     }
 }
 
