@@ -103,6 +103,11 @@ impl LoneHost {
         (self.program, self.helpers) = (program.to_owned(), helpers.to_owned());
     }
 
+    /// Where its network is, if that is its own.
+    pub fn cell_place(&self) -> Option<Place> {
+        self.cell.as_ref().map(Cell::place)
+    }
+
     /// Where its agent runs.
     pub fn place(&self) -> Place {
         let inner = self.cell.as_ref().map_or_else(Place::default, Cell::place);
