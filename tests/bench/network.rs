@@ -66,7 +66,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             }
             Err(error) => {
                 say(&format!("{who}: {error:#}"));
-                let why = format!("{error:#}").lines().next().unwrap_or_default().to_owned();
+                let why = error.root_cause().to_string().lines().next().unwrap_or_default().to_owned();
                 table.row(&[who.as_str(), &why, "-", "-", "-", "-", "-"]);
             }
         }

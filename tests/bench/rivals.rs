@@ -148,12 +148,23 @@ impl Rival {
         Ok(pids)
     }
 
-    /// The command line that does `words`, to be started by whoever wants to time it. Without the detour of entering the cell where
-    /// the daemon does the work and the client only asks.
-    pub(crate) fn command(&self, words: &[&str]) -> Command {
+    fn command(&self, words: &[&str]) -> Command {
         let base: Vec<&str> = self.base.iter().map(String::as_str).collect();
-        let place = if self.daemon.is_some() { Place::default() } else { self.cell.place() };
-        place.command(&[&base, words].concat())
+        self.client_place().command(&[&base, words].concat())
+    }
+
+    /// Docker's client speaks to a socket and needs nothing else; `ctr` and podman make files where the containers' programs see them.
+    fn client_place(&self) -> Place {
+        match self.kind {
+            Kind::Docker | Kind::DockerWithoutProxy => Place::default(),
+            Kind::Podman | Kind::Containerd => self.cell.place(),
+        }
+    }
+
+    /// How long a command takes that must succeed.
+    pub(crate) fn timed(&self, words: &[&str]) -> Result<Duration> {
+        let base: Vec<&str> = self.base.iter().map(String::as_str).collect();
+        timed(&self.client_place(), &[&base, words].concat())
     }
 
     pub(crate) fn run(&self, words: &[&str]) -> Result<Output> {
@@ -189,6 +200,16 @@ impl Rival {
         std::fs::remove_file(&archive)?;
         Ok(reference)
     }
+}
+
+/// How long a command takes in a place, without the time that it takes to get there: a shell that is there already looks at its clock
+/// before and after.
+pub(crate) fn timed(place: &Place, argv: &[&str]) -> Result<Duration> {
+    const SCRIPT: &str = r#"s=$EPOCHREALTIME; "$@" >/dev/null || exit; e=$EPOCHREALTIME; echo $((${e/./} - ${s/./}))"#;
+    let output = place.run(&[&["bash", "-c", SCRIPT, "timed"], argv].concat())?;
+    let micros = String::from_utf8_lossy(&output.stdout).trim().parse::<u64>();
+    let micros = micros.with_context(|| format!("{}: {}", argv.join(" "), describe(&output)))?;
+    Ok(Duration::from_micros(micros))
 }
 
 impl Drop for Rival {

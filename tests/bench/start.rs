@@ -8,18 +8,17 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use coord_tests::cell::{Cell, Cgroups, has};
 use coord_tests::image::{ImageBuilder, busybox};
-use coord_tests::process::describe;
 use coord_tests::{binaries, say};
 use serde_json::{Value, json};
 
 use crate::ours::{Network, Ours};
-use crate::rivals::{Kind, Rival};
+use crate::rivals::{Kind, Rival, timed};
 use crate::table::{self, Table};
 
 pub(crate) const USAGE: &str = "       coord-bench start [--quick]";
@@ -113,7 +112,7 @@ impl<'a> Runner<'a> {
             Ok(_) => {}
             Err(error) => {
                 say(&format!("{}, network {}: {error:#}", self.name, self.network));
-                self.failed = Some(format!("{error:#}").lines().next().unwrap_or_default().to_owned());
+                self.failed = Some(error.root_cause().to_string().lines().next().unwrap_or_default().to_owned());
             }
         }
     }
@@ -146,21 +145,11 @@ fn median(times: impl Iterator<Item = Duration>) -> Option<Duration> {
     table::percentile(&times, 50)
 }
 
-fn timed(mut command: Command) -> Result<Duration> {
-    let start = Instant::now();
-    let output = command.output().with_context(|| format!("run {command:?}"))?;
-    let took = start.elapsed();
-    if !output.status.success() {
-        bail!("{command:?}: {}", describe(&output));
-    }
-    Ok(took)
-}
-
 fn engine(rival: &Rival, image: &str, network: &str, number: usize) -> Result<Times> {
     let (short, long) = (format!("short-{network}-{number}"), format!("long-{network}-{number}"));
     if rival.kind == Kind::Containerd {
-        let to_exit = timed(rival.command(&["run", "--rm", image, &short, "/bin/true"]))?;
-        let to_running = timed(rival.command(&["run", "-d", image, &long, "/bin/sleep", "1000"]))?;
+        let to_exit = rival.timed(&["run", "--rm", image, &short, "/bin/true"])?;
+        let to_running = rival.timed(&["run", "-d", image, &long, "/bin/sleep", "1000"])?;
         let start = Instant::now();
         rival.ok(&["tasks", "kill", "-s", "KILL", &long])?;
         // Its process is reaped a moment later.
@@ -170,9 +159,9 @@ fn engine(rival: &Rival, image: &str, network: &str, number: usize) -> Result<Ti
     }
     let mut words = vec!["run", "--network", network];
     words.extend(crate::rivals::limits(rival.kind));
-    let to_exit = timed(rival.command(&[words.as_slice(), &["--rm", "--name", &short, image, "/bin/true"]].concat()))?;
-    let to_running = timed(rival.command(&[words.as_slice(), &["-d", "--name", &long, image, "/bin/sleep", "1000"]].concat()))?;
-    let to_gone = timed(rival.command(&["rm", "-f", &long]))?;
+    let to_exit = rival.timed(&[words.as_slice(), &["--rm", "--name", &short, image, "/bin/true"]].concat())?;
+    let to_running = rival.timed(&[words.as_slice(), &["-d", "--name", &long, image, "/bin/sleep", "1000"]].concat())?;
+    let to_gone = rival.timed(&["rm", "-f", &long])?;
     Ok(Times { to_exit, to_running: Some(to_running), to_gone: Some(to_gone) })
 }
 
@@ -180,13 +169,8 @@ fn engine(rival: &Rival, image: &str, network: &str, number: usize) -> Result<Ti
 fn low_level(cell: &Cell, program: &str, bundle: &Path, number: usize) -> Result<Times> {
     let state = cell.path("state").to_string_lossy().into_owned();
     let (id, bundle) = (format!("{program}-{number}"), bundle.to_string_lossy().into_owned());
-    // Without the time that it takes to enter the cell: a shell inside takes the time around the command.
-    let script = "t=$(date +%s%N); \"$@\" >/dev/null || exit; echo $(($(date +%s%N) - t))";
-    let line = ["bash", "-c", script, "timed", program, "--root", &state, "run", "--bundle", &bundle, &id];
-    let output = cell.place().run(&line)?;
-    let nanos = String::from_utf8_lossy(&output.stdout).trim().parse::<u64>();
-    let nanos = nanos.with_context(|| format!("{program}: {}", describe(&output)))?;
-    Ok(Times { to_exit: Duration::from_nanos(nanos), to_running: None, to_gone: None })
+    let to_exit = timed(&cell.place(), &[program, "--root", &state, "run", "--bundle", &bundle, &id])?;
+    Ok(Times { to_exit, to_running: None, to_gone: None })
 }
 
 /// The configuration that podman hands to its runtime for this image, made without running it.

@@ -44,7 +44,7 @@ fn show(table: &mut Table, who: &str, sizes: &[usize], weights: Result<Weights>)
         }
         Err(error) => {
             say(&format!("{who}: {error:#}"));
-            table.row(&[who, "-", format!("{error:#}").lines().next().unwrap_or_default(), "-", "-", "-"]);
+            table.row(&[who, "-", error.root_cause().to_string().lines().next().unwrap_or_default(), "-", "-", "-"]);
         }
     }
 }
@@ -53,6 +53,7 @@ fn ours(sizes: &[usize]) -> Result<Weights> {
     let mut host = LoneHost::new()?;
     let image = host.push(&web::image("1")?, "weight")?;
     host.start_agent()?;
+    host.wait_agent()?;
     let (mut weights, mut there) = (Weights::new(), 0);
     for count in sizes {
         for number in there..*count {

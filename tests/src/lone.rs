@@ -160,6 +160,12 @@ impl LoneHost {
         Ok(())
     }
 
+    /// Waits until the agent has read its books and does its work.
+    pub fn wait_agent(&self) -> Result<()> {
+        let says = || self.agent().is_ok_and(|agent| agent.log().contains("running host="));
+        wait_until(LONE_LIMIT, "the agent runs", says).with_context(|| self.agent_log())
+    }
+
     /// `kill -9`; containers run on.
     pub fn kill_agent(&mut self) -> Result<()> {
         self.agent.take().context("the agent does not run")?.kill()
