@@ -67,3 +67,20 @@ fn what_a_container_must_not_do_it_cannot() -> Result<()> {
     check(&try_lines(&host, "memory", &["memory-bomb"], "[resources]\nmemory = \"64MiB\"\n")?);
     Ok(())
 }
+
+/// CVE-2019-5736: while a command is run in a container, the shim is a process in there for a moment.
+#[test]
+fn programs_of_the_agent_cannot_be_overwritten_from_inside() -> Result<()> {
+    const COMMANDS: usize = 6;
+    let host = start()?;
+    let image = host.push(&probe::image()?, "catch")?;
+    host.write("catch", &format!("image = {image:?}\nrestart = \"no\"\ncommand = [\"/probe\", \"catch\", \"4\"]\n"))?;
+    host.wait_running("catch.0")?;
+    for _ in 0..COMMANDS {
+        host.ok(&["exec", "catch.0", "--", "/bin/true"])?;
+    }
+    let found = || probe::findings(&host.messages("catch.0").join("\n"));
+    wait_until(PROBE_LIMIT, "the catcher says what it caught", || !found().is_empty()).with_context(|| host.agent_log())?;
+    check(&found());
+    Ok(())
+}

@@ -81,8 +81,8 @@ fn blows(host: &mut LoneHost, kills: usize, seed: u64, network: &str) -> Result<
     let image = host.push(&web::image("1")?, "chaos")?;
     host.start_agent()?;
     // What the first container brings for good (the image's mount, the bridge) is no leak: it is there before the count begins.
-    host.write("first", &document(&image, network, "true", "no"))?;
-    wait_until(LONE_LIMIT, "the first container has ended", || host.path("state/log/first.0.jsonl").exists())?;
+    host.write("first", &document(&image, network, "echo up", "no"))?;
+    wait_until(LONE_LIMIT, "the first container has ended", || !host.messages("first.0").is_empty())?;
     host.delete("first")?;
     host.wait_empty()?;
     let before = traces(host)?;
