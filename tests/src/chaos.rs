@@ -24,6 +24,7 @@ const COUNTERS: usize = 6;
 const COUNT: &str = "i=0; while :; do i=$((i+1)); echo $i; usleep 10000; done";
 /// Keeps the processors busy meanwhile, within its limit.
 const LOAD: &str = "while :; do :; done";
+const LIMITS: &str = "[resources]\ncpus = 0.5\nmemory = \"64MiB\"\npids = 64\n";
 /// The longest pause between two blows of one round.
 const PAUSE_MAX_MS: u64 = 120;
 /// A shim lives for some milliseconds at a start.
@@ -80,8 +81,9 @@ pub fn run(kills: usize, seed: u64, network: &str) -> Result<Report> {
 fn blows(host: &mut LoneHost, kills: usize, seed: u64, network: &str) -> Result<Report> {
     let image = host.push(&web::image("1")?, "chaos")?;
     host.start_agent()?;
-    // What the first container brings for good (the image's mount, the bridge) is no leak: it is there before the count begins.
-    host.write("first", &document(&image, network, "echo up", "no"))?;
+    // What the first container brings for good (the image's mount, the bridge, the agent's own cgroups) is no leak: it is there before
+    // the count begins.
+    host.write("first", &(document(&image, network, "echo up", "no") + LIMITS))?;
     wait_until(LONE_LIMIT, "the first container has ended", || !host.messages("first.0").is_empty())?;
     host.delete("first")?;
     host.wait_empty()?;
@@ -90,7 +92,7 @@ fn blows(host: &mut LoneHost, kills: usize, seed: u64, network: &str) -> Result<
     for name in &names {
         host.write(name, &document(&image, network, COUNT, "always"))?;
     }
-    host.write("load", &(document(&image, network, LOAD, "always") + "[resources]\ncpus = 0.5\n"))?;
+    host.write("load", &(document(&image, network, LOAD, "always") + LIMITS))?;
     let mut expected: BTreeMap<String, Seen> = BTreeMap::new();
     for name in &names {
         expected.insert(format!("{name}.0"), host.wait_running(&format!("{name}.0"))?);
