@@ -5,6 +5,7 @@
 
 mod images;
 mod isolation;
+mod network;
 
 pub use images::ImagesConfig;
 pub use isolation::{IsolationConfig, UserNamespaces, UserRange};
@@ -15,6 +16,7 @@ use coord_shared::quantity::ByteSize;
 use coord_shared::text::toml_mistake;
 use images::RawImages;
 use isolation::RawIsolation;
+use network::RawNetwork;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -48,6 +50,8 @@ pub struct Config {
     pub images: ImagesConfig,
     /// How containers are kept apart.
     pub isolation: IsolationConfig,
+    /// How containers are connected.
+    pub network: coord_network::Settings,
     /// When an instance's log is rotated.
     pub log_max_bytes: u64,
     /// How many rotated logs are kept beside the current one.
@@ -75,6 +79,8 @@ struct RawConfig {
     images: RawImages,
     #[serde(default)]
     isolation: RawIsolation,
+    #[serde(default)]
+    network: RawNetwork,
     #[serde(default)]
     log: RawLog,
 }
@@ -163,6 +169,7 @@ fn check(raw: RawConfig, path: &Path) -> Result<Config, String> {
         docker_config: raw.docker_config,
         images: raw.images.check()?,
         isolation: raw.isolation.check()?,
+        network: raw.network.check()?,
         log_max_bytes: raw.log.max_size.map_or(10 * 1024 * 1024, |size| size.0).max(64 * 1024),
         log_max_files: raw.log.max_files.unwrap_or(3),
     })

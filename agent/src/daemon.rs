@@ -20,12 +20,14 @@ use crate::state::Agent;
 use crate::sync::coordinators::Coordinators;
 use crate::sync::ledger::{HistoryFile, Ledger};
 use crate::sync::{logins, poll, report, standalone};
-use crate::{durable, facts, logs_sweep, sessions, watch_config};
+use crate::volumes::Volumes;
+use crate::{durable, facts, logs_sweep, network_keeper, sessions, watch_config};
 use coord_image::{ImageStore, StoreError};
+use coord_network::{Network, Wanted};
 use coord_registry::{Registry, login_files};
 use coord_runtime::{EmbeddedRuntime, Runtime as _, RuntimeEvent};
-use coord_shared::decide::Mono;
 use coord_shared::decide::planner::{History, Plan};
+use coord_shared::decide::{Mono, Now};
 use coord_shared::names::InstanceId;
 use coord_shared::wire::{FullReport, HostState, RegistryLogin};
 use std::collections::BTreeMap;
@@ -98,7 +100,9 @@ fn part<E: std::error::Error + Send + Sync + 'static>(part: &'static str) -> imp
 pub(crate) struct Opened {
     pub(crate) runtime: EmbeddedRuntime,
     pub(crate) images: ImageStore,
+    pub(crate) network: Result<Network, String>,
     pub(crate) logs: LogSettings,
+    pub(crate) volumes: Volumes,
     _locks: [std::fs::File; 2],
 }
 
@@ -114,7 +118,12 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, DaemonError> {
     let runtime = EmbeddedRuntime::open(&config.state_dir, &config.run_dir, &config.helpers_dir).map_err(part("the runtime"))?;
     let images = open_images(config).await.map_err(part("the image store"))?;
     let logs = LogSettings { dir: logs, max_bytes: config.log_max_bytes, max_files: config.log_max_files };
-    Ok(Opened { runtime, images, logs, _locks: locks })
+    let volumes = Volumes::new(&config.state_dir, &config.run_dir);
+    let network = Network::open(config.network.clone(), &config.run_dir.join("net")).map_err(|e| crate::chain(&e));
+    if let Err(problem) = &network {
+        tracing::error!(%problem, "no container can have a network of its own");
+    }
+    Ok(Opened { runtime, images, network, logs, volumes, _locks: locks })
 }
 
 /// A command of ours may hold the store for a moment, or for as long as a pull takes.
@@ -135,7 +144,11 @@ async fn open_images(config: &Config) -> Result<ImageStore, StoreError> {
     }
 }
 
-fn lock(folder: &Path) -> Result<std::fs::File, DaemonError> {
+/// Locks a folder of the agent's, so that nobody else works in it while the file is held.
+///
+/// # Errors
+/// `Locked` while somebody else holds it.
+pub fn lock(folder: &Path) -> Result<std::fs::File, DaemonError> {
     let path = folder.join("agent.lock");
     let file = std::fs::File::create(&path).map_err(|source| DaemonError::Folder { path, source })?;
     file.try_lock().map_err(|_| DaemonError::Locked { path: folder.to_owned() })?;
@@ -154,11 +167,11 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let (history_file, histories) = HistoryFile::open(&config.state_dir);
     let accepted = ledger.state().cloned().unwrap_or_else(|| HostState::empty(config.host.clone()));
     let mut agent = Agent::new(config.host.clone(), config.labels.clone(), ledger, histories);
-    let recovered = opened.runtime.recover().map_err(part("from what runs already"))?;
-    agent.recover(recovered, clock::now());
     let listed = opened.images.list().map_err(part("the image store"))?;
     // An image whose record cannot be read is as good as absent: it will be pulled again.
     agent.found_images(listed.into_iter().filter_map(|image| opened.images.get(&image.digest).ok().flatten()));
+    let recovered = opened.runtime.recover().map_err(part("from what runs already"))?;
+    agent.recover(recovered, clock::now());
 
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let coordinators = match &state {
@@ -188,18 +201,14 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
 
     let images = Images::new(opened.images.clone(), registry.clone());
     let policy = config.images.policy();
+    // Also while containers start: what is swept is no volume.
+    let volumes = opened.volumes.clone();
+    drop(tokio::task::spawn_blocking(move || volumes.sweep()));
     listen(&config, &opened, images.clone(), (events.clone(), shown, happenings.clone()));
     let room = Room::new(images, policy, events.clone());
-    let mut executor = Executor::new(
-        config.host.clone(),
-        opened.runtime.clone(),
-        opened.images.clone(),
-        room,
-        registry,
-        opened.logs.clone(),
-        events,
-    );
+    let mut executor = Executor::new(config.host.clone(), &opened, room, registry, events.clone());
     executor.default_runtime = config.isolation.runtime;
+    let network = keep_network(&opened, &mut agent, events);
     let runtime_events = opened.runtime.events();
     let mut service = Service {
         agent,
@@ -214,6 +223,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         logins: Vec::new(),
         wake_at: None,
         happenings,
+        network,
     };
     tracing::info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "running");
     service.run().await?;
@@ -221,6 +231,16 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let _ = writer.await;
     tracing::info!("ended; containers go on");
     Ok(())
+}
+
+/// Has the host's network kept as it will be wished.
+fn keep_network(opened: &Opened, agent: &mut Agent, events: mpsc::Sender<Event>) -> watch::Sender<Option<Wanted>> {
+    let (wish, wishes) = watch::channel(None);
+    match &opened.network {
+        Ok(network) => drop(tokio::spawn(network_keeper::run(network.clone(), wishes, events))),
+        Err(problem) => agent.apply(Event::NetworkProblem(Some(problem.clone())), clock::now()),
+    }
+    wish
 }
 
 /// Opens the control socket. Without it the host can only be asked through the coordinator; containers are worth more than that.
@@ -239,7 +259,8 @@ fn listen(
     };
     let programs = Programs::new(Arc::new(opened.runtime.clone()), content.clone());
     let (policy, run_dir) = (config.images.policy(), config.run_dir.clone());
-    let control = Control { info, images, policy, events, content, happenings, programs, run_dir };
+    let volumes = opened.volumes.clone();
+    let control = Control { info, images, policy, events, content, volumes, happenings, programs, run_dir };
     let path = control::socket_path(&config.run_dir);
     match control::bind(&path) {
         Ok(listener) => drop(tokio::task::spawn_local(control::serve(listener, control))),
@@ -275,6 +296,8 @@ struct Service {
     /// What the registry client was given.
     logins: Vec<RegistryLogin>,
     wake_at: Option<Mono>,
+    /// What the host's network should be like; `None` before the first plan.
+    network: watch::Sender<Option<Wanted>>,
     happenings: Happenings,
 }
 
@@ -341,7 +364,9 @@ impl Service {
     fn follow_up(&mut self) {
         let now = clock::now();
         self.hand_over_logins();
+        self.look_for_listeners(now);
         let (plan, tasks) = self.agent.plan(now);
+        self.wish_for_network();
         for task in tasks {
             self.happenings.note_task(&task, now.wall);
             self.executor.execute(task);
@@ -359,6 +384,25 @@ impl Service {
             self.logins = logins.to_vec();
             self.executor.registry.set_delivered(logins::delivered(logins));
         }
+    }
+
+    /// Before an instance with published ports is started, or anything is stopped for it.
+    fn look_for_listeners(&mut self, now: Now) {
+        if self.agent.needs_listeners(now.mono) {
+            let listeners = network_keeper::listeners(&self.agent);
+            self.agent.found_listeners(listeners, now.mono);
+        }
+    }
+
+    fn wish_for_network(&self) {
+        let wanted = network_keeper::wanted(self.agent.containers(), &self.agent.doors());
+        self.network.send_if_modified(|wish| {
+            let is_news = wish.as_ref() != Some(&wanted);
+            if is_news {
+                *wish = Some(wanted);
+            }
+            is_news
+        });
     }
 
     fn serve_sessions(&mut self) {
@@ -383,7 +427,10 @@ impl Service {
     }
 
     fn tell(&mut self, plan: &Plan) {
-        let report = self.agent.report(plan, clock::now());
+        let mut report = self.agent.report(plan, clock::now());
+        if let Ok(network) = &self.executor.network {
+            network_keeper::tell_addresses(network, &mut report);
+        }
         if self.told.as_deref() != Some(&report) {
             self.told = Some(Arc::new(report));
         }

@@ -89,7 +89,13 @@ fn program(exec: Exec, terminal: bool) -> Program {
     tokio::spawn(async move {
         // Not heard of any more: whoever waits sees that the sender is gone.
         if let Ok(exit) = ended.await {
-            let _ = tell.send(Exit { code: exit.code, signal: exit.signal, oom_killed: exit.oom_killed, at: exit.at });
+            let _ = tell.send(Exit {
+                code: exit.code,
+                signal: exit.signal,
+                oom_killed: exit.oom_killed,
+                memory_limit: None,
+                at: exit.at,
+            });
         }
     });
     let signal = move |number: i32| {

@@ -25,6 +25,7 @@ fn coordinators(urls: Vec<String>) -> Coordinators {
     let config = Config {
         images: crate::config::ImagesConfig::default(),
         isolation: crate::config::IsolationConfig::default(),
+        network: coord_network::Settings::default(),
         host: host(),
         coordinators: urls,
         token: "coord-agent-secret".to_owned(),
