@@ -201,8 +201,9 @@ fn blow(host: &mut LoneHost, victim: Victim, instance: &str, expected: &BTreeMap
     }
 }
 
+/// By its file, which lies in memory; its name is a number.
 fn is_shim(pid: Pid) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "coord-shim")
+    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|program| program.to_string_lossy().contains("coord-shim"))
 }
 
 /// Only if it is still the host's: a number may by now be somebody else's.
