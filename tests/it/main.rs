@@ -5,6 +5,7 @@ mod away;
 mod commands;
 mod edits;
 mod images;
+mod isolation;
 mod logs;
 mod prefetch;
 mod refusals;
