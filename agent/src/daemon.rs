@@ -15,13 +15,15 @@ use crate::control::{self, AgentInfo, Control};
 use crate::event::Event;
 use crate::execute::{Executor, LogSettings};
 use crate::images::{Images, Room};
+use crate::metrics::{self, Metrics};
 use crate::programs::Programs;
+use crate::sessions::Sessions;
 use crate::state::Agent;
 use crate::sync::coordinators::Coordinators;
 use crate::sync::ledger::{HistoryFile, Ledger};
 use crate::sync::{logins, poll, report, standalone};
 use crate::volumes::Volumes;
-use crate::{durable, facts, logs_sweep, network_keeper, sessions, watch_config};
+use crate::{durable, facts, logs_sweep, network_keeper, watch_config};
 use coord_image::{ImageStore, StoreError};
 use coord_network::{Network, Wanted};
 use coord_registry::{Registry, login_files};
@@ -174,20 +176,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     agent.recover(recovered, clock::now());
 
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
-    let coordinators = match &state {
-        Some(path) => {
-            let source = standalone::Source {
-                path: path.clone(),
-                host: config.host.clone(),
-                labels: config.labels.clone(),
-                registry: registry.clone(),
-                accepted,
-            };
-            tokio::spawn(standalone::run(source, events.clone()));
-            None
-        }
-        None => Some(Coordinators::new(&config).map_err(part("the coordinator client"))?),
-    };
+    let coordinators = who_says_what_runs(&config, state, (&registry, accepted), &events)?;
     let (content, told) = watch::channel(report::Content::default());
     let happenings = Happenings::default();
     let shown = told.clone();
@@ -204,7 +193,15 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     // Also while containers start: what is swept is no volume.
     let volumes = opened.volumes.clone();
     drop(tokio::task::spawn_blocking(move || volumes.sweep()));
-    listen(&config, &opened, images.clone(), (events.clone(), shown, happenings.clone()));
+    let programs = Programs::new(Arc::new(opened.runtime.clone()), shown.clone());
+    let sessions = coordinators.map(|coordinators| Sessions {
+        coordinators,
+        host: config.host.clone(),
+        log_dir: opened.logs.dir.clone(),
+        programs: programs.clone(),
+        volumes: opened.volumes.clone(),
+    });
+    listen(&config, &opened, (images.clone(), programs), (events.clone(), shown, happenings.clone()));
     let room = Room::new(images, policy, events.clone());
     let mut executor = Executor::new(config.host.clone(), &opened, room, registry, events.clone());
     executor.default_runtime = config.isolation.runtime;
@@ -213,7 +210,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let mut service = Service {
         agent,
         executor,
-        coordinators,
+        sessions,
         inbox,
         runtime_events,
         content,
@@ -243,11 +240,32 @@ fn keep_network(opened: &Opened, agent: &mut Agent, events: mpsc::Sender<Event>)
     wish
 }
 
+/// Connects the loop with the coordinators, or with the standalone source that `state` names.
+fn who_says_what_runs(
+    config: &Config,
+    state: Option<PathBuf>,
+    (registry, accepted): (&Registry, HostState),
+    events: &mpsc::Sender<Event>,
+) -> Result<Option<Coordinators>, DaemonError> {
+    let Some(path) = state else {
+        return Coordinators::new(config).map(Some).map_err(part("the coordinator client"));
+    };
+    let source = standalone::Source {
+        path,
+        host: config.host.clone(),
+        labels: config.labels.clone(),
+        registry: registry.clone(),
+        accepted,
+    };
+    tokio::spawn(standalone::run(source, events.clone()));
+    Ok(None)
+}
+
 /// Opens the control socket. Without it the host can only be asked through the coordinator; containers are worth more than that.
 fn listen(
     config: &Config,
     opened: &Opened,
-    images: Images,
+    (images, programs): (Images, Programs),
     the_loop: (mpsc::Sender<Event>, watch::Receiver<report::Content>, Happenings),
 ) {
     let (events, content, happenings) = the_loop;
@@ -257,16 +275,28 @@ fn listen(
         state_dir: config.state_dir.clone(),
         pid: std::process::id(),
     };
-    let programs = Programs::new(Arc::new(opened.runtime.clone()), content.clone());
+    let figures = Arc::new(opened.runtime.clone());
+    let metrics = Metrics::new(figures, content.clone(), config.state_dir.clone(), config.host.clone());
+    if let Some(address) = config.metrics_listen {
+        tokio::task::spawn_local(serve_metrics(address, metrics.clone()));
+    }
     let (policy, run_dir) = (config.images.policy(), config.run_dir.clone());
     let volumes = opened.volumes.clone();
-    let control = Control { info, images, policy, events, content, volumes, happenings, programs, run_dir };
+    let control = Control { info, images, policy, events, content, volumes, happenings, programs, metrics, run_dir };
     let path = control::socket_path(&config.run_dir);
     match control::bind(&path) {
         Ok(listener) => drop(tokio::task::spawn_local(control::serve(listener, control))),
         Err(error) => {
             tracing::error!(path = %path.display(), %error, "no control socket: coord-agent's commands will not work; choose another run_dir");
         }
+    }
+}
+
+/// Metrics are no reason for containers to wait: an address that is taken is said, and tried no more.
+async fn serve_metrics(address: std::net::SocketAddr, metrics: Metrics) {
+    match tokio::net::TcpListener::bind(address).await {
+        Ok(listener) => metrics::serve(listener, metrics).await,
+        Err(error) => tracing::error!(%address, %error, "no metrics: choose another listen in [metrics]"),
     }
 }
 
@@ -286,7 +316,7 @@ async fn write_histories(file: HistoryFile, mut changes: watch::Receiver<Option<
 struct Service {
     agent: Agent,
     executor: Executor,
-    coordinators: Option<Coordinators>,
+    sessions: Option<Sessions>,
     inbox: mpsc::Receiver<Event>,
     runtime_events: Option<mpsc::Receiver<RuntimeEvent>>,
     content: watch::Sender<report::Content>,
@@ -406,11 +436,10 @@ impl Service {
     }
 
     fn serve_sessions(&mut self) {
-        let sessions = self.agent.take_sessions();
-        if let Some(coordinators) = &self.coordinators {
-            for session in sessions {
-                let host = self.executor.host.clone();
-                tokio::spawn(sessions::serve(session, coordinators.clone(), host, self.executor.logs.dir.clone()));
+        let asked = self.agent.take_sessions();
+        if let Some(sessions) = &self.sessions {
+            for session in asked {
+                tokio::task::spawn_local(sessions.clone().serve(session));
             }
         }
     }

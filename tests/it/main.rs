@@ -4,6 +4,7 @@ mod alone;
 mod away;
 mod commands;
 mod edits;
+mod exec;
 mod images;
 mod isolation;
 mod logs;
