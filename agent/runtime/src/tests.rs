@@ -7,3 +7,4 @@ mod isolation;
 mod lab;
 mod lifecycle;
 mod limits;
+mod users;
