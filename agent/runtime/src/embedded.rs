@@ -17,10 +17,15 @@ use super::request::{MonitorConfig, ProcessId};
 use super::seccomp::Profiles;
 use super::state::ContainerState;
 use super::users::UserPool;
-use super::{ContainerSpec, Exec, ExecSpec, Isolation, Recovered, Running, Runtime, RuntimeEvent, recover, start, sys, systemd};
+use super::{
+    ContainerSpec, Exec, ExecSpec, Isolation, Recovered, Running, Runtime, RuntimeEvent, exec, recover, start, sys, systemd,
+};
 
 /// Starts at the same time. Each is a process of a few MiB for some milliseconds.
 const STARTS_MAX: usize = 16;
+
+/// Programs brought on their way in containers at the same time. How many run is not limited here.
+const EXECS_MAX: usize = 16;
 
 /// Events not yet taken. There is one per container that ends; their senders wait.
 const EVENTS_MAX: usize = 256;
@@ -41,6 +46,7 @@ pub(super) struct Inner {
     pub(super) seccomp: Profiles,
     pub(super) users: UserPool,
     pub(super) starts: Semaphore,
+    pub(super) execs: Semaphore,
     pub(super) events: mpsc::Sender<RuntimeEvent>,
     receiver: Mutex<Option<mpsc::Receiver<RuntimeEvent>>>,
     containers: Mutex<BTreeMap<String, Arc<Container>>>,
@@ -97,6 +103,7 @@ impl EmbeddedRuntime {
             seccomp: Profiles::open(&run_dir)?,
             users: UserPool::new(isolation),
             starts: Semaphore::new(STARTS_MAX),
+            execs: Semaphore::new(EXECS_MAX),
             events,
             receiver: Mutex::new(Some(receiver)),
             containers: Mutex::default(),
@@ -155,8 +162,13 @@ impl Runtime for EmbeddedRuntime {
         self.signal(id, libc::SIGKILL)
     }
 
-    async fn exec(&self, id: &str, _spec: ExecSpec) -> Result<Exec, RuntimeError> {
-        Err(RuntimeError::NotFound { id: id.to_owned() })
+    async fn exec(&self, id: &str, spec: ExecSpec) -> Result<Exec, RuntimeError> {
+        let container = self.0.container(id)?;
+        // A task of its own: when the caller gives up waiting, nothing is left half done.
+        match tokio::spawn(exec::exec(self.0.clone(), container, spec)).await {
+            Ok(result) => result,
+            Err(error) => Err(RuntimeError::Internal { id: id.to_owned(), what: error.to_string() }),
+        }
     }
 
     async fn remove(&self, id: &str) -> Result<(), RuntimeError> {

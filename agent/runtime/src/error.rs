@@ -37,6 +37,12 @@ pub enum RuntimeError {
         /// The container.
         id: String,
     },
+    /// The container has ended, or ended while something was to be done in it.
+    #[error("container {id} does not run")]
+    NotRunning {
+        /// The container.
+        id: String,
+    },
     /// A file or folder of the runtime cannot be used.
     #[error("cannot {operation} {}", path.display())]
     File {
@@ -72,6 +78,14 @@ pub enum RuntimeError {
     /// The container's command cannot be run.
     #[error("container {id}: {}", Described(.failure))]
     Start {
+        /// The container.
+        id: String,
+        /// What and why.
+        failure: StartFailure,
+    },
+    /// A command cannot be run in the container.
+    #[error("container {id}: {}", Described(.failure))]
+    Exec {
         /// The container.
         id: String,
         /// What and why.
@@ -117,6 +131,17 @@ pub enum RuntimeError {
 }
 
 impl RuntimeError {
+    /// The exit code by which shells, and docker, tell it: 127, the command is not there; 126, it cannot be executed; 125, anything else.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "only the command's own failures have a number")]
+    pub fn exit_code(&self) -> u8 {
+        let RuntimeError::Start { failure, .. } = self else { return 125 };
+        match failure.kind {
+            FailureKind::CommandNotFound => 127,
+            FailureKind::CommandNotExecutable | FailureKind::CommandFormat => 126,
+            _ => 125,
+        }
+    }
+
     /// What the operator can do about it, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
@@ -131,15 +156,49 @@ impl RuntimeError {
             RuntimeError::File { .. } => "the agent must run as root and own its state and run folders",
             RuntimeError::Systemd { .. } => "see `journalctl -u init.scope` and `systemctl status coord.slice`",
             RuntimeError::Start { failure, .. } => failure.hint()?,
+            RuntimeError::Exec { failure, .. } => failure.exec_hint()?,
             RuntimeError::ShimDied { .. } | RuntimeError::Timeout { .. } => {
                 "check that coord-shim, coord-monitor and coord-agent are of one release; else see the kernel's log (dmesg)"
             }
             RuntimeError::Specification { .. }
             | RuntimeError::Exists { .. }
             | RuntimeError::NotFound { .. }
+            | RuntimeError::NotRunning { .. }
             | RuntimeError::Signal { .. }
             | RuntimeError::Internal { .. } => return None,
         })
+    }
+}
+
+impl RuntimeError {
+    /// The exit status by which shells and container engines tell the same: 127 for a command that is not there, 126 for one that
+    /// cannot be executed, 125 for all else.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            RuntimeError::Start { failure, .. } | RuntimeError::Exec { failure, .. } => match failure.kind {
+                FailureKind::CommandNotFound => 127,
+                FailureKind::CommandNotExecutable | FailureKind::CommandFormat => 126,
+                FailureKind::User
+                | FailureKind::WorkingDirectory
+                | FailureKind::Root
+                | FailureKind::Mount
+                | FailureKind::Network
+                | FailureKind::Users
+                | FailureKind::Host => 125,
+            },
+            RuntimeError::Helper { .. }
+            | RuntimeError::Specification { .. }
+            | RuntimeError::Exists { .. }
+            | RuntimeError::NotFound { .. }
+            | RuntimeError::NotRunning { .. }
+            | RuntimeError::File { .. }
+            | RuntimeError::Limit { .. }
+            | RuntimeError::Systemd { .. }
+            | RuntimeError::ShimDied { .. }
+            | RuntimeError::Timeout { .. }
+            | RuntimeError::Signal { .. }
+            | RuntimeError::Internal { .. } => 125,
+        }
     }
 }
 
@@ -159,6 +218,17 @@ impl StartFailure {
             detail = format!("{detail} ({stderr})");
         }
         StartFailure { kind, object, detail }
+    }
+
+    /// For a command that was to be run in a container besides its own.
+    fn exec_hint(&self) -> Option<&'static str> {
+        match self.kind {
+            FailureKind::CommandNotFound => Some("check the command, and the PATH of the container; many images have no shell"),
+            FailureKind::CommandNotExecutable | FailureKind::CommandFormat => Some("name another command"),
+            FailureKind::WorkingDirectory => Some("choose a folder that the container has"),
+            FailureKind::User => self.hint(),
+            FailureKind::Root | FailureKind::Mount | FailureKind::Network | FailureKind::Users | FailureKind::Host => None,
+        }
     }
 
     fn hint(&self) -> Option<&'static str> {

@@ -18,6 +18,7 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 
 use super::error::RuntimeError;
+use super::exec_request::EXEC_ARGUMENT;
 use super::request::{MonitorConfig, ProcessId};
 
 /// See the module's description.
@@ -65,6 +66,19 @@ impl Helpers {
             .stdin(OwnedFd::from(socket))
             .stdout(Stdio::null())
             .stderr(stderr)
+            .spawn()
+    }
+
+    /// Starts a shim that reads from `socket` which program to run in which container. What it has to complain of, it says there.
+    pub(super) fn spawn_exec(&self, socket: UnixStream) -> io::Result<Child> {
+        Command::new(format!("/proc/self/fd/{}", self.shim.as_raw_fd()))
+            .arg0("coord-shim")
+            .arg(EXEC_ARGUMENT)
+            .env_clear()
+            .current_dir("/")
+            .stdin(OwnedFd::from(socket))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
     }
 

@@ -17,6 +17,9 @@ mod clock;
 mod conversation;
 mod embedded;
 mod error;
+mod exec;
+#[path = "../../shim/src/exec_request.rs"]
+mod exec_request;
 mod helpers;
 mod host;
 mod inspect;
@@ -45,6 +48,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use cgroup::{CgroupSurvey, CpuUsage, IoUsage, MemoryUsage, PidsUsage, Pressure, Pressures, Usage, survey};
 pub use embedded::EmbeddedRuntime;
 pub use error::RuntimeError;
+pub use exec::{resize_terminal, signal_process};
 pub use inspect::{Inspected, containers, inspect};
 pub use recover::peek;
 
@@ -374,7 +378,7 @@ pub struct ExecSpec {
 pub struct Exec {
     /// Its process, as the host numbers it.
     pub pid: i32,
-    /// The write end of its standard input; with a terminal, the terminal.
+    /// The write end of its standard input; with a terminal, the terminal, for [`resize_terminal`].
     pub stdin: Option<OwnedFd>,
     /// The read end of its standard output; with a terminal, the terminal.
     pub stdout: OwnedFd,
@@ -382,7 +386,7 @@ pub struct Exec {
     pub stderr: Option<OwnedFd>,
     /// Comes once, when it has ended. (A pidfd of the program is held by the runtime, so that a signal reaches no other.)
     pub ended: oneshot::Receiver<Exit>,
-    /// The program itself.
+    /// The program itself; for [`signal_process`].
     pub process: Arc<OwnedFd>,
 }
 

@@ -77,6 +77,12 @@ const WITH_HERE: [(&str, &[i64]); 1] = [("CAP_SYS_RAWIO", &[libc::SYS_iopl, libc
 #[cfg(target_arch = "aarch64")]
 const WITH_HERE: [(&str, &[i64]); 0] = [];
 
+/// The usual profile's file.
+const USUAL_FILE: &str = "seccomp.bpf";
+
+/// A container's profile, in its run folder.
+pub(super) const CONTAINERS_OWN: &str = "seccomp.bpf";
+
 /// The compiled profiles, in a folder.
 pub(super) struct Profiles {
     folder: PathBuf,
@@ -100,10 +106,16 @@ impl Profiles {
         self.file(Capabilities::of(spec)).map(Some)
     }
 
+    /// What a container goes by that was started with [`CONTAINERS_OWN`]; one of an agent that knew one profile only has the usual.
+    pub(super) fn of_container(&self, run: &Path) -> PathBuf {
+        let own = run.join(CONTAINERS_OWN);
+        if own.exists() { own } else { self.folder.join(USUAL_FILE) }
+    }
+
     fn file(&self, capabilities: Capabilities) -> Result<PathBuf, RuntimeError> {
         let relevant = relevant(capabilities);
         let path = match relevant == self::relevant(USUAL) {
-            true => self.folder.join("seccomp.bpf"),
+            true => self.folder.join(USUAL_FILE),
             false => self.folder.join(format!("seccomp-{:x}.bpf", relevant.0)),
         };
         // Compiled by one at a time; others wait for it rather than do it again.

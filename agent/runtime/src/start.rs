@@ -21,9 +21,9 @@ use super::cgroup::ContainerCgroup;
 use super::embedded::{Container, Inner, make_private_folder};
 use super::error::{RuntimeError, StartFailure};
 use super::request::{Message, MonitorConfig, Network, ProcessId, Request, Users};
-use super::spec::{Capabilities, HostFacts};
+use super::spec::HostFacts;
 use super::state::{ContainerState, Phase, boot_id, read_limited};
-use super::{ContainerSpec, MountSource, NetworkMode, Running, Stdio, conversation, host, spec, systemd, watch};
+use super::{ContainerSpec, MountSource, NetworkMode, Running, Stdio, conversation, host, seccomp, spec, systemd, watch};
 
 /// A start takes some 10 ms. On a host that is swamped it takes longer; beyond this, something hangs.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -245,7 +245,7 @@ impl Attempt {
             init: self.init()?,
             cgroup: placement,
             seccomp,
-            rights: (filtered && spec::gains_privileges(spec)).then(|| Capabilities::of(spec).0),
+            filters_first: filtered && spec::gains_privileges(spec),
             monitor,
         };
         Ok((state, request))
@@ -254,7 +254,7 @@ impl Attempt {
     /// The container's own name of its system call filter, and whether it has one: a profile that is compiled anew for later
     /// containers does not change what this one and its programs go by.
     fn link_seccomp(&self) -> Result<(PathBuf, bool), RuntimeError> {
-        let path = self.run.join("seccomp.bpf");
+        let path = self.run.join(seccomp::CONTAINERS_OWN);
         let profile = self.inner.seccomp.of(&self.spec)?;
         let made = match &profile {
             Some(profile) => fs::hard_link(profile, &path),

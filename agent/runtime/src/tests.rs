@@ -2,9 +2,13 @@
 //! missing. Each has folders of its own and leaves nothing: no process, no cgroup, no mount, also when it fails.
 
 mod crash;
+mod exec;
 mod failures;
 mod isolation;
 mod lab;
 mod lifecycle;
 mod limits;
+mod mounts;
+mod network;
+mod rights;
 mod users;

@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use libcontainer::oci_spec::runtime::{Capability, LinuxNamespaceBuilder, LinuxNamespaceType, MountBuilder, RootBuilder, Spec};
-use rustix::thread::{capabilities, set_capabilities};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::container_root::ContainerRoot;
 use crate::mounts::{self, Aside, OpenError, Source};
@@ -114,6 +114,9 @@ pub(crate) fn assemble(request: &Request, mut users: Users) -> Result<Assembled,
     {
         linux.set_rootfs_propagation(Some("shared".to_owned()));
     }
+    if range.is_none() {
+        users.weakened.extend(keep_available(&mut spec)?);
+    }
     let made = Assembled {
         spec,
         user,
@@ -186,6 +189,26 @@ fn keep_rights() -> io::Result<()> {
     Ok(set_capabilities(None, sets)?)
 }
 
+/// Without users of its own it can have no more rights than the agent has. Returns what it was to have besides, in words.
+fn keep_available(spec: &mut Spec) -> Result<Option<String>, Failure> {
+    let own = capabilities(None).map_err(|error| host_failure("asking for capabilities", error))?.permitted;
+    let available =
+        |capability: &Capability| CapabilitySet::from_name(&capability.to_string()).is_some_and(|bit| own.contains(bit));
+    let Some(process) = spec.process_mut() else { return Ok(None) };
+    let Some(mut sets) = process.capabilities().clone() else { return Ok(None) };
+    let wanted = sets.bounding().clone().unwrap_or_default();
+    let mut lacking =
+        wanted.iter().filter(|capability| !available(capability)).map(|name| format!("CAP_{name}")).collect::<Vec<_>>();
+    if lacking.is_empty() {
+        return Ok(None);
+    }
+    lacking.sort();
+    let left = Some(wanted.into_iter().filter(available).collect::<std::collections::HashSet<_>>());
+    sets.set_bounding(left.clone()).set_effective(left.clone()).set_permitted(left);
+    process.set_capabilities(Some(sets));
+    Ok(Some(format!("capabilities that the agent itself does not have: {}", lacking.join(", "))))
+}
+
 fn load_spec(request: &Request) -> Result<Spec, Failure> {
     let path = request.bundle.join("config.json");
     Spec::load(&path).map_err(|error| Failure::new(FailureKind::Host, path.to_string_lossy(), &error))
@@ -238,10 +261,17 @@ impl Assembled {
         self.range.and_then(|range| range.host(id)).unwrap_or(id)
     }
 
+    /// The command's rights, where they are not all that is dropped before it.
+    pub(crate) fn rights(&self, request: &Request) -> Option<CapabilitySet> {
+        let process = self.spec.process().as_ref().filter(|_| request.filters_first)?;
+        let names = process.capabilities().as_ref()?.effective().clone().unwrap_or_default();
+        Some(names.iter().filter_map(|name| CapabilitySet::from_name(&name.to_string())).collect())
+    }
+
     /// Loading filters takes CAP_SYS_ADMIN, unless programs gain no rights: it is then kept until they are loaded.
     fn save_spec_to_start(&self, request: &Request) -> Result<(), Failure> {
         let mut spec = self.spec.clone();
-        if request.rights.is_some()
+        if request.filters_first
             && let Some(process) = spec.process_mut()
             && let Some(mut capabilities) = process.capabilities().clone()
         {
@@ -255,7 +285,7 @@ impl Assembled {
 
     /// Writes down what the container is in the end.
     pub(crate) fn save_final_spec(&self, request: &Request) -> Result<(), Failure> {
-        if request.rights.is_some() { save(&self.spec, request) } else { Ok(()) }
+        if request.filters_first { save(&self.spec, request) } else { Ok(()) }
     }
 }
 

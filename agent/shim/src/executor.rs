@@ -71,26 +71,7 @@ impl ContainerExecutor {
     }
 
     fn execute(&self) -> Failure {
-        let mut denied = None;
-        for candidate in &self.0.candidates {
-            let error = sys::execute(candidate, &self.0.arguments, &self.0.environment);
-            let kind = match error.raw_os_error() {
-                // ENOENT also means: the interpreter of the script or the loader of the program is missing.
-                Some(libc::ENOENT | libc::ENOTDIR) => continue,
-                Some(libc::EACCES | libc::EISDIR) => FailureKind::CommandNotExecutable,
-                Some(libc::ENOEXEC) => FailureKind::CommandFormat,
-                _ => FailureKind::Host,
-            };
-            let failure = Failure::new(kind, candidate.to_string_lossy(), &error);
-            if kind != FailureKind::CommandNotExecutable {
-                return failure;
-            }
-            denied.get_or_insert(failure);
-        }
-        denied.unwrap_or_else(|| {
-            let error = io::Error::from_raw_os_error(libc::ENOENT);
-            Failure::new(FailureKind::CommandNotFound, self.command(), &error)
-        })
+        execute_first(&self.0.candidates, &self.0.arguments, &self.0.environment).unwrap_or_else(|| not_found(self.command()))
     }
 }
 
@@ -162,6 +143,32 @@ impl ContainerExecutor {
 
 /// What shells say of a command that could not be executed. Nobody sees it: the start has failed.
 const CANNOT_EXECUTE: i32 = 126;
+
+/// Executes the first of `candidates` that is a program. Returns why it cannot be executed, or `None` when there is none.
+pub(crate) fn execute_first(candidates: &[CString], arguments: &[CString], environment: &[CString]) -> Option<Failure> {
+    let mut denied = None;
+    for candidate in candidates {
+        let error = sys::execute(candidate, arguments, environment);
+        let kind = match error.raw_os_error() {
+            // ENOENT also means: the interpreter of the script or the loader of the program is missing.
+            Some(libc::ENOENT | libc::ENOTDIR) => continue,
+            Some(libc::EACCES | libc::EISDIR) => FailureKind::CommandNotExecutable,
+            Some(libc::ENOEXEC) => FailureKind::CommandFormat,
+            _ => FailureKind::Host,
+        };
+        let failure = Failure::new(kind, candidate.to_string_lossy(), &error);
+        if kind != FailureKind::CommandNotExecutable {
+            return Some(failure);
+        }
+        denied.get_or_insert(failure);
+    }
+    denied
+}
+
+/// There is no program of this name.
+pub(crate) fn not_found(command: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::CommandNotFound, command, &io::Error::from_raw_os_error(libc::ENOENT))
+}
 
 /// The paths to try for `command`, in the manner of `execvp`: one that holds a slash stands for itself.
 pub(crate) fn candidates(command: &str, environment: &[String]) -> Vec<String> {

@@ -10,6 +10,7 @@
 //! agent ──request──▶ shim ── users, network ── root ── libcontainer ──▶ init ── execve ──▶ the command
 //!       ◀─outcome──       ── execve ──▶ monitor (same pid, parent of init)
 //! ```
+//! Its second mode runs a program in a container that runs (`exec`).
 //! Deliberately absent: cgroups are made and limited by the agent; cleaning up after a failure is the agent's as well.
 
 mod agent;
@@ -17,6 +18,8 @@ mod assemble;
 mod clock;
 mod container_root;
 mod copy_up;
+mod exec;
+mod exec_request;
 mod executor;
 mod mounts;
 mod namespaces;
@@ -41,6 +44,9 @@ fn main() -> ExitCode {
         return if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     sys::ignore_stop_signals();
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == exec_request::EXEC_ARGUMENT) {
+        return if exec::serve().is_ok() { ExitCode::SUCCESS } else { ExitCode::from(2) };
+    }
     let Ok(mut agent) = Agent::at_stdin() else {
         return ExitCode::from(2);
     };

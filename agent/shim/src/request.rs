@@ -48,8 +48,8 @@ pub(crate) struct Request {
     /// Seccomp programs to be loaded in this order, each as its length in instructions (u32, native order) and that many
     /// `sock_filter`. An empty file is no filter.
     pub(crate) seccomp: PathBuf,
-    /// The command's capabilities as a set of bits, where the filters must be loaded before the others are dropped.
-    pub(crate) rights: Option<u64>,
+    /// The filters must be loaded before capabilities are dropped: the command's programs may gain rights.
+    pub(crate) filters_first: bool,
     /// What the shim becomes when the container runs.
     pub(crate) monitor: MonitorConfig,
 }

@@ -10,13 +10,11 @@ use std::path::Path;
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
-use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::sched::{CloneFlags, setns};
 use rustix::fs::{Gid, Mode, OFlags, Uid, open};
 use rustix::mount::mount_bind;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::thread::CapabilitySet;
 
 use crate::agent::{Agent, STDIO};
 use crate::assemble::{Assembled, Users, assemble};
@@ -121,7 +119,7 @@ fn run(
     agent: &mut Agent,
 ) -> Result<ProcessId, Failure> {
     let (failures, failure_pipe) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| host_failure("making a pipe", error))?;
-    let executor = ContainerExecutor::new(prepare(request, &made.spec, failure_pipe.as_raw_fd())?);
+    let executor = ContainerExecutor::new(prepare(request, made, failure_pipe.as_raw_fd())?);
     let stdio = standard_files(request, stdio, outputs).map_err(|error| host_failure("its standard files", error))?;
     let work = request.run.join("libcontainer");
 
@@ -180,9 +178,9 @@ fn create(
         .build()
 }
 
-fn prepare(request: &Request, spec: &Spec, failure_pipe: i32) -> Result<Prepared, Failure> {
+fn prepare(request: &Request, made: &Assembled, failure_pipe: i32) -> Result<Prepared, Failure> {
     let none = Vec::new();
-    let process = spec.process().as_ref();
+    let process = made.spec.process().as_ref();
     let arguments = process.and_then(|process| process.args().as_ref()).unwrap_or(&none);
     let environment = process.and_then(|process| process.env().as_ref()).unwrap_or(&none);
     let command = arguments.first().map(String::as_str).unwrap_or_default();
@@ -197,7 +195,7 @@ fn prepare(request: &Request, spec: &Spec, failure_pipe: i32) -> Result<Prepared
         candidates: c_strings(&candidates(command, environment))?,
         v1_tasks,
         filters: read_filters(&request.seccomp).map_err(|error| host_failure(&request.seccomp.to_string_lossy(), error))?,
-        rights: request.rights.map(CapabilitySet::from_bits_retain),
+        rights: made.rights(request),
         init: request.init.as_deref().map(open_program).transpose()?,
         terminal: request.given_stdio,
         failure_pipe,

@@ -188,3 +188,38 @@ pub(crate) fn lead_foreground() {
         libc::signal(libc::SIGTTOU, old);
     }
 }
+
+/// Makes a copy of this process that is not its child but its parent's, in the group of cgroup v2 that is given. Returns the copy's
+/// number, or `None` in the copy. Before Linux 5.7 there is no way to give a group.
+pub(crate) fn fork_sibling(group: Option<BorrowedFd<'_>>) -> io::Result<Option<i32>> {
+    /// `CLONE_INTO_CGROUP` of <linux/sched.h>.
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    let parent = libc::CLONE_PARENT.cast_unsigned();
+    let pid = match group {
+        Some(group) => {
+            // `struct clone_args` of <linux/sched.h>, in its second version: flags, pidfd, child_tid, parent_tid, exit_signal, stack,
+            // stack_size, tls, set_tid, set_tid_size, cgroup.
+            let mut arguments = [0_u64; 11];
+            arguments[0] = u64::from(parent) | INTO_CGROUP;
+            arguments[10] = u64::from(group.as_raw_fd().cast_unsigned());
+            // SAFETY: `arguments` is as large as is said. Without CLONE_VM the copy has its own memory; this process has one thread, so
+            // that no lock is held by another.
+            unsafe { libc::syscall(libc::SYS_clone3, arguments.as_ptr(), size_of_val(&arguments)) }
+        }
+        // SAFETY: as above; a null stack means this one, copied. Its end is told by SIGCHLD, as is this process's own.
+        None => unsafe { libc::syscall(libc::SYS_clone, u64::from(parent), 0_u64, 0_u64, 0_u64, 0_u64) },
+    };
+    match i32::try_from(pid) {
+        Ok(0) => Ok(None),
+        Ok(pid) if pid > 0 => Ok(Some(pid)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Leaves the keys of whoever started this process. Where the kernel has none, or gives none, there is nothing to leave.
+pub(crate) fn new_session_keyring() {
+    /// `KEYCTL_JOIN_SESSION_KEYRING` of <linux/keyctl.h>.
+    const JOIN: libc::c_long = 1;
+    // SAFETY: a null name stands for a new keyring without one.
+    unsafe { libc::syscall(libc::SYS_keyctl, JOIN, ptr::null::<libc::c_char>()) };
+}

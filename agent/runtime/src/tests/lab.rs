@@ -146,9 +146,9 @@ fn make_busybox_root(root: &Path) {
     fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("/tmp to be open for all");
     fs::copy("/bin/busybox", root.join("bin/busybox")).expect("/bin/busybox: install busybox-static");
     let applets = [
-        "cat", "chroot", "dd", "echo", "env", "false", "grep", "head", "hostname", "id", "ip", "kill", "ls", "mkdir", "mknod",
-        "mount", "ps", "pwd", "readlink", "rm", "seq", "sh", "sleep", "stat", "tail", "touch", "tr", "true", "umount", "unshare",
-        "usleep", "wc", "yes",
+        "cat", "chroot", "dd", "echo", "env", "false", "grep", "head", "hostname", "id", "ip", "kill", "ln", "ls", "mkdir",
+        "mknod", "mount", "ps", "pwd", "readlink", "rm", "seq", "sh", "sleep", "stat", "stty", "tail", "touch", "tr", "true",
+        "tty", "umount", "unshare", "usleep", "wc", "yes",
     ];
     for applet in applets {
         symlink("busybox", root.join("bin").join(applet)).expect("a link to busybox");
