@@ -17,3 +17,4 @@ mod selection;
 mod shapes;
 mod shared_logins;
 mod systemd;
+mod volumes;
