@@ -10,5 +10,6 @@ mod lifecycle;
 mod limits;
 mod mounts;
 mod network;
+mod propagation;
 mod rights;
 mod users;
