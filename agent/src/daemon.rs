@@ -117,7 +117,9 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, DaemonError> {
     // Both: containers are found by their run folder, and two agents would take each other's for their own.
     let locks = [lock(&config.state_dir)?, lock(&config.run_dir)?];
     durable::remove_unfinished(&config.state_dir);
-    let runtime = EmbeddedRuntime::open(&config.state_dir, &config.run_dir, &config.helpers_dir).map_err(part("the runtime"))?;
+    let runtime =
+        EmbeddedRuntime::open(&config.state_dir, &config.run_dir, &config.helpers_dir, config.isolation.of_containers())
+            .map_err(part("the runtime"))?;
     let images = open_images(config).await.map_err(part("the image store"))?;
     let logs = LogSettings { dir: logs, max_bytes: config.log_max_bytes, max_files: config.log_max_files };
     let volumes = Volumes::new(&config.state_dir, &config.run_dir);

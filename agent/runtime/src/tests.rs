@@ -3,8 +3,13 @@
 
 mod crash;
 mod exec;
+mod external;
 mod failures;
 mod isolation;
 mod lab;
 mod lifecycle;
 mod limits;
+mod mounts;
+mod network;
+mod rights;
+mod users;
