@@ -17,9 +17,10 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Names the OCI runtime that runs every container of these tests; the embedded one does where it is not set.
 pub(super) const RUNTIME: &str = "COORD_TEST_RUNTIME";
 
-/// Whether containers are run by an OCI runtime.
-pub(super) fn is_external() -> bool {
-    std::env::var_os(RUNTIME).is_some()
+/// The OCI runtime that runs the containers of these tests, if one does: `crun`.
+pub(super) fn runtime_name() -> Option<String> {
+    let program = std::env::var_os(RUNTIME).map(PathBuf::from)?;
+    Some(program.file_name()?.to_string_lossy().into_owned())
 }
 
 /// A host's folders, and a runtime in them.
