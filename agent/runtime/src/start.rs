@@ -23,7 +23,9 @@ use super::error::{RuntimeError, StartFailure};
 use super::request::{Message, MonitorConfig, Network, ProcessId, Request, Users};
 use super::spec::HostFacts;
 use super::state::{ContainerState, Phase, boot_id, read_limited};
-use super::{ContainerSpec, MountSource, NetworkMode, Running, Stdio, conversation, host, seccomp, spec, systemd, watch};
+use super::{
+    Backend, ContainerSpec, MountSource, NetworkMode, Running, Stdio, conversation, external, host, seccomp, spec, systemd, watch,
+};
 
 /// A start takes some 10 ms. On a host that is swamped it takes longer; beyond this, something hangs.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -220,11 +222,9 @@ impl Attempt {
             ..host::facts(spec, shim.pid).map_err(refused)?
         };
         let path = bundle.join("config.json");
-        fs::write(&path, spec::oci(spec, &host).to_string()).map_err(|source| RuntimeError::File {
-            operation: "write",
-            path,
-            source,
-        })?;
+        let mut oci = spec::oci(spec, &host);
+        external::complete(&mut oci, spec)?;
+        fs::write(&path, oci.to_string()).map_err(|source| RuntimeError::File { operation: "write", path, source })?;
         let (seccomp, filtered) = self.link_seccomp()?;
         let request = Request {
             id: spec.id.clone(),
@@ -246,6 +246,10 @@ impl Attempt {
             cgroup: placement,
             seccomp,
             filters_first: filtered && spec::gains_privileges(spec),
+            external: match &spec.backend {
+                Backend::Embedded => None,
+                Backend::External(program) => Some(program.clone()),
+            },
             monitor,
         };
         Ok((state, request))
