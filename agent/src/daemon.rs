@@ -27,7 +27,7 @@ use crate::{durable, facts, logs_sweep, network_keeper, watch_config};
 use coord_image::{ImageStore, StoreError};
 use coord_network::{Network, Wanted};
 use coord_registry::{Registry, login_files};
-use coord_runtime::{EmbeddedRuntime, Runtime as _, RuntimeEvent};
+use coord_runtime::{EmbeddedRuntime, Isolation, Runtime as _, RuntimeEvent};
 use coord_shared::decide::planner::{History, Plan};
 use coord_shared::decide::{Mono, Now};
 use coord_shared::names::InstanceId;
@@ -117,7 +117,8 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, DaemonError> {
     // Both: containers are found by their run folder, and two agents would take each other's for their own.
     let locks = [lock(&config.state_dir)?, lock(&config.run_dir)?];
     durable::remove_unfinished(&config.state_dir);
-    let runtime = EmbeddedRuntime::open(&config.state_dir, &config.run_dir, &config.helpers_dir).map_err(part("the runtime"))?;
+    let runtime = EmbeddedRuntime::open(&config.state_dir, &config.run_dir, &config.helpers_dir, Isolation::default())
+        .map_err(part("the runtime"))?;
     let images = open_images(config).await.map_err(part("the image store"))?;
     let logs = LogSettings { dir: logs, max_bytes: config.log_max_bytes, max_files: config.log_max_files };
     let volumes = Volumes::new(&config.state_dir, &config.run_dir);
