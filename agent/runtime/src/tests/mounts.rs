@@ -160,6 +160,6 @@ async fn root_devices_are_given_by_name() {
     let mut spec = lab.spec("missing", "true");
     spec.devices = vec![DeviceFile { source: "/dev/not-there".into(), ..device("/dev/x", true) }];
     let error = lab.runtime.start(spec).await.expect_err("there is no such device");
-    assert!(error.to_string().contains("the device /dev/not-there: No such file"), "{error}");
+    assert!(error.to_string().contains("device /dev/not-there: No such file"), "{error}");
     assert_eq!(lab.leftovers(), Vec::<String>::new());
 }
