@@ -8,6 +8,7 @@ mod exec;
 mod images;
 mod isolation;
 mod logs;
+mod network;
 mod prefetch;
 mod refusals;
 mod registry;
