@@ -20,6 +20,7 @@ use crate::state::Agent;
 use crate::sync::coordinators::Coordinators;
 use crate::sync::ledger::{HistoryFile, Ledger};
 use crate::sync::{logins, poll, report, standalone};
+use crate::volumes::Volumes;
 use crate::{durable, facts, logs_sweep, sessions, watch_config};
 use coord_image::{ImageStore, StoreError};
 use coord_registry::{Registry, login_files};
@@ -99,6 +100,7 @@ pub(crate) struct Opened {
     pub(crate) runtime: EmbeddedRuntime,
     pub(crate) images: ImageStore,
     pub(crate) logs: LogSettings,
+    pub(crate) volumes: Volumes,
     _locks: [std::fs::File; 2],
 }
 
@@ -114,7 +116,8 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, DaemonError> {
     let runtime = EmbeddedRuntime::open(&config.state_dir, &config.run_dir, &config.helpers_dir).map_err(part("the runtime"))?;
     let images = open_images(config).await.map_err(part("the image store"))?;
     let logs = LogSettings { dir: logs, max_bytes: config.log_max_bytes, max_files: config.log_max_files };
-    Ok(Opened { runtime, images, logs, _locks: locks })
+    let volumes = Volumes::new(&config.state_dir, &config.run_dir);
+    Ok(Opened { runtime, images, logs, volumes, _locks: locks })
 }
 
 /// A command of ours may hold the store for a moment, or for as long as a pull takes.
@@ -135,7 +138,11 @@ async fn open_images(config: &Config) -> Result<ImageStore, StoreError> {
     }
 }
 
-fn lock(folder: &Path) -> Result<std::fs::File, DaemonError> {
+/// Locks a folder of the agent's, so that nobody else works in it while the file is held.
+///
+/// # Errors
+/// `Locked` while somebody else holds it.
+pub fn lock(folder: &Path) -> Result<std::fs::File, DaemonError> {
     let path = folder.join("agent.lock");
     let file = std::fs::File::create(&path).map_err(|source| DaemonError::Folder { path, source })?;
     file.try_lock().map_err(|_| DaemonError::Locked { path: folder.to_owned() })?;
@@ -188,17 +195,12 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
 
     let images = Images::new(opened.images.clone(), registry.clone());
     let policy = config.images.policy();
+    // Also while containers start: what is swept is no volume.
+    let volumes = opened.volumes.clone();
+    drop(tokio::task::spawn_blocking(move || volumes.sweep()));
     listen(&config, &opened, images.clone(), (events.clone(), shown, happenings.clone()));
     let room = Room::new(images, policy, events.clone());
-    let mut executor = Executor::new(
-        config.host.clone(),
-        opened.runtime.clone(),
-        opened.images.clone(),
-        room,
-        registry,
-        opened.logs.clone(),
-        events,
-    );
+    let mut executor = Executor::new(config.host.clone(), &opened, room, registry, events);
     executor.default_runtime = config.isolation.runtime;
     let runtime_events = opened.runtime.events();
     let mut service = Service {
@@ -239,7 +241,8 @@ fn listen(
     };
     let programs = Programs::new(Arc::new(opened.runtime.clone()), content.clone());
     let (policy, run_dir) = (config.images.policy(), config.run_dir.clone());
-    let control = Control { info, images, policy, events, content, happenings, programs, run_dir };
+    let volumes = opened.volumes.clone();
+    let control = Control { info, images, policy, events, content, volumes, happenings, programs, run_dir };
     let path = control::socket_path(&config.run_dir);
     match control::bind(&path) {
         Ok(listener) => drop(tokio::task::spawn_local(control::serve(listener, control))),

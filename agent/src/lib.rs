@@ -6,6 +6,7 @@
 //! - `coord_image` pulls and keeps images, `coord_runtime` runs containers, `coord_network` connects them, [`logs`] reads what they
 //!   print. These know nothing of each other, nor of coordinator and ledger;
 //! - [`images`] is what a person can do with this host's images, [`containers`] what one can see of its containers, [`control`] the socket through which the running agent is asked;
+//! - [`volumes`] are what outlives containers;
 //! - [`doctor`] says what the host lacks.
 
 pub mod clock;
@@ -28,6 +29,7 @@ pub mod purge;
 pub mod sessions;
 pub mod state;
 pub mod sync;
+pub mod volumes;
 mod watch_config;
 
 pub use coord_registry::chain;

@@ -45,6 +45,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Inspect(args) => commands::inspect(args, &output).await,
         Command::Events(args) => commands::events(args, &output).await,
         Command::Image(args) => commands::image(args, &output).await,
+        Command::Volumes(args) => commands::volumes(args, &output).await,
         Command::Doctor(args) => commands::doctor(args, &output).await,
     };
     match done {

@@ -1,4 +1,5 @@
-//! Takes everything of ours off this host: containers, their mounts, cgroups and folders, images, logs, ledger.
+//! Takes everything of ours off this host: containers, their mounts, cgroups and folders, images, logs, ledger. Volumes stay: nothing
+//! deletes one but a person who names it.
 //!
 //! For the day the agent is uninstalled. Needs no coordinator, and refuses while an agent runs.
 
@@ -38,6 +39,11 @@ pub async fn run(config: &Config) -> Result<Purged, DaemonError> {
         if let Err(error) = opened.images.unmount_all() {
             purged.left.push(crate::chain(&error));
         }
+        let volumes = opened.volumes.folder().to_owned();
+        // Fails unless it is empty.
+        if std::fs::remove_dir(&volumes).is_err() && volumes.exists() {
+            tracing::warn!(folder = %volumes.display(), "volumes are kept; delete the folder if nobody needs what is in it");
+        }
         drop(opened);
         for folder in [&config.run_dir, &config.state_dir] {
             remove_ours(folder, &mut purged.left);
@@ -74,5 +80,6 @@ fn remove_ours(folder: &Path, left: &mut Vec<String>) {
             Err(e) => left.push(format!("{}: {e}", path.display())),
         }
     }
+    // Fails where volumes are left, or what is not ours.
     let _ = std::fs::remove_dir(folder);
 }

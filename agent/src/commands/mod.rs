@@ -10,8 +10,11 @@ mod image;
 mod inspect;
 mod logs;
 mod ps;
+mod volumes;
 
-use crate::cli::{DEFAULT_CONFIG, DoctorArgs, EventsArgs, ExecArgs, HostArgs, ImageArgs, InspectArgs, LogsArgs, PsArgs};
+use crate::cli::{
+    DEFAULT_CONFIG, DoctorArgs, EventsArgs, ExecArgs, HostArgs, ImageArgs, InspectArgs, LogsArgs, PsArgs, VolumesArgs,
+};
 use crate::output::Output;
 use coord_agent::config::{self, Config, ConfigError};
 use coord_shared::wire::ErrorBody;
@@ -41,6 +44,11 @@ pub(crate) enum CommandError {
 pub(crate) async fn image(args: ImageArgs, output: &Output) -> Result<Outcome, CommandError> {
     let config = configuration(&args.host)?;
     image::run(args.command, &config, args.format.format, output).await
+}
+
+/// Runs a `volumes` command.
+pub(crate) async fn volumes(args: VolumesArgs, output: &Output) -> Result<Outcome, CommandError> {
+    volumes::run(args.command, &configuration(&args.host)?, args.format.format, output).await
 }
 
 /// Runs `ps`.

@@ -17,6 +17,7 @@ mod routes;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 pub use bodies::{AgentInfo, ImageAsked, PruneAsked, PullLine, UnmountAsked, VerifyAsked, ViewAsked};
 pub use client::{Client, encode_name};
@@ -27,6 +28,7 @@ use crate::event::Event;
 use crate::images::Images;
 use crate::programs::Programs;
 use crate::sync::report::Content;
+use crate::volumes::Volumes;
 use coord_image::Policy;
 use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, watch};
@@ -44,6 +46,8 @@ pub struct Control {
     pub events: mpsc::Sender<Event>,
     /// What the loop reported last.
     pub content: watch::Receiver<Content>,
+    /// What outlives containers.
+    pub volumes: Volumes,
     /// What happened lately.
     pub happenings: Happenings,
     /// Runs programs in containers.

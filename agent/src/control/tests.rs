@@ -40,6 +40,7 @@ async fn check<T>(test: impl AsyncFnOnce(&Client, &Path) -> T) -> T {
         programs: Programs::new(Arc::new(exec::ThisMachine), shown.clone()),
         content: shown,
         happenings: happenings.clone(),
+        volumes: Volumes::new(dir.path(), dir.path()),
         run_dir: dir.path().to_owned(),
     };
     let path = socket_path(dir.path());

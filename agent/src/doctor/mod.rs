@@ -8,6 +8,7 @@ mod images;
 mod kernel;
 mod network;
 mod programs;
+mod runtimes;
 
 use crate::config::{Config, ConfigError};
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,7 @@ pub async fn examine(config: &Config) -> Vec<Check> {
     checks.extend(folders::checks(config));
     checks.extend(images::checks(config));
     checks.extend(programs::checks(config));
+    checks.extend(runtimes::checks(config));
     checks.extend(network::checks(config).await);
     checks
 }

@@ -10,10 +10,12 @@ mod mounts;
 mod network;
 mod prepare;
 
+use crate::daemon::Opened;
 use crate::event::Event;
 use crate::health::Probers;
 use crate::images::Room;
 use crate::state::{ContainerMeta, Task};
+use crate::volumes::Volumes;
 use container_spec::container_spec;
 use coord_image::{Image, ImageStore, Progress, StoreError};
 use coord_registry::Registry;
@@ -22,6 +24,7 @@ use coord_shared::decide::planner::Spec;
 use coord_shared::document::{self, Logging, RuntimeName};
 use coord_shared::names::{ContainerId, Digest, HostName, InstanceId, PinnedImage};
 use coord_shared::quantity::Signal;
+pub(crate) use host::find_program;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -46,6 +49,8 @@ pub struct Executor {
     pub registry: Registry,
     /// Where the logs lie, and when they are rotated.
     pub logs: LogSettings,
+    /// What outlives containers.
+    pub volumes: Volumes,
     /// Where the ends are told.
     pub events: mpsc::Sender<Event>,
     /// Asks containers whether they are well.
@@ -90,18 +95,20 @@ pub fn log_path(dir: &Path, instance: &InstanceId) -> PathBuf {
 
 impl Executor {
     /// Hands that use these tools.
-    pub fn new(
-        host: HostName,
-        runtime: EmbeddedRuntime,
-        images: ImageStore,
-        room: Room,
-        registry: Registry,
-        logs: LogSettings,
-        events: mpsc::Sender<Event>,
-    ) -> Self {
-        let starts = Arc::new(Semaphore::new(STARTS_AT_A_TIME));
-        let (probers, default_runtime) = (Probers::new(events.clone()), RuntimeName::Embedded);
-        Self { host, runtime, images, room, registry, logs, events, probers, default_runtime, starts }
+    pub(crate) fn new(host: HostName, opened: &Opened, room: Room, registry: Registry, events: mpsc::Sender<Event>) -> Self {
+        Self {
+            host,
+            runtime: opened.runtime.clone(),
+            images: opened.images.clone(),
+            room,
+            registry,
+            logs: opened.logs.clone(),
+            volumes: opened.volumes.clone(),
+            probers: Probers::new(events.clone()),
+            events,
+            default_runtime: RuntimeName::Embedded,
+            starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)),
+        }
     }
 
     /// Sets one task going.
@@ -152,6 +159,7 @@ impl Executor {
             self.runtime.start(made).await.map_err(|e| in_words(&e))
         };
         let result = started.await;
+        self.volumes.release(&container);
         self.tell(Event::Started { container, result }).await;
     }
 
