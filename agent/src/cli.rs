@@ -5,7 +5,7 @@
 mod containers;
 mod volumes;
 
-pub(crate) use containers::{EventsArgs, ExecArgs, InspectArgs, LogsArgs, PsArgs};
+pub(crate) use containers::{EventsArgs, ExecArgs, InspectArgs, LogsArgs, PsArgs, TopArgs};
 pub(crate) use volumes::{VolumesArgs, VolumesCommand};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -70,6 +70,12 @@ instances that are gone."
 Its exit code becomes this command's; 127: there is no such program, 126: it cannot be executed."
     )]
     Exec(ExecArgs),
+    /// Show what each container uses: processor, memory, processes, disks, network
+    #[command(
+        long_about = "Show what each container uses: share of a processor, memory, processes, and what it read, wrote, received \
+and sent since its start. On a terminal, again every two seconds until Ctrl-C; else once."
+    )]
+    Top(TopArgs),
     /// Show everything about an instance: document, limits, mounts, processes, last events; JSON
     Inspect(InspectArgs),
     /// Show the last things that happened to this host's containers

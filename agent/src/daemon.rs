@@ -15,18 +15,21 @@ use crate::control::{self, AgentInfo, Control};
 use crate::event::Event;
 use crate::execute::{Executor, LogSettings};
 use crate::images::{Images, Room};
+use crate::metrics::{self, Metrics};
 use crate::programs::Programs;
+use crate::sessions::Sessions;
 use crate::state::Agent;
 use crate::sync::coordinators::Coordinators;
 use crate::sync::ledger::{HistoryFile, Ledger};
 use crate::sync::{logins, poll, report, standalone};
 use crate::volumes::Volumes;
-use crate::{durable, facts, logs_sweep, sessions, watch_config};
+use crate::{durable, facts, logs_sweep, network_keeper, watch_config};
 use coord_image::{ImageStore, StoreError};
+use coord_network::{Network, Wanted};
 use coord_registry::{Registry, login_files};
 use coord_runtime::{EmbeddedRuntime, Runtime as _, RuntimeEvent};
-use coord_shared::decide::Mono;
 use coord_shared::decide::planner::{History, Plan};
+use coord_shared::decide::{Mono, Now};
 use coord_shared::names::InstanceId;
 use coord_shared::wire::{FullReport, HostState, RegistryLogin};
 use std::collections::BTreeMap;
@@ -99,6 +102,7 @@ fn part<E: std::error::Error + Send + Sync + 'static>(part: &'static str) -> imp
 pub(crate) struct Opened {
     pub(crate) runtime: EmbeddedRuntime,
     pub(crate) images: ImageStore,
+    pub(crate) network: Result<Network, String>,
     pub(crate) logs: LogSettings,
     pub(crate) volumes: Volumes,
     _locks: [std::fs::File; 2],
@@ -117,7 +121,11 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, DaemonError> {
     let images = open_images(config).await.map_err(part("the image store"))?;
     let logs = LogSettings { dir: logs, max_bytes: config.log_max_bytes, max_files: config.log_max_files };
     let volumes = Volumes::new(&config.state_dir, &config.run_dir);
-    Ok(Opened { runtime, images, logs, volumes, _locks: locks })
+    let network = Network::open(config.network.clone(), &config.run_dir.join("net")).map_err(|e| crate::chain(&e));
+    if let Err(problem) = &network {
+        tracing::error!(%problem, "no container can have a network of its own");
+    }
+    Ok(Opened { runtime, images, network, logs, volumes, _locks: locks })
 }
 
 /// A command of ours may hold the store for a moment, or for as long as a pull takes.
@@ -168,20 +176,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     agent.recover(recovered, clock::now());
 
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
-    let coordinators = match &state {
-        Some(path) => {
-            let source = standalone::Source {
-                path: path.clone(),
-                host: config.host.clone(),
-                labels: config.labels.clone(),
-                registry: registry.clone(),
-                accepted,
-            };
-            tokio::spawn(standalone::run(source, events.clone()));
-            None
-        }
-        None => Some(Coordinators::new(&config).map_err(part("the coordinator client"))?),
-    };
+    let coordinators = who_says_what_runs(&config, state, (&registry, accepted), &events)?;
     let (content, told) = watch::channel(report::Content::default());
     let happenings = Happenings::default();
     let shown = told.clone();
@@ -198,15 +193,24 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     // Also while containers start: what is swept is no volume.
     let volumes = opened.volumes.clone();
     drop(tokio::task::spawn_blocking(move || volumes.sweep()));
-    listen(&config, &opened, images.clone(), (events.clone(), shown, happenings.clone()));
+    let programs = Programs::new(Arc::new(opened.runtime.clone()), shown.clone());
+    let sessions = coordinators.map(|coordinators| Sessions {
+        coordinators,
+        host: config.host.clone(),
+        log_dir: opened.logs.dir.clone(),
+        programs: programs.clone(),
+        volumes: opened.volumes.clone(),
+    });
+    listen(&config, &opened, (images.clone(), programs), (events.clone(), shown, happenings.clone()));
     let room = Room::new(images, policy, events.clone());
-    let mut executor = Executor::new(config.host.clone(), &opened, room, registry, events);
+    let mut executor = Executor::new(config.host.clone(), &opened, room, registry, events.clone());
     executor.default_runtime = config.isolation.runtime;
+    let network = keep_network(&opened, &mut agent, events);
     let runtime_events = opened.runtime.events();
     let mut service = Service {
         agent,
         executor,
-        coordinators,
+        sessions,
         inbox,
         runtime_events,
         content,
@@ -216,6 +220,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         logins: Vec::new(),
         wake_at: None,
         happenings,
+        network,
     };
     tracing::info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "running");
     service.run().await?;
@@ -225,11 +230,42 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     Ok(())
 }
 
+/// Has the host's network kept as it will be wished.
+fn keep_network(opened: &Opened, agent: &mut Agent, events: mpsc::Sender<Event>) -> watch::Sender<Option<Wanted>> {
+    let (wish, wishes) = watch::channel(None);
+    match &opened.network {
+        Ok(network) => drop(tokio::spawn(network_keeper::run(network.clone(), wishes, events))),
+        Err(problem) => agent.apply(Event::NetworkProblem(Some(problem.clone())), clock::now()),
+    }
+    wish
+}
+
+/// Connects the loop with the coordinators, or with the standalone source that `state` names.
+fn who_says_what_runs(
+    config: &Config,
+    state: Option<PathBuf>,
+    (registry, accepted): (&Registry, HostState),
+    events: &mpsc::Sender<Event>,
+) -> Result<Option<Coordinators>, DaemonError> {
+    let Some(path) = state else {
+        return Coordinators::new(config).map(Some).map_err(part("the coordinator client"));
+    };
+    let source = standalone::Source {
+        path,
+        host: config.host.clone(),
+        labels: config.labels.clone(),
+        registry: registry.clone(),
+        accepted,
+    };
+    tokio::spawn(standalone::run(source, events.clone()));
+    Ok(None)
+}
+
 /// Opens the control socket. Without it the host can only be asked through the coordinator; containers are worth more than that.
 fn listen(
     config: &Config,
     opened: &Opened,
-    images: Images,
+    (images, programs): (Images, Programs),
     the_loop: (mpsc::Sender<Event>, watch::Receiver<report::Content>, Happenings),
 ) {
     let (events, content, happenings) = the_loop;
@@ -239,16 +275,28 @@ fn listen(
         state_dir: config.state_dir.clone(),
         pid: std::process::id(),
     };
-    let programs = Programs::new(Arc::new(opened.runtime.clone()), content.clone());
+    let figures = Arc::new(opened.runtime.clone());
+    let metrics = Metrics::new(figures, content.clone(), config.state_dir.clone(), config.host.clone());
+    if let Some(address) = config.metrics_listen {
+        tokio::task::spawn_local(serve_metrics(address, metrics.clone()));
+    }
     let (policy, run_dir) = (config.images.policy(), config.run_dir.clone());
     let volumes = opened.volumes.clone();
-    let control = Control { info, images, policy, events, content, volumes, happenings, programs, run_dir };
+    let control = Control { info, images, policy, events, content, volumes, happenings, programs, metrics, run_dir };
     let path = control::socket_path(&config.run_dir);
     match control::bind(&path) {
         Ok(listener) => drop(tokio::task::spawn_local(control::serve(listener, control))),
         Err(error) => {
             tracing::error!(path = %path.display(), %error, "no control socket: coord-agent's commands will not work; choose another run_dir");
         }
+    }
+}
+
+/// Metrics are no reason for containers to wait: an address that is taken is said, and tried no more.
+async fn serve_metrics(address: std::net::SocketAddr, metrics: Metrics) {
+    match tokio::net::TcpListener::bind(address).await {
+        Ok(listener) => metrics::serve(listener, metrics).await,
+        Err(error) => tracing::error!(%address, %error, "no metrics: choose another listen in [metrics]"),
     }
 }
 
@@ -268,7 +316,7 @@ async fn write_histories(file: HistoryFile, mut changes: watch::Receiver<Option<
 struct Service {
     agent: Agent,
     executor: Executor,
-    coordinators: Option<Coordinators>,
+    sessions: Option<Sessions>,
     inbox: mpsc::Receiver<Event>,
     runtime_events: Option<mpsc::Receiver<RuntimeEvent>>,
     content: watch::Sender<report::Content>,
@@ -278,6 +326,8 @@ struct Service {
     /// What the registry client was given.
     logins: Vec<RegistryLogin>,
     wake_at: Option<Mono>,
+    /// What the host's network should be like; `None` before the first plan.
+    network: watch::Sender<Option<Wanted>>,
     happenings: Happenings,
 }
 
@@ -344,7 +394,9 @@ impl Service {
     fn follow_up(&mut self) {
         let now = clock::now();
         self.hand_over_logins();
+        self.look_for_listeners(now);
         let (plan, tasks) = self.agent.plan(now);
+        self.wish_for_network();
         for task in tasks {
             self.happenings.note_task(&task, now.wall);
             self.executor.execute(task);
@@ -364,12 +416,30 @@ impl Service {
         }
     }
 
+    /// Before an instance with published ports is started, or anything is stopped for it.
+    fn look_for_listeners(&mut self, now: Now) {
+        if self.agent.needs_listeners(now.mono) {
+            let listeners = network_keeper::listeners(&self.agent);
+            self.agent.found_listeners(listeners, now.mono);
+        }
+    }
+
+    fn wish_for_network(&self) {
+        let wanted = network_keeper::wanted(self.agent.containers(), &self.agent.doors());
+        self.network.send_if_modified(|wish| {
+            let is_news = wish.as_ref() != Some(&wanted);
+            if is_news {
+                *wish = Some(wanted);
+            }
+            is_news
+        });
+    }
+
     fn serve_sessions(&mut self) {
-        let sessions = self.agent.take_sessions();
-        if let Some(coordinators) = &self.coordinators {
-            for session in sessions {
-                let host = self.executor.host.clone();
-                tokio::spawn(sessions::serve(session, coordinators.clone(), host, self.executor.logs.dir.clone()));
+        let asked = self.agent.take_sessions();
+        if let Some(sessions) = &self.sessions {
+            for session in asked {
+                tokio::task::spawn_local(sessions.clone().serve(session));
             }
         }
     }
@@ -386,7 +456,10 @@ impl Service {
     }
 
     fn tell(&mut self, plan: &Plan) {
-        let report = self.agent.report(plan, clock::now());
+        let mut report = self.agent.report(plan, clock::now());
+        if let Ok(network) = &self.executor.network {
+            network_keeper::tell_addresses(network, &mut report);
+        }
         if self.told.as_deref() != Some(&report) {
             self.told = Some(Arc::new(report));
         }

@@ -54,6 +54,8 @@ pub enum Event {
     },
     /// Something happened to a container by itself.
     Runtime(RuntimeEvent),
+    /// The containers' network is not as it should be, in words with the cure; or it is again.
+    NetworkProblem(Option<String>),
     /// The labels in `agent.toml` changed.
     Labels(Labels),
     /// The machine was looked at.

@@ -6,7 +6,7 @@
 //! - `coord_image` pulls and keeps images, `coord_runtime` runs containers, `coord_network` connects them, [`logs`] reads what they
 //!   print. These know nothing of each other, nor of coordinator and ledger;
 //! - [`images`] is what a person can do with this host's images, [`containers`] what one can see of its containers, [`control`] the socket through which the running agent is asked;
-//! - [`volumes`] are what outlives containers;
+//! - [`programs`] runs programs in containers, [`metrics`] tells what containers use, [`volumes`] are what outlives them;
 //! - [`doctor`] says what the host lacks.
 
 pub mod clock;
@@ -24,6 +24,8 @@ pub mod images;
 mod inside;
 pub mod logs;
 mod logs_sweep;
+pub mod metrics;
+mod network_keeper;
 pub mod programs;
 pub mod purge;
 pub mod sessions;

@@ -109,7 +109,7 @@ fn program(exec: Exec, terminal: bool) -> Program {
 
 /// Why a program was not started, with a code that says what a shell would.
 pub fn refusal(error: &RuntimeError) -> ErrorBody {
-    let code = match error.exit_code() {
+    let code = match error.exit_status() {
         127 => "command_not_found",
         126 => "command_not_executable",
         _ => "not_started",

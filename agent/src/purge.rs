@@ -34,6 +34,11 @@ pub async fn run(config: &Config) -> Result<Purged, DaemonError> {
             Err(error) => purged.left.push(format!("container {}: {}", container.id, crate::chain(&error))),
         }
     }
+    if let Ok(network) = &opened.network
+        && let Err(error) = network.remove_all().await
+    {
+        purged.left.push(crate::chain(&error));
+    }
     if purged.left.is_empty() {
         opened.runtime.remove_shared();
         if let Err(error) = opened.images.unmount_all() {
@@ -71,7 +76,7 @@ async fn stop_all(opened: &daemon::Opened, found: &[Recovered]) {
 
 /// Removes what the agent makes in `folder`, and the folder if nothing else is in it: a `state_dir` may have been chosen badly.
 fn remove_ours(folder: &Path, left: &mut Vec<String>) {
-    for name in ["c", "images", "log", "seccomp.bpf", "ledger.json", "history.json", "agent.lock", "agent.sock"] {
+    for name in ["c", "images", "log", "net", "seccomp.bpf", "ledger.json", "history.json", "agent.lock", "agent.sock"] {
         let path = folder.join(name);
         let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         match removed {

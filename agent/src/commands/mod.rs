@@ -10,10 +10,11 @@ mod image;
 mod inspect;
 mod logs;
 mod ps;
+mod top;
 mod volumes;
 
 use crate::cli::{
-    DEFAULT_CONFIG, DoctorArgs, EventsArgs, ExecArgs, HostArgs, ImageArgs, InspectArgs, LogsArgs, PsArgs, VolumesArgs,
+    DEFAULT_CONFIG, DoctorArgs, EventsArgs, ExecArgs, HostArgs, ImageArgs, InspectArgs, LogsArgs, PsArgs, TopArgs, VolumesArgs,
 };
 use crate::output::Output;
 use coord_agent::config::{self, Config, ConfigError};
@@ -80,6 +81,11 @@ fn shell_code(error: &ErrorBody) -> Option<u8> {
         "command_not_executable" => Some(126),
         _ => None,
     }
+}
+
+/// Runs `top`.
+pub(crate) async fn top(args: TopArgs, output: &Output) -> Result<Outcome, CommandError> {
+    top::run(&args, &configuration(&args.host)?, output).await
 }
 
 /// Runs `inspect`.

@@ -107,7 +107,7 @@ fn table(view: &VolumesView, now: Timestamp) -> Table {
     for volume in &view.volumes {
         let users: Vec<String> = volume.used_by.iter().map(ToString::to_string).collect();
         table.row([
-            Cell::new(volume.name.to_string()),
+            Cell::new(&volume.name),
             or_dash(volume.disk_bytes.map(|bytes| ByteSize(bytes).human())),
             or_dash(volume.created.map(|at| age(now, at))),
             or_dash(volume.instance.as_ref().map(ToString::to_string)),

@@ -26,6 +26,7 @@ pub use socket::{bind, serve};
 use crate::containers::happenings::Happenings;
 use crate::event::Event;
 use crate::images::Images;
+use crate::metrics::Metrics;
 use crate::programs::Programs;
 use crate::sync::report::Content;
 use crate::volumes::Volumes;
@@ -52,6 +53,8 @@ pub struct Control {
     pub happenings: Happenings,
     /// Runs programs in containers.
     pub programs: Programs,
+    /// Tells what containers use.
+    pub metrics: Metrics,
     /// Where containers' sockets and states lie.
     pub run_dir: PathBuf,
 }

@@ -7,6 +7,7 @@
 //! | `POST /v1/images/pull` | lines: progress, then how it ended |
 //! | `POST /v1/images/{mount,unmount,verify,prune}` | what came of it |
 //! | `GET /v1/instances`, `GET /v1/instances/{name}` | the list, the details of one |
+//! | `GET /v1/usage`, `GET /metrics` | what containers use: for people, for Prometheus |
 //! | `POST /v1/exec` | an upgraded connection that carries a program's streams |
 //! | `GET /v1/volumes`, `GET /v1/volumes/{name}` | the list, the details of one |
 //! | `POST /v1/volumes/remove` | what came of it |
@@ -17,6 +18,7 @@
 use super::bodies::{ImageAsked, PruneAsked, PullLine, UnmountAsked, VerifyAsked, ViewAsked};
 use super::{Control, containers, exec, volumes};
 use crate::images::{self, ImagesError};
+use crate::metrics;
 use bytes::Bytes;
 use coord_image::StoreError;
 use coord_shared::wire::ErrorBody;
@@ -98,6 +100,11 @@ async fn route(request: Request<Incoming>, control: &Control) -> Result<Answer, 
         (&Method::GET, path) if path.starts_with("/v1/instances/") => {
             let wanted = percent_decode_str(&path["/v1/instances/".len()..]).decode_utf8_lossy().into_owned();
             Ok(ok(&containers::inspect(wanted, control).await?))
+        }
+        (&Method::GET, "/v1/usage") => Ok(ok(&control.metrics.usage().await)),
+        (&Method::GET, "/metrics") => {
+            let text = Full::new(Bytes::from(control.metrics.text().await)).boxed_unsync();
+            Ok(respond(StatusCode::OK, metrics::CONTENT_TYPE, text))
         }
         (&Method::POST, "/v1/exec") => exec::exec(request, control).await,
         (_, path) if path == "/v1/volumes" || path.starts_with("/v1/volumes/") => volumes::route(request, control).await,

@@ -37,6 +37,7 @@ async fn check<T>(test: impl AsyncFnOnce(&Client, &Path) -> T) -> T {
         images: Images::new(store, registry),
         policy: Policy::default(),
         events,
+        metrics: Metrics::new(Arc::new(NoFigures), shown.clone(), dir.path().to_owned(), "a".parse().expect("a name")),
         programs: Programs::new(Arc::new(exec::ThisMachine), shown.clone()),
         content: shown,
         happenings: happenings.clone(),
@@ -57,6 +58,15 @@ async fn check<T>(test: impl AsyncFnOnce(&Client, &Path) -> T) -> T {
         }
     });
     set.run_until(test(&Client::new(dir.path()), &path)).await
+}
+
+/// No container uses anything.
+struct NoFigures;
+
+impl crate::metrics::Figures for NoFigures {
+    fn usage(&self, _id: &str) -> Option<coord_runtime::Usage> {
+        None
+    }
 }
 
 fn removed(container: &str) -> Event {

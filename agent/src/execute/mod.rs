@@ -18,6 +18,7 @@ use crate::state::{ContainerMeta, Task};
 use crate::volumes::Volumes;
 use container_spec::container_spec;
 use coord_image::{Image, ImageStore, Progress, StoreError};
+use coord_network::Network;
 use coord_registry::Registry;
 use coord_runtime::{EmbeddedRuntime, LogDriver, LogPolicy, Runtime as _, RuntimeError};
 use coord_shared::decide::planner::Spec;
@@ -47,6 +48,8 @@ pub struct Executor {
     pub room: Room,
     /// Fetches them.
     pub registry: Registry,
+    /// Connects containers; in words, why it cannot.
+    pub network: Result<Network, String>,
     /// Where the logs lie, and when they are rotated.
     pub logs: LogSettings,
     /// What outlives containers.
@@ -102,6 +105,7 @@ impl Executor {
             images: opened.images.clone(),
             room,
             registry,
+            network: opened.network.clone(),
             logs: opened.logs.clone(),
             volumes: opened.volumes.clone(),
             probers: Probers::new(events.clone()),
@@ -160,6 +164,9 @@ impl Executor {
         };
         let result = started.await;
         self.volumes.release(&container);
+        if result.is_err() {
+            self.release_network(&container).await;
+        }
         self.tell(Event::Started { container, result }).await;
     }
 
@@ -184,6 +191,9 @@ impl Executor {
 
     async fn remove(self, container: ContainerId) {
         let result = self.runtime.remove(&container.to_string()).await.map_err(|e| crate::chain(&e));
+        if result.is_ok() {
+            self.release_network(&container).await;
+        }
         self.tell(Event::Removed { container, result }).await;
     }
 

@@ -131,6 +131,7 @@ impl Agent {
             in_hooks: false,
             health: None,
             window: meta.window,
+            ports: meta.ports.clone(),
         };
         self.metas.insert(id.clone(), meta);
         self.observed.containers.insert(id, container);

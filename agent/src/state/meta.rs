@@ -5,7 +5,7 @@ use coord_image::Image;
 use coord_shared::decide::health::Check;
 use coord_shared::decide::planner::Spec;
 use coord_shared::decide::restart;
-use coord_shared::document::{Healthcheck, Hook, Probe};
+use coord_shared::document::{Healthcheck, Hook, PortMapping, Probe};
 use coord_shared::names::Digest;
 use coord_shared::quantity::{ByteSize, Signal, Span};
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,9 @@ pub struct ContainerMeta {
     /// Its limit of memory, for the words on its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<ByteSize>,
+    /// The ports of the host that lead to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortMapping>,
     /// What its document takes from the default isolation, a few words each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loosened: Vec<String>,
@@ -59,6 +62,7 @@ impl ContainerMeta {
             pre_stop: document.pre_stop.clone(),
             window: restart::window(&document.restart_policy),
             memory_limit: document.container.resources.memory,
+            ports: document.container.ports.clone(),
             loosened: document.loosened(),
         }
     }

@@ -21,6 +21,7 @@ use std::time::Duration;
 mod containers;
 mod health;
 mod meta;
+mod ports;
 mod pulls;
 #[cfg(test)]
 mod tests;
@@ -62,8 +63,11 @@ pub struct Agent {
     sync_problem: Option<String>,
     refusal: Option<String>,
     ledger_problem: Option<String>,
+    network_problem: Option<String>,
     /// News that could not be written to the ledger, and when to try again: the coordinator, having sent it, will not send it twice.
     unwritten: Option<(HostState, Mono)>,
+    /// When it was looked who listens on this host.
+    listeners_at: Option<Mono>,
     /// Sessions that the last host state asked for and nobody has taken yet.
     sessions: Vec<Session>,
 }
@@ -90,7 +94,9 @@ impl Agent {
             sync_problem: None,
             refusal: None,
             ledger_problem: None,
+            network_problem: None,
             unwritten: None,
+            listeners_at: None,
             sessions: Vec::new(),
         };
         agent.read_desired();
@@ -166,6 +172,7 @@ impl Agent {
                     self.exited(&container, wire_exit(&exit), now);
                 }
             }
+            Event::NetworkProblem(problem) => self.network_problem = problem,
             Event::Labels(labels) => self.labels = labels,
             Event::Facts(facts) => self.facts = *facts,
             // Whoever asked may have given up.
@@ -302,7 +309,7 @@ impl Agent {
     /// The whole of this host, as the coordinator should know it.
     pub fn report(&self, plan: &Plan, now: Now) -> FullReport {
         let arrived = |id: &InstanceId| self.arrived.get(id).copied().unwrap_or(now.mono);
-        let problems = [&self.refusal, &self.ledger_problem];
+        let problems = [&self.refusal, &self.ledger_problem, &self.network_problem];
         let mut instances = planner::status::instance_reports(&self.desired, &self.observed, plan, arrived, now);
         for instance in &mut instances {
             instance.loosened = instance.container.as_ref().map(|id| self.loosened(id)).unwrap_or_default();

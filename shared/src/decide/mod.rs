@@ -8,6 +8,7 @@ pub mod health;
 pub mod images;
 pub mod liveness;
 pub mod planner;
+pub mod ports;
 pub mod prefetch;
 pub mod reason;
 pub mod restart;

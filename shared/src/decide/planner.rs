@@ -14,9 +14,10 @@
 //! Deliberately absent: everything fleet-wide. Whose turn it is was decided before (see [`super::rollout`]).
 
 use super::health::{Health, Status};
+use super::ports::{Door, Listener};
 use super::reason::Reason;
 use super::{Mono, Now};
-use crate::document::{Document, RolloutOrder};
+use crate::document::{Document, PortMapping, RolloutOrder};
 use crate::names::{ContainerId, Digest, InstanceId, PinnedImage, Revision};
 use crate::quantity::Span;
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 pub mod ahead;
 mod history;
 mod instance;
+pub mod ports;
 mod start;
 pub mod status;
 #[cfg(test)]
@@ -78,6 +80,8 @@ pub struct Observed {
     pub images: BTreeMap<Digest, Image>,
     /// What happened to each instance before.
     pub histories: BTreeMap<InstanceId, History>,
+    /// Who else listens at ports that an instance waits for.
+    pub listeners: BTreeMap<Door, Listener>,
 }
 
 /// One container.
@@ -99,6 +103,8 @@ pub struct Container {
     pub health: Option<Health>,
     /// How long it must do well to count as stable.
     pub window: Span,
+    /// The ports of the host that lead to it.
+    pub ports: Vec<PortMapping>,
 }
 
 impl Container {

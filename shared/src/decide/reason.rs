@@ -4,6 +4,7 @@
 //! prints them. A reason of a newer peer reads as [`Reason::Unknown`] instead of failing the whole body.
 
 use super::health::brief;
+use crate::document::Protocol;
 use crate::names::{HostName, Revision};
 use crate::quantity::ByteSize;
 use crate::wire::Exit;
@@ -87,6 +88,15 @@ pub enum Reason {
         exit: Exit,
         /// What asks for no more, as the document says it.
         policy: String,
+    },
+    /// Somebody else has a port of the host that it is to be reached by.
+    PortTaken {
+        /// The port.
+        port: u16,
+        /// Of which protocol.
+        protocol: Protocol,
+        /// Who has it: an instance, or a program of the host.
+        by: String,
     },
     /// The previous container is being stopped first.
     StoppingPrevious {
@@ -232,6 +242,13 @@ impl fmt::Display for Reason {
             Self::RestartBackoff { exit, restarts, .. } => write!(f, "{exit}; restarted {} so far", times(*restarts)),
             Self::Completed => f.write_str("completed"),
             Self::NotRestarted { exit, policy } => write!(f, "{exit}; not restarted ({policy})"),
+            Self::PortTaken { port, protocol, by } => {
+                let protocol = match protocol {
+                    Protocol::Tcp => "tcp",
+                    Protocol::Udp => "udp",
+                };
+                write!(f, "port {port}/{protocol} of the host is taken by {by}; stop that, or publish another port")
+            }
             Self::StoppingPrevious { .. } => f.write_str("stopping the previous container"),
             Self::Stopping { .. } => f.write_str("stopping"),
             Self::Removing => f.write_str("removing what is left of it"),
@@ -271,6 +288,7 @@ impl Reason {
             Self::Monitoring { until } => Some(*until),
             Self::Pulling { .. }
             | Self::Starting
+            | Self::PortTaken { .. }
             | Self::NotStarted { .. }
             | Self::WaitingForHealth { .. }
             | Self::Unhealthy { .. }

@@ -26,7 +26,7 @@ pub struct Port {
 }
 
 /// A port of the host that leads to a port of the container (Compose's `ports`, short syntax; ranges are spelt out).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
 pub struct PortMapping {
     /// The host's address; every address of the host, IPv4 and IPv6, where absent.
     pub host_ip: Option<IpAddr>,

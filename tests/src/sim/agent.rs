@@ -390,6 +390,7 @@ fn container(spec: &Spec, phase: Phase) -> Container {
         in_hooks: false,
         health: None,
         window: restart::window(&spec.document.restart_policy),
+        ports: spec.document.container.ports.clone(),
     }
 }
 

@@ -126,6 +126,7 @@ fn grade(reason: &Reason) -> Grade {
         Reason::PullFailed { .. }
         | Reason::StartFailed { .. }
         | Reason::NotStarted { .. }
+        | Reason::PortTaken { .. }
         | Reason::RestartBackoff { .. }
         | Reason::Unhealthy { .. }
         | Reason::NotRestarted { .. }

@@ -6,6 +6,7 @@ use crate::expect::expect;
 use crate::output::Palette;
 use coord_shared::decide::liveness::Liveness;
 use coord_shared::decide::reason::{AfterUnhealthy, Reason};
+use coord_shared::document::Protocol;
 use coord_shared::names::{Digest, Revision};
 use coord_shared::wire::{
     Exit as ContainerExit, HealthReport, HealthStatus, InstanceReport, InstanceState, InstanceView, PrefetchState, WorkloadView,
@@ -116,6 +117,7 @@ fn every_reason() -> Vec<Reason> {
         unhealthy(AfterUnhealthy::Restarted { restarts: 2, retry_at: from_now(4) }),
         unhealthy(AfterUnhealthy::Left { policy: "restart = \"no\"".to_owned() }),
         unhealthy(AfterUnhealthy::NotRestarted { policy: "restart_policy.max_attempts = 3".to_owned() }),
+        Reason::PortTaken { port: 80, protocol: Protocol::Tcp, by: "program nginx (pid 7)".to_owned() },
         Reason::StoppingPrevious { kill_at: from_now(9) },
         Reason::Stopping { kill_at: from_now(5) },
         Reason::Removing,

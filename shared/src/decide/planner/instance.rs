@@ -1,8 +1,10 @@
 //! The plan for one instance.
 
+use super::ports;
 use super::start::{StartDecision, start_decision};
 use super::{Action, Container, End, Image, Observed, Phase, Plan, Spec, Target, Wanted, stops_first};
 use crate::decide::health::{Health, Status};
+use crate::decide::ports::Taken;
 use crate::decide::reason::{AfterUnhealthy, Reason};
 use crate::decide::restart;
 use crate::decide::{Mono, Now, backoff};
@@ -184,6 +186,9 @@ impl Planner<'_> {
     fn start(&mut self, spec: &Arc<Spec>, only_goes_on: bool) {
         match start_decision(spec, self.observed.histories.get(self.id), self.now) {
             StartDecision::Now => {
+                if let Some(taken) = ports::taken(self.id, spec, self.observed, self.plan) {
+                    return self.wait_for_port(taken);
+                }
                 let others_alive = self.containers.iter().any(|(_, c)| c.phase.is_alive());
                 if others_alive && only_goes_on {
                     return self.see_stops_through();
@@ -212,6 +217,16 @@ impl Planner<'_> {
                 self.stop_all(|_| takes_over);
             }
         }
+    }
+
+    /// Somebody else has a port that it wants. Nothing is stopped for what cannot start.
+    fn wait_for_port(&mut self, taken: Taken) {
+        if taken.is_program {
+            self.plan.wake(self.now.mono.after(ports::LOOK_AGAIN));
+        }
+        let Taken { door, by, .. } = taken;
+        self.plan.reasons.insert(self.id.clone(), Reason::PortTaken { port: door.port, protocol: door.protocol, by });
+        self.see_stops_through();
     }
 
     /// A name for the next container that none before it had.

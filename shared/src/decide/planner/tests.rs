@@ -7,6 +7,7 @@
 mod ahead;
 mod health;
 mod hooks;
+mod ports;
 mod pulls;
 mod replacing;
 mod restarts;
@@ -168,6 +169,7 @@ impl World {
             in_hooks: false,
             health: None,
             window: Span::seconds(10),
+            ports: Vec::new(),
         };
         self.observed.containers.insert(id.parse().expect("a container name"), container);
         self
