@@ -178,8 +178,9 @@ impl World {
         if live.run == run && call < live.call {
             return;
         }
-        // A report that lay in the network while its agent was replaced.
-        if live.run != run && live.previous_run == Some(run) {
+        // A report that lay in the network while its agent was replaced; unless the one that is believed has fallen silent.
+        let is_fresh = live.heard_at.is_some_and(|at| now.since(at) < LivenessLimits::default().late_after);
+        if live.run != run && live.previous_run == Some(run) && is_fresh {
             return;
         }
         if live.run != run {
