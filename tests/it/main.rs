@@ -5,6 +5,7 @@ mod away;
 mod commands;
 mod edits;
 mod exec;
+mod health;
 mod images;
 mod isolation;
 mod logs;
