@@ -6,7 +6,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
-use coord_shared::names::{HostName, WorkloadName};
+use coord_shared::names::{HostName, VolumeName, WorkloadName};
 use coord_shared::quantity::Span;
 use std::path::PathBuf;
 
@@ -28,6 +28,7 @@ Exit codes:
   0    done; for `diff`: nothing would change
   1    an error, bad documents, or `--wait` ran out of time
   2    `diff` found changes; also a command line that cannot be understood
+  any  `exec`: the program's own; 128 + the signal's number if a signal ended it
   130  ended by Ctrl-C
 
 Data goes to stdout, messages go to stderr. Colours are used on terminals only, and not where NO_COLOR is set.";
@@ -130,6 +131,17 @@ age. Under it stands one line for each host that is not as desired, with the rea
 hosts need no open port. Lines of several instances begin with the instance and its host."
     )]
     Logs(LogsArgs),
+    /// Run a program in an instance's container; its exit code becomes coordctl's
+    #[command(
+        long_about = "Run a program in the container of an instance, wherever its host is: what is typed and written travels \
+through the coordinator, and hosts need no open port. The program's exit code becomes coordctl's; 128 and the signal's number if a \
+signal ended it.",
+        after_help = "Examples:\n  coordctl exec web -- nginx -T\n  coordctl exec -it web --host edge-1 -- sh\n  \
+coordctl exec -i db -- psql < dump.sql"
+    )]
+    Exec(ExecArgs),
+    /// Show and remove the volumes of a host
+    Volume(VolumeArgs),
     /// Print a script that completes coordctl's commands in a shell
     #[command(long_about = "Print a script that completes coordctl's commands in a shell. For bash: \
 coordctl completions bash > ~/.local/share/bash-completion/completions/coordctl")]
@@ -267,9 +279,12 @@ pub(crate) struct LogsArgs {
     /// Go on with new lines as they are written, until Ctrl-C
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// How many of each instance's newest lines to begin with
-    #[arg(long, value_name = "LINES", default_value_t = 100)]
-    pub(crate) tail: u32,
+    /// How many of each instance's newest lines to begin with [default: 100; with --since: all of them]
+    #[arg(long, value_name = "LINES")]
+    pub(crate) tail: Option<u32>,
+    /// Only lines that are not older: a length of time (10m), or a point in time (2026-11-22T20:00:00Z)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
     /// Only the instances on this host
     #[arg(long, value_name = "HOST")]
     pub(crate) host: Option<HostName>,
@@ -281,6 +296,67 @@ pub(crate) struct LogsArgs {
     pub(crate) timestamps: bool,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// Pass on what comes on standard input
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Give the program a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Who runs it: USER or USER:GROUP, by name or number [default: the container's]
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Where it runs [default: the container's]
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// A variable beside the container's own; may be repeated
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// The instance on this host
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<HostName>,
+    /// The instance with this number
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) index: Option<u32>,
+    /// The workload
+    pub(crate) workload: WorkloadName,
+    /// The program and its arguments
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VolumeArgs {
+    #[command(subcommand)]
+    pub(crate) command: VolumeCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VolumeCommand {
+    /// List the volumes of a host
+    #[command(visible_alias = "list")]
+    Ls {
+        /// The host
+        host: HostName,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Delete volumes of a host, and all that is in them
+    #[command(
+        visible_alias = "remove",
+        long_about = "Delete volumes of a host, and all that is in them. One that a container uses is refused. Nothing else ever \
+deletes a volume: not the end of its instance, nor that of its workload."
+    )]
+    Rm {
+        /// The host
+        host: HostName,
+        /// The volumes
+        #[arg(required = true, value_name = "VOLUME")]
+        names: Vec<VolumeName>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -10,8 +10,12 @@ pub(crate) use error::ClientError;
 pub(crate) use stream::LineStream;
 
 use crate::config::{Settings, is_this_machine};
-use coord_shared::names::{HostName, WorkloadName};
-use coord_shared::wire::{DiffView, ErrorBody, HistoryView, HostsView, NewHost, NewHostAnswer, StatusView};
+use coord_attach::{DialError, FrameReader, FrameWriter};
+use coord_shared::names::{HostName, VolumeName, WorkloadName};
+use coord_shared::wire::{
+    DiffView, ErrorBody, ExecRequest, HistoryView, HostsView, NewHost, NewHostAnswer, StatusView, VolumesView,
+};
+use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -29,6 +33,33 @@ pub(crate) struct Client {
     base: String,
     token: String,
     timeout: Duration,
+    settings: Settings,
+}
+
+/// The HTTP client; `more` has the last word on it.
+fn http(
+    settings: &Settings,
+    more: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+) -> Result<reqwest::Client, ClientError> {
+    // No redirects: the token is for the coordinator that was named, and for no other.
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("coordctl/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT);
+    if settings.url.scheme() == "http" {
+        // Nothing is encrypted, so the system's authorities, which a small machine may not have, are not asked for.
+        builder = builder.tls_certs_only([]);
+    }
+    if is_this_machine(&settings.url) {
+        builder = builder.no_proxy();
+    }
+    if let Some(path) = settings.ca.clone() {
+        let pem = std::fs::read(&path).map_err(|source| ClientError::ReadCa { path: path.clone(), source })?;
+        let certificates = reqwest::Certificate::from_pem_bundle(&pem).ok().filter(|found| !found.is_empty());
+        let certificates = certificates.ok_or(ClientError::BadCa { path })?;
+        builder = builder.tls_certs_merge(certificates);
+    }
+    more(builder).build().map_err(|source| ClientError::Setup { source })
 }
 
 /// Which lines of a workload's logs are wanted.
@@ -37,37 +68,28 @@ pub(crate) struct LogsQuery {
     pub(crate) workload: WorkloadName,
     pub(crate) host: Option<HostName>,
     pub(crate) index: Option<u32>,
-    pub(crate) tail: u32,
+    pub(crate) tail: Option<u32>,
     pub(crate) follow: bool,
+    pub(crate) since: Option<Timestamp>,
+}
+
+/// One instance of a workload; the only one where neither is said.
+#[derive(Debug, Clone)]
+pub(crate) struct InstanceQuery {
+    pub(crate) workload: WorkloadName,
+    pub(crate) host: Option<HostName>,
+    pub(crate) index: Option<u32>,
 }
 
 impl Client {
     /// Prepares; connects to nothing yet. Errors if the certificates in `ca` cannot be used.
     pub(crate) fn new(settings: Settings) -> Result<Self, ClientError> {
-        // No redirects: the token is for the coordinator that was named, and for no other.
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("coordctl/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT);
-        if settings.url.scheme() == "http" {
-            // Nothing is encrypted, so the system's authorities, which a small machine may not have, are not asked for.
-            builder = builder.tls_certs_only([]);
-        }
-        if is_this_machine(&settings.url) {
-            builder = builder.no_proxy();
-        }
-        if let Some(path) = settings.ca {
-            let pem = std::fs::read(&path).map_err(|source| ClientError::ReadCa { path: path.clone(), source })?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem).ok().filter(|found| !found.is_empty());
-            let certificates = certificates.ok_or(ClientError::BadCa { path })?;
-            builder = builder.tls_certs_merge(certificates);
-        }
-        let http = builder.build().map_err(|source| ClientError::Setup { source })?;
         Ok(Self {
-            http,
+            http: http(&settings, |builder| builder)?,
             base: settings.url.as_str().trim_end_matches('/').to_owned(),
-            token: settings.token,
+            token: settings.token.clone(),
             timeout: settings.request_timeout,
+            settings,
         })
     }
 
@@ -119,18 +141,71 @@ impl Client {
     /// Opens the stream of a workload's log lines. A line may be as far from the last as `idle` while following.
     pub(crate) async fn logs(&self, query: &LogsQuery, idle: Duration) -> Result<LineStream, ClientError> {
         let what = format!("read the logs of {}", query.workload);
-        let mut request = self
-            .request(Method::GET, &format!("v1/workloads/{}/logs", query.workload))
-            .query(&[("tail", query.tail.to_string()), ("follow", query.follow.to_string())]);
+        let mut request = self.request(Method::GET, &format!("v1/workloads/{}/logs", query.workload));
+        if let Some(tail) = query.tail {
+            request = request.query(&[("tail", tail)]);
+        }
+        request = request.query(&[("follow", query.follow)]);
         if let Some(host) = &query.host {
             request = request.query(&[("host", host.as_str())]);
         }
         if let Some(index) = query.index {
             request = request.query(&[("index", index)]);
         }
+        if let Some(since) = query.since {
+            request = request.query(&[("since", since.to_string())]);
+        }
         let response = self.within(&what, async { self.send(&what, request).await }).await?;
         let idle = if query.follow { idle } else { self.timeout };
         Ok(LineStream::new(response, what, self.base.clone(), idle))
+    }
+
+    /// Opens the socket of a program that is to run in an instance's container.
+    pub(crate) async fn exec(
+        &self,
+        place: &InstanceQuery,
+        asked: &ExecRequest,
+    ) -> Result<(FrameReader, FrameWriter), ClientError> {
+        let what = format!("run a program in {}", place.workload);
+        // A WebSocket begins as HTTP/1.1.
+        let http = http(&self.settings, reqwest::ClientBuilder::http1_only)?;
+        let url = format!("{}/v1/workloads/{}/exec", self.base, place.workload);
+        let mut request = http.get(url).bearer_auth(&self.token);
+        if let Some(host) = &place.host {
+            request = request.query(&[("host", host.as_str())]);
+        }
+        if let Some(index) = place.index {
+            request = request.query(&[("index", index)]);
+        }
+        self.within(&what, async {
+            let (reader, mut writer) = match coord_attach::dial(request).await {
+                Ok(socket) => socket,
+                Err(DialError::Refused(response)) => return Err(self.refused(&what, *response).await),
+                Err(DialError::Transport(error)) => {
+                    return Err(ClientError::of_transport(&what, &self.base, self.timeout, error));
+                }
+                Err(error) => return Err(self.garbage(&what, &error)),
+            };
+            writer.request(asked).await.map_err(|error| self.garbage(&what, &error))?;
+            Ok((reader, writer))
+        })
+        .await
+    }
+
+    /// The volumes of a host.
+    pub(crate) async fn volumes(&self, host: &HostName) -> Result<VolumesView, ClientError> {
+        self.json(&format!("list the volumes of host {host}"), self.request(Method::GET, &format!("v1/hosts/{host}/volumes")))
+            .await
+    }
+
+    /// Deletes a volume and all that is in it.
+    pub(crate) async fn remove_volume(&self, host: &HostName, name: &VolumeName) -> Result<(), ClientError> {
+        let request = self.request(Method::DELETE, &format!("v1/hosts/{host}/volumes/{name}"));
+        self.bytes(&format!("remove volume {name} of host {host}"), request).await.map(drop)
+    }
+
+    fn garbage(&self, what: &str, problem: &dyn std::error::Error) -> ClientError {
+        ClientError::Garbage { what: what.to_owned(), url: self.base.clone(), problem: problem.to_string() }
     }
 
     fn document(&self, method: Method, workload: &WorkloadName, take_over: bool) -> RequestBuilder {
@@ -168,13 +243,22 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
+        Err(self.refused(what, response).await)
+    }
+
+    /// What an answer says that is no success.
+    async fn refused(&self, what: &str, response: Response) -> ClientError {
+        let status = response.status();
         let request_id =
             response.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned).filter(|id| !id.is_empty());
-        let body = self.read(what, response).await?;
-        Err(match serde_json::from_slice::<ErrorBody>(&body) {
+        let body = match self.read(what, response).await {
+            Ok(body) => body,
+            Err(error) => return error,
+        };
+        match serde_json::from_slice::<ErrorBody>(&body) {
             Ok(body) => ClientError::Refused { what: what.to_owned(), status, body: Box::new(body), request_id },
             Err(_) => ClientError::Garbage { what: what.to_owned(), url: self.base.clone(), problem: format!("status {status}") },
-        })
+        }
     }
 
     async fn read(&self, what: &str, mut response: Response) -> Result<Vec<u8>, ClientError> {

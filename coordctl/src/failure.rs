@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Error,
     /// `diff` found changes.
     Changes,
+    /// A program that was run elsewhere ended so.
+    Program(u8),
     /// Ctrl-C, by the shells' convention of 128 + the signal's number.
     Interrupted,
 }
@@ -25,6 +27,7 @@ impl From<Exit> for ExitCode {
             Exit::Done => 0,
             Exit::Error => 1,
             Exit::Changes => 2,
+            Exit::Program(code) => code,
             Exit::Interrupted => 130,
         })
     }

@@ -6,11 +6,13 @@ mod check;
 mod completions;
 mod delete;
 mod diff;
+mod exec;
 mod files;
 mod history;
 mod hosts;
 mod logs;
 mod status;
+mod volume;
 mod words;
 
 use crate::cli::{Cli, Command, ConnectionArgs};
@@ -31,6 +33,8 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Hosts(args) => hosts::run(args, &client()?, output).await,
         Command::History(args) => history::run(&args, &client()?, output).await,
         Command::Logs(args) => logs::run(&args, &client()?, output).await,
+        Command::Exec(args) => exec::run(&args, &client()?, output).await,
+        Command::Volume(args) => volume::run(args, &client()?, output).await,
         Command::Completions(args) => completions::run(&args, output),
     }
 }

@@ -70,6 +70,11 @@ impl Output {
         out.flush()
     }
 
+    /// Standard output and error, for a program elsewhere that writes to them as it pleases.
+    pub(crate) fn streams(&self) -> (impl Write, impl Write) {
+        (io::stdout(), io::stderr())
+    }
+
     /// Data for programs: one indented document.
     pub(crate) fn json(&self, body: &impl Serialize) -> io::Result<()> {
         self.data(&format!("{}\n", serde_json::to_string_pretty(body)?))

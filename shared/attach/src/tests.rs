@@ -131,7 +131,7 @@ async fn signals_reach_the_program_and_a_cut_hangs_it_up() {
                 Frame::Stdout(data) if data == b"ready\n" => ours.sender.send(Frame::Signal(15)).await.expect("sent"),
                 Frame::Exit(exit) => return exit,
                 Frame::Stdout(_) | Frame::Stderr(_) | Frame::Credit(_) => {}
-                other => panic!("{other:?}"),
+                other @ (Frame::Stdin(_) | Frame::Resize { .. } | Frame::Signal(_) | Frame::Error(_)) => panic!("{other:?}"),
             }
         }
     };

@@ -53,7 +53,7 @@ rules! {
     NotSupportedYet = "not-supported-yet",
     /// A key stands in its own table, under its own name, also where Compose has it elsewhere.
     MisplacedKey = "misplaced-key",
-    /// A document names an image and hosts.
+    /// A document names an image and hosts, a program to run its command, a mount its target.
     MissingKey = "missing-key",
     /// A value has its key's type.
     WrongType = "wrong-type",
@@ -63,7 +63,7 @@ rules! {
     BadChoice = "bad-choice",
     /// No text holds a NUL character: the kernel's texts end there.
     NulByte = "nul-byte",
-    /// No host, variable or label is there twice.
+    /// No host, variable, label, door of the host or place in the container is there twice.
     Duplicate = "duplicate",
     /// `image` is an image reference.
     BadImage = "bad-image",
@@ -77,7 +77,7 @@ rules! {
     NothingToRun = "nothing-to-run",
     /// `working_dir` is an absolute path.
     BadWorkingDir = "bad-working-dir",
-    /// `user` is `USER` or `USER:GROUP`, each a name or a number.
+    /// `user` is `USER` or `USER:GROUP`, and an entry of `group_add` a group, each a name or a number.
     BadUser = "bad-user",
     /// `hostname` is a host name of at most 64 characters.
     BadHostname = "bad-hostname",
@@ -87,6 +87,30 @@ rules! {
     BadVariable = "bad-variable",
     /// A label has a name.
     BadLabel = "bad-label",
+    /// A port is a number from 1 to 65535, and an entry of `ports` says where it is found on the host.
+    BadPort = "bad-port",
+    /// An entry of `dns` is an IP address, one of `dns_search` a domain, one of `dns_opt` an option of resolv.conf(5).
+    BadDns = "bad-dns",
+    /// An entry of `extra_hosts` is a name with an IP address or `host-gateway`.
+    BadExtraHost = "bad-extra-host",
+    /// What goes over a network is said only where there is a network for it.
+    NeedsNetwork = "needs-network",
+    /// A mount names its target, and what is mounted there.
+    BadMount = "bad-mount",
+    /// A capability is one that Linux knows.
+    BadCapability = "bad-capability",
+    /// An entry of `security_opt` is one that has a meaning here.
+    BadSecurityOption = "bad-security-option",
+    /// A device is a file of the host, or named as the Container Device Interface names it.
+    BadDevice = "bad-device",
+    /// A limit of processes has a known name, and its soft value is at most its hard one.
+    BadUlimit = "bad-ulimit",
+    /// A kernel parameter belongs to the container's own namespaces.
+    BadSysctl = "bad-sysctl",
+    /// A health check asks in one way, which says all that is needed.
+    BadHealthcheck = "bad-healthcheck",
+    /// No key contradicts another.
+    Conflict = "conflict",
     /// `restart` is a restart policy.
     BadRestart = "bad-restart",
     /// `stop_signal` is a signal.
@@ -99,6 +123,8 @@ rules! {
     MemoryTooSmall = "memory-too-small",
     /// `cpus` is a number of CPUs that exists.
     BadCpus = "bad-cpus",
+    /// `cpuset` is a list of CPU numbers.
+    BadCpuset = "bad-cpuset",
     /// `parallelism` is a number of hosts or a share of the targets.
     BadParallelism = "bad-parallelism",
 }

@@ -2,9 +2,14 @@
 //!
 //! It compares meanings, not texts: a comment, another order of keys or a default that is written out is no change.
 
+use super::keys::KEYS;
 use super::model::{Container, Document, Network, Parallelism, PidsLimit, Resources, RestartPolicy, Rollout, RolloutOrder};
+use super::parts::{
+    Dns, Healthcheck, Hook, LogDriver, Logging, Mount, MountSource, Probe, RestartSettings, RuntimeName, Security,
+};
 use crate::wire::ChangeView;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 /// Every key whose meaning differs, dotted as in the file and in the order of the key reference, with values in TOML notation.
 ///
@@ -44,27 +49,89 @@ struct Entry {
 struct Entries(BTreeMap<Place, Entry>);
 
 impl Entries {
-    fn add(&mut self, rank: usize, key: &str, value: String, is_default: bool, replaces: bool) {
-        self.0.insert(Place { rank, key: key.to_owned() }, Entry { value, is_default, replaces });
+    /// `name` is what `key`, one of the reference, holds an entry for; empty for all of it.
+    fn put(&mut self, key: &str, name: &str, entry: Entry) {
+        let path = |known: &super::keys::Key| match known.section {
+            "" => known.name.to_owned(),
+            section => format!("{section}.{}", known.name),
+        };
+        let rank = KEYS.iter().position(|known| path(known) == key).unwrap_or(KEYS.len());
+        let key = if name.is_empty() { key.to_owned() } else { format!("{key}.{}", key_text(name)) };
+        self.0.insert(Place { rank, key }, entry);
     }
 
-    /// A key without a default: there or not.
-    fn optional(&mut self, rank: usize, key: &str, value: Option<String>) {
+    fn add(&mut self, key: &str, value: String, is_default: bool, replaces: bool) {
+        self.put(key, "", Entry { value, is_default, replaces });
+    }
+
+    /// A key of the container without a default: there or not.
+    fn optional(&mut self, key: &str, value: Option<String>) {
         if let Some(value) = value {
-            self.add(rank, key, value, false, true);
+            self.add(key, value, false, true);
         }
     }
 
-    fn pairs(&mut self, rank: usize, key: &str, pairs: &BTreeMap<String, String>) {
+    /// A key without a default that leaves containers alone.
+    fn aside(&mut self, key: &str, value: Option<String>) {
+        if let Some(value) = value {
+            self.add(key, value, false, false);
+        }
+    }
+
+    /// A list of the container, which is absent where it is empty.
+    fn list<T: Display>(&mut self, key: &str, values: &[T]) {
+        self.optional(key, (!values.is_empty()).then(|| list(values)));
+    }
+
+    /// A boolean of the container, which is false where it is absent.
+    fn flag(&mut self, key: &str, value: bool) {
+        self.add(key, value.to_string(), !value, true);
+    }
+
+    fn pairs(&mut self, key: &str, pairs: impl IntoIterator<Item = (String, String)>) {
         for (name, value) in pairs {
-            self.add(rank, &format!("{key}.{}", key_text(name)), text(value), false, true);
+            self.put(key, &name, Entry { value, is_default: false, replaces: true });
         }
     }
 }
 
 /// Takes every struct apart by name, so that a new field cannot be forgotten here.
 fn entries(document: &Document) -> Entries {
-    let Document { image, hosts, container, restart, stop_grace_period, rollout, .. } = document;
+    let Document {
+        image,
+        hosts,
+        container,
+        restart,
+        stop_grace_period,
+        restart_policy: RestartSettings { delay, max_attempts, window },
+        healthcheck,
+        post_start,
+        pre_stop,
+        rollout,
+    } = document;
+    let Rollout { parallelism, order, monitor } = rollout;
+    let mut all = Entries::default();
+    all.add("image", text(image), false, true);
+    all.add("hosts", list(hosts), false, false);
+    add_container(&mut all, container);
+    all.add("restart", text(restart_text(*restart)), *restart == RestartPolicy::Always, false);
+    all.add("stop_grace_period", text(stop_grace_period), *stop_grace_period == super::lower::STOP_GRACE_PERIOD, false);
+    all.aside("post_start", hooks_text(post_start));
+    all.aside("pre_stop", hooks_text(pre_stop));
+    if let Some(healthcheck) = healthcheck {
+        add_healthcheck(&mut all, healthcheck);
+    }
+    all.aside("restart_policy.delay", delay.map(text));
+    all.aside("restart_policy.max_attempts", max_attempts.map(|count| count.to_string()));
+    all.aside("restart_policy.window", window.map(text));
+    let usual = super::lower::ROLLOUT;
+    all.add("rollout.parallelism", parallelism_text(*parallelism), *parallelism == usual.parallelism, false);
+    all.add("rollout.order", text(order_text(*order)), *order == usual.order, false);
+    all.add("rollout.monitor", text(monitor), *monitor == usual.monitor, false);
+    all
+}
+
+fn add_container(all: &mut Entries, container: &Container) {
     let Container {
         entrypoint,
         command,
@@ -74,42 +141,161 @@ fn entries(document: &Document) -> Entries {
         environment,
         labels,
         network,
+        ports,
+        expose,
+        extra_hosts,
+        dns: Dns { servers, search, options },
+        mounts,
+        shm_size,
         read_only,
+        init,
+        security,
+        devices,
+        ulimits,
+        sysctls,
+        oom_score_adj,
+        runtime,
+        logging: Logging { driver, max_size, max_files, rate },
         stop_signal,
-        resources: Resources { memory, cpus, pids, .. },
-        ..
+        resources,
     } = container;
-    let Rollout { parallelism, order, monitor } = rollout;
-    let mut all = Entries::default();
-    all.add(0, "image", text(image), false, true);
-    all.add(1, "hosts", list(hosts), false, false);
-    all.optional(2, "entrypoint", entrypoint.as_deref().map(list));
-    all.optional(3, "command", command.as_deref().map(list));
-    all.optional(4, "working_dir", working_dir.as_ref().map(text));
-    all.optional(5, "user", user.as_ref().map(text));
-    all.optional(6, "hostname", hostname.as_ref().map(text));
-    all.pairs(7, "environment", environment);
-    all.pairs(8, "labels", labels);
-    all.add(9, "network", text(network_text(*network)), *network == Network::None, true);
-    all.add(10, "read_only", read_only.to_string(), !read_only, true);
-    all.add(11, "restart", text(restart_text(*restart)), *restart == RestartPolicy::Always, false);
-    all.optional(12, "stop_signal", stop_signal.map(text));
-    all.add(13, "stop_grace_period", text(stop_grace_period), *stop_grace_period == super::lower::STOP_GRACE_PERIOD, false);
-    all.optional(14, "resources.memory", memory.map(text));
-    all.optional(15, "resources.cpus", cpus.map(|cpus| cpus.to_string()));
-    all.optional(
-        16,
-        "resources.pids",
-        pids.map(|pids| match pids {
-            PidsLimit::Count(count) => count.to_string(),
-            PidsLimit::Unlimited => text("unlimited"),
-        }),
-    );
-    let usual = super::lower::ROLLOUT;
-    all.add(17, "rollout.parallelism", parallelism_text(*parallelism), *parallelism == usual.parallelism, false);
-    all.add(18, "rollout.order", text(order_text(*order)), *order == usual.order, false);
-    all.add(19, "rollout.monitor", text(monitor), *monitor == usual.monitor, false);
-    all
+    all.optional("entrypoint", entrypoint.as_deref().map(list));
+    all.optional("command", command.as_deref().map(list));
+    all.optional("working_dir", working_dir.as_ref().map(text));
+    all.optional("user", user.as_ref().map(text));
+    all.optional("hostname", hostname.as_ref().map(text));
+    all.pairs("environment", texts(environment));
+    all.pairs("labels", texts(labels));
+    all.add("network", text(network_text(*network)), *network == Network::None, true);
+    all.list("ports", ports);
+    all.list("expose", expose);
+    all.pairs("extra_hosts", extra_hosts.iter().map(|(name, addresses)| (name.clone(), list(addresses))));
+    all.list("dns", servers);
+    all.list("dns_search", search);
+    all.list("dns_opt", options);
+    let is_tmpfs = |mount: &&Mount| matches!(mount.source, MountSource::Tmpfs { .. });
+    let (tmpfs, volumes): (Vec<&Mount>, Vec<&Mount>) = mounts.iter().partition(is_tmpfs);
+    all.list("volumes", &volumes);
+    all.list("tmpfs", &tmpfs);
+    all.optional("shm_size", shm_size.map(text));
+    all.flag("read_only", *read_only);
+    all.flag("init", *init);
+    add_security(all, security);
+    all.list("devices", devices);
+    all.pairs("ulimits", ulimits.iter().map(|(name, limit)| (name.clone(), limit.to_string())));
+    all.pairs("sysctls", texts(sysctls));
+    all.optional("oom_score_adj", oom_score_adj.map(|score| score.to_string()));
+    all.optional("runtime", runtime.map(|runtime| text(runtime_text(runtime))));
+    all.optional("stop_signal", stop_signal.map(text));
+    add_resources(all, resources);
+    all.add("logging.driver", text(driver_text(*driver)), *driver == LogDriver::JsonFile, true);
+    all.optional("logging.max_size", max_size.map(text));
+    all.optional("logging.max_files", max_files.map(|count| count.to_string()));
+    all.optional("logging.rate", rate.map(text));
+}
+
+fn add_security(all: &mut Entries, security: &Security) {
+    let Security {
+        cap_add,
+        cap_drop,
+        privileged,
+        seccomp_unconfined,
+        unmasked,
+        new_privileges,
+        host_users,
+        host_pid,
+        host_ipc,
+        group_add,
+    } = security;
+    let names = |set: &BTreeSet<String>| set.iter().map(|name| name.replacen("CAP_", "", 1)).collect::<Vec<_>>();
+    let options: Vec<&str> = [
+        (*seccomp_unconfined, "seccomp=unconfined"),
+        (*unmasked, "systempaths=unconfined"),
+        (*new_privileges, "no-new-privileges=false"),
+    ]
+    .into_iter()
+    .filter_map(|(set, option)| set.then_some(option))
+    .collect();
+    all.list("group_add", group_add);
+    all.list("cap_add", &names(cap_add));
+    all.list("cap_drop", &names(cap_drop));
+    all.flag("privileged", *privileged);
+    all.list("security_opt", &options);
+    all.optional("userns_mode", host_users.then(|| text("host")));
+    all.optional("pid", host_pid.then(|| text("host")));
+    all.add("ipc", text(if *host_ipc { "host" } else { "private" }), !host_ipc, true);
+}
+
+fn add_resources(all: &mut Entries, resources: &Resources) {
+    let Resources { memory, memory_swap, memory_reservation, cpus, cpuset, pids, io_weight } = resources;
+    all.optional("resources.memory", memory.map(text));
+    all.optional("resources.memory_swap", memory_swap.map(text));
+    all.optional("resources.memory_reservation", memory_reservation.map(text));
+    all.optional("resources.cpus", cpus.map(|cpus| cpus.to_string()));
+    all.optional("resources.cpuset", cpuset.as_ref().map(|cpus| text(&cpus.0)));
+    let pids_text = |pids: PidsLimit| match pids {
+        PidsLimit::Count(count) => count.to_string(),
+        PidsLimit::Unlimited => text("unlimited"),
+    };
+    all.optional("resources.pids", pids.map(pids_text));
+    all.optional("resources.io_weight", io_weight.map(|weight| weight.to_string()));
+}
+
+fn add_healthcheck(all: &mut Entries, healthcheck: &Healthcheck) {
+    let Healthcheck { disable, probe, interval, timeout, start_period, start_interval, retries } = healthcheck;
+    match probe {
+        Some(Probe::Exec(words)) => {
+            let words: Vec<&str> = ["CMD"].into_iter().chain(words.iter().map(String::as_str)).collect();
+            all.aside("healthcheck.test", Some(list(&words)));
+        }
+        Some(probe @ Probe::Http { .. }) => all.aside("healthcheck.http", Some(text(probe))),
+        Some(probe @ Probe::Tcp { .. }) => all.aside("healthcheck.tcp", Some(text(probe))),
+        None => {}
+    }
+    all.aside("healthcheck.interval", interval.map(text));
+    all.aside("healthcheck.timeout", timeout.map(text));
+    all.aside("healthcheck.start_period", start_period.map(text));
+    all.aside("healthcheck.start_interval", start_interval.map(text));
+    all.aside("healthcheck.retries", retries.map(|count| count.to_string()));
+    all.aside("healthcheck.disable", disable.then(|| "true".to_owned()));
+}
+
+fn hooks_text(hooks: &[Hook]) -> Option<String> {
+    let hook = |hook: &Hook| {
+        let Hook { command, user, working_dir, environment } = hook;
+        let mut keys = vec![format!("command = {}", list(command))];
+        keys.extend(user.as_ref().map(|user| format!("user = {}", text(user))));
+        keys.extend(working_dir.as_ref().map(|path| format!("working_dir = {}", text(path))));
+        if !environment.is_empty() {
+            let variables: Vec<String> =
+                environment.iter().map(|(name, value)| format!("{} = {}", key_text(name), text(value))).collect();
+            keys.push(format!("environment = {{ {} }}", variables.join(", ")));
+        }
+        format!("{{ {} }}", keys.join(", "))
+    };
+    let hooks: Vec<String> = hooks.iter().map(hook).collect();
+    (!hooks.is_empty()).then(|| format!("[{}]", hooks.join(", ")))
+}
+
+fn texts(pairs: &BTreeMap<String, String>) -> impl Iterator<Item = (String, String)> {
+    pairs.iter().map(|(name, value)| (name.clone(), text(value)))
+}
+
+fn runtime_text(runtime: RuntimeName) -> &'static str {
+    match runtime {
+        RuntimeName::Embedded => "embedded",
+        RuntimeName::Crun => "crun",
+        RuntimeName::Runc => "runc",
+        RuntimeName::Runsc => "runsc",
+    }
+}
+
+fn driver_text(driver: LogDriver) -> &'static str {
+    match driver {
+        LogDriver::JsonFile => "json-file",
+        LogDriver::Journald => "journald",
+        LogDriver::None => "none",
+    }
 }
 
 fn network_text(network: Network) -> &'static str {
@@ -144,11 +330,11 @@ fn order_text(order: RolloutOrder) -> &'static str {
 }
 
 /// A TOML basic string on one line. JSON's escapes are a part of TOML's.
-fn text(value: impl std::fmt::Display) -> String {
+fn text(value: impl Display) -> String {
     serde_json::Value::String(value.to_string()).to_string()
 }
 
-fn list<T: std::fmt::Display>(values: &[T]) -> String {
+fn list<T: Display>(values: &[T]) -> String {
     let values: Vec<String> = values.iter().map(text).collect();
     format!("[{}]", values.join(", "))
 }

@@ -1,17 +1,29 @@
 //! From raw values to the checked model: every key is looked at, every mistake reported, nothing decided twice.
 
+mod addresses;
 mod args;
+mod choice;
 mod container;
+mod devices;
+mod health;
+mod hooks;
 mod hosts;
+mod kernel;
+mod logging;
+mod mounts;
 mod pairs;
+mod path;
 mod policy;
+mod ports;
+mod resources;
+mod security;
+mod tables;
 
 pub(super) use policy::ROLLOUT;
 
 use super::diagnostic::{Diagnostic, Rule};
 use super::keys::{self, Standing};
 use super::model::Document;
-use super::parts::RestartSettings;
 use super::raw::{Field, Mistakes, field};
 use crate::quantity::Span;
 use toml::de::{DeTable, DeValue};
@@ -27,11 +39,18 @@ pub(super) fn lower(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Docum
     let image = image.and_then(|field| field.parse("a string", Rule::BadImage, mistakes));
     let hosts = required(root, "hosts", "hosts = [\"web-1\", \"edge-*\", \"role=web\"]", mistakes);
     let hosts = hosts.and_then(|field| hosts::hosts(&field, mistakes));
-    let resources = table(root, "resources", mistakes);
+    let tables = container::Tables { resources: table(root, "resources", mistakes), logging: table(root, "logging", mistakes) };
     let rollout = table(root, "rollout", mistakes);
-    let container = container::container(root, resources, mistakes);
+    let healthcheck = table(root, "healthcheck", mistakes);
+    let restart_policy = table(root, "restart_policy", mistakes);
+    let network = container::network(root, mistakes);
+    let container = container::container(root, &tables, network, mistakes);
     let restart = policy::restart(root, mistakes);
     let stop_grace_period = policy::span(root, "", "stop_grace_period", STOP_GRACE_PERIOD, mistakes);
+    let restart_policy = restart_policy.map(|table| policy::restart_settings(table, restart, mistakes)).unwrap_or_default();
+    let healthcheck = healthcheck.and_then(|table| health::healthcheck(table, network, mistakes));
+    let post_start = hooks::hooks(root, "post_start", mistakes);
+    let pre_stop = hooks::hooks(root, "pre_stop", mistakes);
     let rollout = policy::rollout(rollout, mistakes);
     Some(Document {
         image: image?,
@@ -39,10 +58,10 @@ pub(super) fn lower(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Docum
         container,
         restart,
         stop_grace_period,
-        restart_policy: RestartSettings::default(),
-        healthcheck: None,
-        post_start: Vec::new(),
-        pre_stop: Vec::new(),
+        restart_policy,
+        healthcheck,
+        post_start,
+        pre_stop,
         rollout,
     })
 }

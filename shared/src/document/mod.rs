@@ -8,6 +8,7 @@ mod diagnostic;
 mod diff;
 mod file_name;
 mod keys;
+mod loosened;
 mod lower;
 mod model;
 mod parts;
@@ -18,10 +19,12 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 mod words;
+mod written;
 
 pub use diagnostic::{Diagnostic, Diagnostics, MISTAKES_MAX, Rule};
 pub use diff::diff;
 pub use file_name::workload_name;
+pub use loosened::DEFAULT_CAPABILITIES;
 pub use model::{Container, Document, Network, Parallelism, PidsLimit, Resources, RestartPolicy, Rollout, RolloutOrder};
 pub use parts::{
     CpuSet, Device, Dns, Healthcheck, Hook, HostAddress, LogDriver, Logging, Mount, MountSource, Port, PortMapping, Probe,

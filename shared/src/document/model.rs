@@ -64,7 +64,7 @@ pub struct Container {
     pub extra_hosts: BTreeMap<String, Vec<HostAddress>>,
     /// What the container's `/etc/resolv.conf` says; the host's where empty.
     pub dns: Dns,
-    /// Volumes, bind mounts and tmpfs, in the order of the document; targets differ from each other.
+    /// Volumes, bind mounts and tmpfs, sorted by target: what lies within another comes behind it. Targets differ from each other.
     pub mounts: Vec<Mount>,
     /// Size of the container's `/dev/shm`; 64 MiB where absent.
     pub shm_size: Option<ByteSize>,

@@ -4,6 +4,7 @@
 //! mistakes. This is why no serde derive stands here: it ends at the first mistake.
 
 use super::diagnostic::{Diagnostic, Rule};
+use crate::quantity::ByteSize;
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
@@ -137,17 +138,8 @@ impl<'t> Field<'t> {
 
     /// The value as an integer within `limits`.
     pub(super) fn integer(&self, limits: RangeInclusive<u32>, mistakes: &mut Mistakes) -> Option<u32> {
-        let value = self.value.get_ref();
-        if !value.is_integer() {
-            mistakes.push(self.wrong_type("an integer"));
-            return None;
-        }
-        let number = scalar_text(value).and_then(|text| text.parse::<u32>().ok()).filter(|number| limits.contains(number));
-        if number.is_none() {
-            let (least, most) = limits.into_inner();
-            mistakes.push(self.is_wrong(Rule::OutOfRange, format!("must be from {least} to {most}")));
-        }
-        number
+        let (least, most) = limits.into_inner();
+        self.signed(least.into()..=most.into(), mistakes).and_then(|number| number.try_into().ok())
     }
 
     /// The entries of an array, each with its place; at most [`ENTRIES_MAX`].
@@ -159,6 +151,39 @@ impl<'t> Field<'t> {
         self.few_enough(array.len(), mistakes)?;
         let entry = |(at, value)| Field { path: format!("{}[{at}]", self.path), value, has_heading: false };
         Some(array.iter().enumerate().map(entry).collect())
+    }
+
+    /// The entries of an array, or the value itself where it is a string (Compose's "string or list").
+    pub(super) fn entries_or_text(&self, mistakes: &mut Mistakes) -> Option<Vec<Field<'t>>> {
+        if self.value.get_ref().is_str() {
+            return Some(vec![self.clone()]);
+        }
+        self.entries("a string or an array of strings", mistakes)
+    }
+
+    /// The value as an integer within `limits`, negative ones among them.
+    pub(super) fn signed(&self, limits: RangeInclusive<i64>, mistakes: &mut Mistakes) -> Option<i64> {
+        let value = self.value.get_ref();
+        if !value.is_integer() {
+            mistakes.push(self.wrong_type("an integer"));
+            return None;
+        }
+        let number = scalar_text(value).and_then(|text| text.parse::<i64>().ok()).filter(|number| limits.contains(number));
+        if number.is_none() {
+            let (least, most) = limits.into_inner();
+            mistakes.push(self.is_wrong(Rule::OutOfRange, format!("must be from {least} to {most}")));
+        }
+        number
+    }
+
+    /// The value as a size of at least `least`.
+    pub(super) fn size(&self, least: ByteSize, mistakes: &mut Mistakes) -> Option<ByteSize> {
+        let size: ByteSize = self.parse("a size", Rule::BadSize, mistakes)?;
+        if size >= least {
+            return Some(size);
+        }
+        mistakes.push(self.is_wrong(Rule::OutOfRange, format!("must be at least {least}")).hint("mind the unit: 64MiB, not 64"));
+        None
     }
 
     /// The entries of an array of strings. Entries that are none are reported and left out.

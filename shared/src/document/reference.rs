@@ -1,7 +1,7 @@
 //! The key reference as a page of Markdown, written from the tables that the parser decides by, so that it cannot say anything else.
 
 use super::Rule;
-use super::keys::{ELSEWHERE, KEYS, NOT_YET, SECTIONS};
+use super::keys::{ELSEWHERE, INNER_KEYS, INNER_SECTIONS, KEYS, Key, NOT_YET, SECTIONS, Section};
 
 const INTRODUCTION: &str = r#"# The document
 
@@ -22,6 +22,7 @@ const NOTATIONS: &str = r#"
 | --- | --- |
 | size | `"256MiB"`, `"1.5GiB"`, `"512m"`; `k`, `m`, `g` are powers of 1024, as in Compose |
 | duration | `"500ms"`, `"5s"`, `"1m30s"`, `"2h"`, `"7d"`; at most a year |
+| octal permissions | `"1777"`, `"0755"` |
 | shell words | `"nginx -g 'daemon off;'"`: split at spaces, with quotes and backslashes; what only a shell could do is an error |
 
 A list or table has at most 1000 entries, a document at most 64 KiB.
@@ -34,19 +35,14 @@ pub fn reference() -> String {
     page += &format!("\n```toml\n# desired/web.toml\n{}```\n", example());
     for section in &SECTIONS {
         let heading = if section.name.is_empty() { "Top".to_owned() } else { format!("[{}]", section.name) };
-        page += &format!(
-            "\n## {heading}\n\n{}\n\n| key | type | default | meaning | example |\n| --- | --- | --- | --- | --- |\n",
-            section.about
-        );
-        for key in KEYS.iter().filter(|key| key.section == section.name) {
-            let cells = [&format!("`{}`", key.name), key.shape, key.default, key.meaning, &format!("`{}`", key.example)];
-            page += &format!("| {} |\n", cells.map(cell).join(" | "));
-        }
+        page += &table(&heading, section, KEYS);
+    }
+    for section in &INNER_SECTIONS {
+        page += &table(section.name, section, INNER_KEYS);
     }
     page += NOTATIONS;
     page += "\n## Not supported yet\n\nThese keys will come. Until they do something, they are errors.\n\n| key | meanwhile |\n| --- | --- |\n";
     NOT_YET.iter().for_each(|(path, hint)| page += &format!("| `{path}` | {} |\n", cell(hint)));
-    page += "| `network = \"bridge\"` | use \"host\", or \"none\" where no network is needed |\n";
     page += "\n## Coming from Compose\n\n| key | here |\n| --- | --- |\n";
     ELSEWHERE.iter().for_each(|(path, hint)| page += &format!("| `{path}` | {} |\n", cell(hint)));
     page += "\n## Rules\n\nEach mistake names the rule that it breaks.\n\n| code | rule |\n| --- | --- |\n";
@@ -54,15 +50,44 @@ pub fn reference() -> String {
     page
 }
 
-/// All examples as one document.
+/// The keys of `section` as a table.
+fn table(heading: &str, section: &Section, keys: &[Key]) -> String {
+    let head = "| key | type | default | meaning | example |\n| --- | --- | --- | --- | --- |\n";
+    let mut table = format!("\n## {heading}\n\n{}\n\n{head}", section.about);
+    for key in keys.iter().filter(|key| key.section == section.name) {
+        let cells = [&format!("`{}`", key.name), key.shape, key.default, key.meaning, &format!("`{}`", key.example)];
+        table += &format!("| {} |\n", cells.map(cell).join(" | "));
+    }
+    table
+}
+
+/// Keys that the example leaves out: those that exclude others in it, and those that give up isolation which nobody should give up for
+/// having seen it in an example.
+const NOT_IN_EXAMPLE: [&str; 14] = [
+    "cap_add",
+    "security_opt",
+    "privileged",
+    "userns_mode",
+    "pid",
+    "ipc",
+    "devices",
+    "runtime",
+    "oom_score_adj",
+    "test",
+    "tcp",
+    "disable",
+    "max_attempts",
+    "driver",
+];
+
+/// The examples as one document.
 pub(super) fn example() -> String {
     let mut text = String::new();
     for section in &SECTIONS {
         if !section.name.is_empty() {
             text += &format!("\n[{}]\n", section.name);
         }
-        // Host names have no meaning on the host's network; the example shows the rarer key.
-        let keys = KEYS.iter().filter(|key| key.section == section.name && key.name != "hostname");
+        let keys = KEYS.iter().filter(|key| key.section == section.name && !NOT_IN_EXAMPLE.contains(&key.name));
         keys.for_each(|key| text += &format!("{}\n", key.example));
     }
     text

@@ -8,6 +8,7 @@
 mod bad;
 mod differences;
 mod good;
+mod parts;
 mod reference;
 mod robust;
 

@@ -21,8 +21,9 @@ use std::fmt;
 
 /// Longest workload name, in bytes: one DNS label (RFC 1123), because instances will be reachable by it.
 pub const WORKLOAD_NAME_MAX_BYTES: usize = 63;
-/// Longest host name, in bytes (RFC 1123 section 2.1).
+/// Longest volume name, in bytes: room for an instance's name and a hash, and a name of a folder with every file system.
 pub const VOLUME_NAME_MAX_BYTES: usize = 128;
+/// Longest host name, in bytes (RFC 1123 section 2.1).
 const HOST_NAME_MAX_BYTES: usize = 253;
 
 /// Why a text is not the name that it should be. Displays as `KIND "TEXT" PROBLEM`.

@@ -10,6 +10,7 @@ mod state;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 pub use api::*;
 pub use registry::RegistryLogin;
@@ -22,6 +23,7 @@ pub use stream::{
     ExecRequest, FRAME_DATA_MAX_BYTES, FRAME_MAX_BYTES, Frame, FrameBuffer, FrameError, ReceiveWindow, STREAM_WINDOW_BYTES,
     SendWindow,
 };
+pub use volumes::{VolumeView, VolumesView};
 
 /// The version of every body here. A reader refuses a higher one with a request to upgrade.
 pub const WIRE_VERSION: u32 = 1;

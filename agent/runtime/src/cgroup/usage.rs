@@ -9,8 +9,8 @@ use std::path::Path;
 
 use super::{Cgroups, ContainerCgroup};
 
-/// The kernel's files are a few KiB; `io.stat` grows with the number of disks.
-const FILE_MAX_BYTES: u64 = 256 * 1024;
+/// The kernel's files are a few KiB; `io.stat` grows with the number of disks. What does not fit is not read.
+const FILE_MAX_BYTES: usize = 16 * 1024;
 
 /// v1 says "no limit" by the largest number of pages, in bytes; everything near it means the same.
 const V1_UNLIMITED_FROM: u64 = 1 << 62;
@@ -126,7 +126,7 @@ impl Cgroups {
     /// # Errors
     /// When its groups are gone.
     pub(crate) fn usage(&self, cgroup: &ContainerCgroup) -> io::Result<Usage> {
-        let mut reader = Reader::default();
+        let mut reader = Reader::new();
         let mut usage = Usage::default();
         let unified = cgroup.unified.as_ref().map(|base| base.join("ct"));
         if let Some(group) = &unified {
@@ -154,14 +154,17 @@ impl Cgroups {
 }
 
 /// Reads small files into one buffer.
-#[derive(Default)]
-struct Reader(String);
+struct Reader(Vec<u8>);
 
 impl Reader {
+    fn new() -> Reader {
+        Reader(vec![0; FILE_MAX_BYTES])
+    }
+
+    /// One read is enough: the kernel writes each of these files as a whole, as far as the reader has room.
     fn read(&mut self, group: &Path, file: &str) -> io::Result<&str> {
-        self.0.clear();
-        File::open(group.join(file))?.take(FILE_MAX_BYTES).read_to_string(&mut self.0)?;
-        Ok(&self.0)
+        let length = File::open(group.join(file))?.read(&mut self.0)?;
+        std::str::from_utf8(&self.0[..length]).map_err(io::Error::other)
     }
 
     fn text(&mut self, group: &Path, file: &str) -> Option<&str> {

@@ -11,12 +11,16 @@ use crate::client::{Client, ClientError, LogsQuery};
 use crate::clock;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Palette, printable, printable_log_line};
+use coord_shared::quantity::Span;
+use jiff::Timestamp;
 use line::{Line, Origin};
 use resume::{Resume, Verdict};
 use std::time::Duration;
 
 /// Longest silence of a stream that is followed: the coordinator sends a heartbeat every 15 s.
 const IDLE_MAX: Duration = Duration::from_secs(45);
+/// Lines of each instance to begin with where nobody says how many, or since when.
+const TAIL_DEFAULT_LINES: u32 = 100;
 /// Lines of each instance to ask for again after a cut, to bridge what was written meanwhile.
 const RESUME_TAIL_LINES: u32 = 1000;
 const RECONNECT_FIRST: Duration = Duration::from_millis(250);
@@ -33,8 +37,9 @@ pub(super) async fn run(args: &LogsArgs, client: &Client, output: &Output) -> Re
         workload: args.workload.clone(),
         host: args.host.clone(),
         index: args.index,
-        tail: args.tail,
+        tail: args.tail.or(args.since.is_none().then_some(TAIL_DEFAULT_LINES)),
         follow: args.follow,
+        since: args.since.as_deref().map(|text| since(text, clock::wall())).transpose()?,
     };
     let mut pause = RECONNECT_FIRST;
     loop {
@@ -57,9 +62,21 @@ pub(super) async fn run(args: &LogsArgs, client: &Client, output: &Output) -> Re
         // Jitter, so that a restarted coordinator is not met by all its watchers at once.
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         pause = (pause * 2).min(RECONNECT_MAX);
-        query.tail = RESUME_TAIL_LINES;
+        query.tail = Some(RESUME_TAIL_LINES);
+        query.since = None;
         printer.resume.reconnected();
     }
+}
+
+/// A point in time: so long ago, or as it is written.
+fn since(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+    if let Ok(age) = text.parse::<Span>() {
+        return Ok(now.checked_sub(age.0).unwrap_or(Timestamp::MIN));
+    }
+    text.parse::<Timestamp>().map_err(|_| {
+        Failure::new(format!("--since {text:?} is neither a length of time nor a point in time"))
+            .hint("write for example 10m, or 2026-11-22T20:00:00Z")
+    })
 }
 
 /// The instances that the logs will come from, as far as the status knows. Only the looks depend on it, so an error is none here:

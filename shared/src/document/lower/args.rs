@@ -42,7 +42,7 @@ fn check_program(entrypoint: &Field<'_>, args: &Args, mistakes: &mut Mistakes) {
     );
 }
 
-fn list(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<Vec<String>> {
+pub(super) fn list(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<Vec<String>> {
     match field.value.get_ref() {
         DeValue::String(_) => split(field, mistakes),
         DeValue::Integer(_)

@@ -1,66 +1,114 @@
 //! How the container is made.
 
 use super::args::args;
+use super::choice::choice;
 use super::pairs::{Pairs, pairs};
-use super::policy;
+use super::path::PATH_MAX_BYTES;
+use super::{addresses, devices, kernel, logging, mounts, ports, resources, security};
 use crate::document::diagnostic::Rule;
-use crate::document::model::{Container, Network, PidsLimit, Resources};
+use crate::document::model::{Container, Network};
+use crate::document::parts::RuntimeName;
 use crate::document::raw::{Field, Mistakes, field};
 use crate::names::HostName;
-use crate::quantity::{ByteSize, MilliCpus};
+use crate::quantity::ByteSize;
 use toml::de::DeTable;
 
-/// Least memory limit. The kernel charges a starting process for its page tables, its stack and the program's first pages before it
-/// runs its first instruction; below this it would be killed on every start, with an error that explains nothing.
-const MEMORY_MIN: ByteSize = ByteSize(4 << 20);
-/// Most processes that a kernel can have (Linux, `PID_MAX_LIMIT`).
-const PIDS_MAX: u32 = 1 << 22;
-/// Longest path, in bytes, without the terminating NUL (Linux, `PATH_MAX`).
-const PATH_MAX_BYTES: usize = 4095;
 /// Longest host name, in bytes (Linux, `__NEW_UTS_LEN`).
 const HOSTNAME_MAX_BYTES: usize = 64;
 /// Longest user or group name, in bytes (Linux, `LOGIN_NAME_MAX` without its NUL).
 const USER_NAME_MAX_BYTES: usize = 255;
 /// Greatest user or group number: the one above it means "no change" to chown(2) and setresuid(2).
 const ID_MAX: u32 = u32::MAX - 1;
+/// Least size of `/dev/shm`: one page (x86 and ARM). To the kernel, 0 is no limit.
+const SHM_MIN: ByteSize = ByteSize(4096);
 
-pub(super) fn container(root: &DeTable<'_>, resources: Option<&DeTable<'_>>, mistakes: &mut Mistakes) -> Container {
+/// The tables of a document that shape the container.
+pub(super) struct Tables<'t> {
+    pub(super) resources: Option<&'t DeTable<'t>>,
+    pub(super) logging: Option<&'t DeTable<'t>>,
+}
+
+/// `network` is None where it could not be read; what depends on it is then left unchecked.
+pub(super) fn container(root: &DeTable<'_>, tables: &Tables<'_>, network: Option<Network>, mistakes: &mut Mistakes) -> Container {
     let top = |key| field(root, "", key);
     let args = args(root, mistakes);
-    let network = top("network").and_then(|field| network(&field, mistakes)).unwrap_or(Network::None);
-    Container {
+    let security = security::security(root, mistakes);
+    let container = Container {
         entrypoint: args.entrypoint,
         command: args.command,
         working_dir: top("working_dir").and_then(|field| working_dir(&field, mistakes)),
         user: top("user").and_then(|field| user(&field, mistakes)),
         hostname: top("hostname").and_then(|field| hostname(&field, network, mistakes)),
-        environment: pairs(root, Pairs::Environment, mistakes),
-        labels: pairs(root, Pairs::Labels, mistakes),
-        network,
+        environment: top("environment").map(|field| pairs(&field, Pairs::Environment, mistakes)).unwrap_or_default(),
+        labels: top("labels").map(|field| pairs(&field, Pairs::Labels, mistakes)).unwrap_or_default(),
+        network: network.unwrap_or_default(),
+        ports: top("ports").map(|field| ports::ports(&field, mistakes)).unwrap_or_default(),
+        expose: top("expose").map(|field| ports::expose(&field, mistakes)).unwrap_or_default(),
+        extra_hosts: top("extra_hosts").map(|field| addresses::extra_hosts(&field, mistakes)).unwrap_or_default(),
+        dns: addresses::dns(root, mistakes),
+        mounts: mounts::mounts(root, mistakes),
+        shm_size: top("shm_size").and_then(|field| field.size(SHM_MIN, mistakes)),
         read_only: top("read_only").and_then(|field| field.boolean(mistakes)).unwrap_or(false),
+        init: top("init").and_then(|field| field.boolean(mistakes)).unwrap_or(false),
+        devices: top("devices").map(|field| devices::devices(&field, mistakes)).unwrap_or_default(),
+        ulimits: top("ulimits").map(|field| kernel::ulimits(&field, mistakes)).unwrap_or_default(),
+        sysctls: top("sysctls").map(|field| kernel::sysctls(&field, network, security.host_ipc, mistakes)).unwrap_or_default(),
+        oom_score_adj: top("oom_score_adj")
+            .and_then(|field| field.signed(-1000..=1000, mistakes))
+            .and_then(|score| i16::try_from(score).ok()),
+        runtime: top("runtime").and_then(|field| choice(&field, &RUNTIMES, mistakes)),
+        logging: tables.logging.map(|table| logging::logging(table, mistakes)).unwrap_or_default(),
         stop_signal: top("stop_signal").and_then(|field| field.parse("a string", Rule::BadSignal, mistakes)),
-        resources: resources.map(|table| limits(table, mistakes)).unwrap_or_default(),
-        ..Container::default()
+        resources: tables.resources.map(|table| resources::limits(table, mistakes)).unwrap_or_default(),
+        security,
+    };
+    if network.is_some_and(|network| network != Network::Bridge) {
+        needs_bridge(root, mistakes);
+    }
+    container
+}
+
+const RUNTIMES: [(&str, RuntimeName); 4] = [
+    ("embedded", RuntimeName::Embedded),
+    ("crun", RuntimeName::Crun),
+    ("runc", RuntimeName::Runc),
+    ("runsc", RuntimeName::Runsc),
+];
+
+/// The network that the document asks for: where it opens ports and says nothing else, one in which they have a meaning. None after
+/// a mistake.
+pub(super) fn network(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Network> {
+    const NETWORKS: [(&str, Network); 3] = [("bridge", Network::Bridge), ("host", Network::Host), ("none", Network::None)];
+    match field(root, "", "network") {
+        Some(field) => choice(&field, &NETWORKS, mistakes),
+        None => {
+            let ports = field(root, "", "ports");
+            let opens = ports.is_some_and(|field| field.value.get_ref().as_array().is_none_or(|entries| !entries.is_empty()));
+            Some(if opens { Network::Bridge } else { Network::None })
+        }
     }
 }
 
-fn network(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<Network> {
-    match field.text_of("\"host\" or \"none\"", mistakes)? {
-        "host" => Some(Network::Host),
-        "none" => Some(Network::None),
-        "bridge" => {
-            let bridge = field.wrong(Rule::NotSupportedYet, "\"bridge\" is not supported yet; it will come with published ports");
-            mistakes.push(bridge.hint("use \"host\", or \"none\" where no network is needed"));
-            None
+/// Reports what has a meaning on the bridge alone.
+fn needs_bridge(root: &DeTable<'_>, mistakes: &mut Mistakes) {
+    let is_host = field(root, "", "network").is_some_and(|field| field.value.get_ref().as_str() == Some("host"));
+    let lost = [
+        ("ports", "with network = \"host\" the program's own ports are the host's", "the container has no network"),
+        ("dns", "with network = \"host\" the host's resolver applies", "the container has no network"),
+        ("dns_search", "with network = \"host\" the host's resolver applies", "the container has no network"),
+        ("dns_opt", "with network = \"host\" the host's resolver applies", "the container has no network"),
+    ];
+    for (key, on_host, on_none) in lost {
+        let Some(field) = field(root, "", key) else { continue };
+        if field.value.get_ref().as_array().is_some_and(|entries| entries.is_empty()) {
+            continue;
         }
-        other => {
-            mistakes.push(policy::bad_choice(field, other, &["host", "none"]));
-            None
-        }
+        let cure = format!("write network = \"bridge\", or remove `{key}`");
+        mistakes.push(field.wrong(Rule::NeedsNetwork, if is_host { on_host } else { on_none }).hint(cure));
     }
 }
 
-fn working_dir(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<String> {
+pub(super) fn working_dir(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<String> {
     let path = field.text(mistakes)?;
     if path.starts_with('/') && path.len() <= PATH_MAX_BYTES {
         return Some(path.to_owned());
@@ -73,7 +121,7 @@ fn working_dir(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<String> {
     None
 }
 
-fn user(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<String> {
+pub(super) fn user(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<String> {
     let text = field.text(mistakes)?;
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group)),
@@ -91,7 +139,7 @@ fn user(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<String> {
 }
 
 /// Why `name` is no name or number of a user or group. Which names exist, only the image knows.
-fn user_problem(name: &str, what: &str) -> Option<String> {
+pub(super) fn user_problem(name: &str, what: &str) -> Option<String> {
     if name.is_empty() {
         return Some(format!("has no {what} name"));
     }
@@ -107,9 +155,9 @@ fn user_problem(name: &str, what: &str) -> Option<String> {
     None
 }
 
-fn hostname(field: &Field<'_>, network: Network, mistakes: &mut Mistakes) -> Option<String> {
+fn hostname(field: &Field<'_>, network: Option<Network>, mistakes: &mut Mistakes) -> Option<String> {
     let text = field.text(mistakes)?;
-    if network == Network::Host {
+    if network == Some(Network::Host) {
         let refused = field.wrong(Rule::HostnameOnHostNetwork, "with network = \"host\" the container has the host's own name");
         mistakes.push(refused.hint("remove `hostname`"));
         return None;
@@ -120,29 +168,5 @@ fn hostname(field: &Field<'_>, network: Network, mistakes: &mut Mistakes) -> Opt
         Err(error) => error.problem,
     };
     mistakes.push(field.wrong(Rule::BadHostname, format!("{text:?} {problem}")));
-    None
-}
-
-fn limits(table: &DeTable<'_>, mistakes: &mut Mistakes) -> Resources {
-    let key = |name| field(table, "resources", name);
-    Resources {
-        memory: key("memory").and_then(|field| memory(&field, mistakes)),
-        cpus: key("cpus").and_then(|field| {
-            let cpus = MilliCpus::from_cpus(field.number(mistakes)?);
-            cpus.map_err(|error| mistakes.push(field.wrong(Rule::BadCpus, error))).ok()
-        }),
-        pids: key("pids").and_then(|field| field.integer(1..=PIDS_MAX, mistakes)).map(PidsLimit::Count),
-        ..Resources::default()
-    }
-}
-
-fn memory(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<ByteSize> {
-    let memory: ByteSize = field.parse("a size", Rule::BadSize, mistakes)?;
-    if memory >= MEMORY_MIN {
-        return Some(memory);
-    }
-    let small =
-        field.wrong(Rule::MemoryTooSmall, format!("{memory} is too little for a process to start; {MEMORY_MIN} is the least"));
-    mistakes.push(small.hint("mind the unit: 256MiB, not 256"));
     None
 }

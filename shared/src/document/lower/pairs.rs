@@ -1,8 +1,8 @@
-//! `environment` and `labels`: pairs of names and texts, as a table or, as in Compose, as an array of `"NAME=VALUE"`.
+//! `environment`, `labels` and `sysctls`: pairs of names and texts, as a table or, as in Compose, as an array of `"NAME=VALUE"`.
 
 use crate::document::diagnostic::{Diagnostic, Rule};
 use crate::document::keys::is_honoured;
-use crate::document::raw::{Field, Mistakes, field, nul, scalar_text};
+use crate::document::raw::{Field, Mistakes, nul, scalar_text};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use toml::de::{DeTable, DeValue};
@@ -12,20 +12,15 @@ use toml::de::{DeTable, DeValue};
 pub(super) enum Pairs {
     Environment,
     Labels,
+    Sysctls,
 }
 
 impl Pairs {
-    fn key(self) -> &'static str {
-        match self {
-            Self::Environment => "environment",
-            Self::Labels => "labels",
-        }
-    }
-
     fn what(self) -> &'static str {
         match self {
             Self::Environment => "variable",
             Self::Labels => "label",
+            Self::Sysctls => "kernel parameter",
         }
     }
 
@@ -33,6 +28,7 @@ impl Pairs {
         match self {
             Self::Environment => Rule::BadVariable,
             Self::Labels => Rule::BadLabel,
+            Self::Sysctls => Rule::BadSysctl,
         }
     }
 
@@ -48,27 +44,34 @@ impl Pairs {
     }
 }
 
-pub(super) fn pairs(root: &DeTable<'_>, pairs: Pairs, mistakes: &mut Mistakes) -> BTreeMap<String, String> {
-    let Some(field) = field(root, "", pairs.key()) else { return BTreeMap::new() };
+/// Pairs with the places of their names.
+pub(super) type Placed = BTreeMap<String, (String, Range<usize>)>;
+
+pub(super) fn pairs(field: &Field<'_>, pairs: Pairs, mistakes: &mut Mistakes) -> BTreeMap<String, String> {
+    let placed = placed(field, pairs, mistakes).unwrap_or_default();
+    placed.into_iter().map(|(name, (text, _))| (name, text)).collect()
+}
+
+pub(super) fn placed(field: &Field<'_>, pairs: Pairs, mistakes: &mut Mistakes) -> Option<Placed> {
     match field.value.get_ref() {
-        DeValue::Table(table) => from_table(&field, table, pairs, mistakes),
-        DeValue::Array(_) => from_array(&field, pairs, mistakes),
+        DeValue::Table(table) => from_table(field, table, pairs, mistakes),
+        DeValue::Array(_) => from_array(field, pairs, mistakes),
         DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
-            mistakes.push(field.wrong_type("a table").hint(format!("write it as {} = {{ NAME = \"value\" }}", pairs.key())));
+            let key = field.path.rsplit('.').next().unwrap_or_default();
+            mistakes.push(field.wrong_type("a table").hint(format!("write it as {key} = {{ NAME = \"value\" }}")));
             None
         }
     }
-    .unwrap_or_default()
 }
 
-fn from_table(field: &Field<'_>, table: &DeTable<'_>, pairs: Pairs, mistakes: &mut Mistakes) -> Option<BTreeMap<String, String>> {
+fn from_table(field: &Field<'_>, table: &DeTable<'_>, pairs: Pairs, mistakes: &mut Mistakes) -> Option<Placed> {
     field.few_enough(table.len(), mistakes)?;
     let mut read = BTreeMap::new();
     for (key, value) in table {
         let name = key.get_ref().as_ref();
-        let entry = Field { path: format!("{}.{}", pairs.key(), name.escape_debug()), value, has_heading: false };
+        let entry = Field { path: format!("{}.{}", field.path, name.escape_debug()), value, has_heading: false };
         if field.has_heading && is_honoured("", name) {
-            mistakes.push(swallowed(name, key.span(), pairs));
+            mistakes.push(swallowed(name, key.span(), &field.path, pairs));
             continue;
         }
         let named = check_name(name, key.span(), pairs, mistakes);
@@ -79,24 +82,29 @@ fn from_table(field: &Field<'_>, table: &DeTable<'_>, pairs: Pairs, mistakes: &m
                 mistakes.push(entry.is_wrong(Rule::OutOfRange, "is too large a number").hint("write it in quotes"));
                 None
             }
+            None if pairs == Pairs::Sysctls && value.get_ref().is_table() => {
+                let nested = entry.wrong_type("a string, number or boolean");
+                mistakes.push(nested.hint("write the whole name in quotes, as in \"net.core.somaxconn\" = 1024"));
+                None
+            }
             None => entry.text_of("a string, number or boolean", mistakes).map(str::to_owned),
         };
         if let (Some(()), Some(text)) = (named, text) {
-            read.insert(name.to_owned(), text);
+            read.insert(name.to_owned(), (text, key.span()));
         }
     }
     Some(read)
 }
 
 /// A key of the document behind a line `[environment]` would silently become a variable.
-fn swallowed(name: &str, span: Range<usize>, pairs: Pairs) -> Diagnostic {
-    let (key, what) = (pairs.key(), pairs.what());
+fn swallowed(name: &str, span: Range<usize>, key: &str, pairs: Pairs) -> Diagnostic {
+    let what = pairs.what();
     let message = format!("`{name}` stands under [{key}], which makes it a {what}");
     Diagnostic::new(Rule::MisplacedKey, span, message)
         .hint(format!("move `{name}` above the line [{key}]; for a {what} of that name write {key} = {{ ... }}"))
 }
 
-fn from_array(field: &Field<'_>, pairs: Pairs, mistakes: &mut Mistakes) -> Option<BTreeMap<String, String>> {
+fn from_array(field: &Field<'_>, pairs: Pairs, mistakes: &mut Mistakes) -> Option<Placed> {
     let mut read = BTreeMap::new();
     let mut first_places = BTreeMap::new();
     for entry in field.entries("an array of strings", mistakes)? {
@@ -109,6 +117,11 @@ fn from_array(field: &Field<'_>, pairs: Pairs, mistakes: &mut Mistakes) -> Optio
                 mistakes.push(bare.hint("write it as \"NAME=VALUE\"; nothing is taken from anybody's own environment"));
                 continue;
             }
+            (None, Pairs::Sysctls) => {
+                let bare = entry.wrong(Rule::BadSysctl, format!("the kernel parameter {text:?} has no value"));
+                mistakes.push(bare.hint("write it as \"NAME=VALUE\""));
+                continue;
+            }
         };
         if check_name(name, entry.span(), pairs, mistakes).is_none() {
             continue;
@@ -117,7 +130,7 @@ fn from_array(field: &Field<'_>, pairs: Pairs, mistakes: &mut Mistakes) -> Optio
             let twice = entry.wrong(Rule::Duplicate, format!("the {} {name:?} is there already", pairs.what()));
             mistakes.push(twice.related(first, "first here").hint("remove one of them"));
         }
-        read.insert(name.to_owned(), value.to_owned());
+        read.insert(name.to_owned(), (value.to_owned(), entry.span()));
     }
     Some(read)
 }

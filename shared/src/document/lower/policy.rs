@@ -1,8 +1,9 @@
 //! What happens over time: restarts, stops, rollouts.
 
-use crate::document::diagnostic::{Diagnostic, Rule};
-use crate::document::keys::closest;
+use super::choice::{bad_word, choice};
+use crate::document::diagnostic::Rule;
 use crate::document::model::{Parallelism, RestartPolicy, Rollout, RolloutOrder};
+use crate::document::parts::RestartSettings;
 use crate::document::raw::{Field, Mistakes, field};
 use crate::quantity::Span;
 use toml::de::{DeTable, DeValue};
@@ -11,6 +12,11 @@ use toml::de::{DeTable, DeValue};
 /// containers that want one port are more common than a gap that nobody can bear.
 pub(in crate::document) const ROLLOUT: Rollout =
     Rollout { parallelism: Parallelism::Count(1), order: RolloutOrder::StopFirst, monitor: Span::seconds(5) };
+
+/// Shortest pause before a restart: without one, a program that fails at once would keep the host busy.
+const DELAY_MIN: Span = Span(std::time::Duration::from_millis(10));
+
+const ORDERS: [(&str, RolloutOrder); 2] = [("stop-first", RolloutOrder::StopFirst), ("start-first", RolloutOrder::StartFirst)];
 
 /// Most hosts that may change at a time: more than a fleet has.
 const PARALLELISM_MAX: u32 = 1_000_000;
@@ -48,7 +54,7 @@ fn restart_of(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<RestartPolic
         }
         return count.map(|count| RestartPolicy::OnFailure(Some(count)));
     }
-    mistakes.push(choice(
+    mistakes.push(bad_word(
         field,
         Rule::BadRestart,
         text,
@@ -63,12 +69,37 @@ pub(super) fn span(table: &DeTable<'_>, section: &str, key: &str, default: Span,
     field(table, section, key).and_then(|field| field.parse("a length of time", Rule::BadDuration, mistakes)).unwrap_or(default)
 }
 
+/// The length of time `key`, if it is there; at least `least`.
+pub(super) fn at_least(table: &DeTable<'_>, section: &str, key: &str, least: Span, mistakes: &mut Mistakes) -> Option<Span> {
+    let field = field(table, section, key)?;
+    let span: Span = field.parse("a length of time", Rule::BadDuration, mistakes)?;
+    if span >= least {
+        return Some(span);
+    }
+    mistakes.push(field.is_wrong(Rule::OutOfRange, format!("must be at least {least}")));
+    None
+}
+
+/// `restart` is the policy, for what would be said twice.
+pub(super) fn restart_settings(table: &DeTable<'_>, restart: RestartPolicy, mistakes: &mut Mistakes) -> RestartSettings {
+    let attempts = field(table, "restart_policy", "max_attempts");
+    if let (RestartPolicy::OnFailure(Some(count)), Some(attempts)) = (restart, &attempts) {
+        let twice = attempts.wrong(Rule::Conflict, format!("restart = \"on-failure:{count}\" gives a bound already"));
+        mistakes.push(twice.hint("write restart = \"on-failure\", or remove `max_attempts`"));
+    }
+    RestartSettings {
+        delay: at_least(table, "restart_policy", "delay", DELAY_MIN, mistakes),
+        max_attempts: attempts.and_then(|field| field.integer(1..=u32::MAX, mistakes)),
+        window: at_least(table, "restart_policy", "window", Span::seconds(0), mistakes),
+    }
+}
+
 pub(super) fn rollout(table: Option<&DeTable<'_>>, mistakes: &mut Mistakes) -> Rollout {
     let Some(table) = table else { return ROLLOUT };
     let key = |name| field(table, "rollout", name);
     Rollout {
         parallelism: key("parallelism").and_then(|field| parallelism(&field, mistakes)).unwrap_or(ROLLOUT.parallelism),
-        order: key("order").and_then(|field| order(&field, mistakes)).unwrap_or(ROLLOUT.order),
+        order: key("order").and_then(|field| choice(&field, &ORDERS, mistakes)).unwrap_or(ROLLOUT.order),
         monitor: span(table, "rollout", "monitor", ROLLOUT.monitor, mistakes),
     }
 }
@@ -88,29 +119,4 @@ fn parallelism(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<Parallelism
         });
     }
     percent.map(Parallelism::Percent)
-}
-
-fn order(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<RolloutOrder> {
-    match field.text_of("\"stop-first\" or \"start-first\"", mistakes)? {
-        "stop-first" => Some(RolloutOrder::StopFirst),
-        "start-first" => Some(RolloutOrder::StartFirst),
-        other => {
-            mistakes.push(bad_choice(field, other, &["stop-first", "start-first"]));
-            None
-        }
-    }
-}
-
-/// The report of a word that is none of two.
-pub(super) fn bad_choice(field: &Field<'_>, text: &str, choices: &[&'static str; 2]) -> Diagnostic {
-    choice(field, Rule::BadChoice, text, choices, &format!("{:?} or {:?}", choices[0], choices[1]))
-}
-
-fn choice(field: &Field<'_>, rule: Rule, text: &str, choices: &[&'static str], written: &str) -> Diagnostic {
-    let shown: String = text.chars().take(60).collect();
-    let bad = field.wrong(rule, format!("{shown:?} is not {written}"));
-    match closest(text, choices.iter().copied()) {
-        Some(near) => bad.hint(format!("did you mean {near:?}?")),
-        None => bad.hint(format!("write {written}")),
-    }
 }

@@ -95,8 +95,8 @@ hosts = ["web-1", "web-1", "Web 2", 3]
 command = "sh -c 'x"
 working_dir = "srv"
 environment = { "A=B" = "x", C = [1] }
-ports = ["80:80"]
-network = "bridge"
+ports = ["80"]
+network = "brdige"
 restart = false
 stop_grace_period = 10
 
@@ -120,8 +120,8 @@ ordre = "stop-first"
             Rule::BadWorkingDir,
             Rule::BadVariable,
             Rule::WrongType,
-            Rule::NotSupportedYet,
-            Rule::NotSupportedYet,
+            Rule::BadPort,
+            Rule::BadChoice,
             Rule::WrongType,
             Rule::WrongType,
             Rule::MemoryTooSmall,

@@ -69,6 +69,39 @@ fn every_key_can_change() {
     );
     check("network = \"host\"", "", &["network: \"host\" -> \"none\" !"]);
     check(
+        "",
+        r#"network = "bridge"
+        ports = ["8000-8001:80-81"]
+        extra_hosts = { db = ["10.0.0.1", "host-gateway"] }
+        volumes = ["data:/data:ro"]
+        tmpfs = "/run:size=1m"
+        cap_drop = ["NET_RAW"]
+        security_opt = ["seccomp=unconfined"]
+        ipc = "host"
+        ulimits = { nofile = 5, core = { soft = 0, hard = -1 } }
+        sysctls = { "net.a" = 1 }
+        post_start = [{ command = "a b", environment = { A = 1 } }]
+        healthcheck = { tcp = ":80", disable = false, retries = 2 }
+        logging = { driver = "none" }"#,
+        &[
+            "network: \"none\" -> \"bridge\" !",
+            "ports: absent -> [\"8000:80\", \"8001:81\"] !",
+            "extra_hosts.db: absent -> [\"10.0.0.1\", \"host-gateway\"] !",
+            "volumes: absent -> [\"data:/data:ro\"] !",
+            "tmpfs: absent -> [\"/run:size=1MiB\"] !",
+            "cap_drop: absent -> [\"NET_RAW\"] !",
+            "security_opt: absent -> [\"seccomp=unconfined\"] !",
+            "ipc: \"private\" -> \"host\" !",
+            "ulimits.core: absent -> { soft = 0, hard = -1 } !",
+            "ulimits.nofile: absent -> 5 !",
+            "sysctls.\"net.a\": absent -> \"1\" !",
+            "post_start: absent -> [{ command = [\"a\", \"b\"], environment = { A = \"1\" } }]",
+            "healthcheck.tcp: absent -> \":80\"",
+            "healthcheck.retries: absent -> 2",
+            "logging.driver: \"json-file\" -> \"none\" !",
+        ],
+    );
+    check(
         "environment = { A = 1, B = 2 }",
         "environment = { A = 3 }",
         &["environment.A: \"1\" -> \"3\" !", "environment.B: \"2\" -> absent !"],
@@ -109,20 +142,33 @@ fn a_new_and_a_deleted_workload() {
     assert_eq!(lines(None, None), [""; 0]);
 }
 
+/// What the example of a key needs beside it.
+fn context(section: &str, name: &str) -> &'static str {
+    match (section, name) {
+        ("", "dns" | "dns_search" | "dns_opt") | ("healthcheck", "http" | "tcp") => "network = \"bridge\"\n",
+        ("resources", "memory_swap") => "resources.memory = \"256MiB\"\n",
+        _ => "",
+    }
+}
+
 #[test]
 fn replaces_agrees_with_the_fingerprint() {
     let digest = crate::names::Digest::of(b"image");
-    let least = read("");
     for key in crate::document::keys::KEYS {
-        let more = if key.section.is_empty() { key.example.to_owned() } else { format!("[{}]\n{}", key.section, key.example) };
         if matches!(key.name, "image" | "hosts") {
             continue;
         }
-        let changed = read(&more);
+        let context = context(key.section, key.name);
+        let path = if key.section.is_empty() { String::new() } else { format!("{}.", key.section) };
+        let least = read(context);
+        let changed = read(&format!("{context}{path}{}", key.example));
         let changes = diff(Some(&least), Some(&changed));
         // Also shows that no key of the reference is without effect.
         assert!(!changes.is_empty(), "{}", key.example);
         let replaces = changes.iter().any(|change| change.replaces);
         assert_eq!(replaces, least.fingerprint(&digest) != changed.fingerprint(&digest), "{}", key.example);
+        // A change is told under the name of the key, at the place of the reference.
+        let dotted = format!("{path}{}", key.name);
+        assert!(changes.iter().any(|change| change.key == dotted || change.key.starts_with(&format!("{dotted}."))), "{dotted}");
     }
 }
