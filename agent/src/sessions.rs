@@ -4,7 +4,7 @@
 //! the coordinator ends the request.
 
 use crate::execute::log_path;
-use crate::logs::{Follow, LogLine, read_tail};
+use crate::logs::{self, Follow, LogLine};
 use crate::sync::coordinators::Coordinators;
 use bytes::Bytes;
 use coord_shared::names::HostName;
@@ -57,18 +57,10 @@ async fn open_log(
     Ok(stream::iter(pieces).chain(new))
 }
 
-/// The last `count` lines, and the place from which to go on. The place is taken first, so nothing that is written meanwhile is lost;
-/// what was written before the lines were read is in both, and told once.
+/// The last `count` lines, and the place from which to go on.
 pub fn begin(path: &Path, count: usize, follows: bool) -> std::io::Result<(Vec<LogLine>, Option<Follow>)> {
-    if !follows {
-        return Ok((read_tail(path, count)?, None));
-    }
-    let mut follow = Follow::from_end(path)?;
-    let mut old = read_tail(path, count)?;
-    let new = follow.read()?;
-    let both = (0..=new.len().min(old.len())).rev().find(|n| old[old.len() - n..] == new[..*n]).unwrap_or(0);
-    old.extend_from_slice(&new[both..]);
-    Ok((old, Some(follow)))
+    let (lines, follow) = logs::begin(path, count, None)?;
+    Ok((lines, follows.then_some(follow)))
 }
 
 fn encode(lines: &[LogLine]) -> Bytes {

@@ -17,13 +17,15 @@ pub(crate) struct Output {
     input: &'static mut Input,
     /// So many of them hold no end of a line.
     searched: usize,
+    /// A line was logged in parts, and its end has not come.
+    in_parts: bool,
 }
 
 impl Output {
     /// Opens the FIFO for reading and writing, so that it never reports its end while the container has it closed. `input` may
     /// hold what the monitor before this one has read.
     pub(crate) fn open(path: &Path, stream: Stream, input: &'static mut Input) -> io::Result<Output> {
-        Ok(Output { fifo: sys::open_fifo(path)?, stream, input, searched: 0 })
+        Ok(Output { fifo: sys::open_fifo(path)?, stream, input, searched: 0, in_parts: false })
     }
 
     /// For waiting until there is something to read.
@@ -51,19 +53,22 @@ impl Output {
             log.line(self.stream, &self.input.bytes()[..end], false);
             self.input.consume(end + 1);
             self.searched = 0;
+            self.in_parts = false;
         }
         if self.input.is_full() {
             let cut = character_boundary(self.input.bytes());
             log.line(self.stream, &self.input.bytes()[..cut], true);
             self.input.consume(cut);
+            self.in_parts = true;
         }
         self.searched = self.input.bytes().len();
     }
 
-    /// Logs what is left when nothing more will come: a last line without its end.
+    /// Logs what is left when nothing more will come: a last line without its end. One in parts gets an end, or the next
+    /// container's first line would be taken for it.
     pub(crate) fn finish(&mut self, log: &mut Log) {
         let left = self.input.bytes().len();
-        if left > 0 {
+        if left > 0 || self.in_parts {
             log.line(self.stream, self.input.bytes(), false);
             self.input.consume(left);
         }

@@ -22,9 +22,9 @@ use tokio::sync::watch as signal;
 use super::cgroup::ContainerCgroup;
 use super::embedded::{Container, Inner, make_private_folder};
 use super::error::{RuntimeError, StartFailure};
-use super::request::{MonitorConfig, Outcome, ProcessId, Request};
+use super::request::{LogTarget, MonitorConfig, Outcome, PROTOCOL, ProcessId, Request};
 use super::state::{ContainerState, Phase, boot_id, read_limited};
-use super::{ContainerSpec, NetworkMode, Running, spec, systemd, watch};
+use super::{ContainerSpec, LogDriver, NetworkMode, Running, spec, systemd, watch};
 
 /// A start takes some 10 ms. On a host that is swamped it takes longer; beyond this, something hangs.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -192,6 +192,7 @@ impl Attempt {
         let monitor = self.monitor_config(&cgroup);
         let placement = inner.cgroups.placement(&cgroup);
         let mut state = ContainerState {
+            protocol: PROTOCOL,
             generation: 0,
             boot_id: boot_id()?,
             phase: Phase::Creating,
@@ -208,6 +209,7 @@ impl Attempt {
         let path = bundle.join("config.json");
         fs::write(&path, oci.to_string()).map_err(|source| RuntimeError::File { operation: "write", path, source })?;
         let request = Request {
+            protocol: PROTOCOL,
             id: spec.id.clone(),
             bundle: bundle.clone(),
             run: run.clone(),
@@ -228,6 +230,15 @@ impl Attempt {
             log_max_bytes: self.spec.log.max_bytes,
             log_max_files: self.spec.log.max_files.max(1),
             oom_events: cgroup.oom_events.clone(),
+            target: match self.spec.log.driver {
+                LogDriver::JsonFile => LogTarget::File,
+                LogDriver::Journald => LogTarget::Journald,
+                LogDriver::None => LogTarget::Nobody,
+            },
+            rate_bytes_per_s: self.spec.log.rate_bytes_per_s,
+            id: self.spec.id.clone(),
+            // A log is named by what people call the container.
+            name: self.spec.log.path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
         }
     }
 

@@ -29,7 +29,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
-use request::{Failure, FailureKind, Outcome, Request};
+use request::{Failure, FailureKind, Outcome, PROTOCOL, Request};
 
 /// A request that is larger than this is refused by the shim. The largest part is the environment, which the kernel
 /// itself limits to 2 MiB together with the arguments.
@@ -59,6 +59,14 @@ fn main() -> ExitCode {
     let Ok(request) = serde_json::from_slice::<Request>(&text) else {
         return ExitCode::from(2);
     };
+    if request.protocol != PROTOCOL {
+        let detail = format!(
+            "the agent speaks protocol {}, this shim {PROTOCOL}: install agent and helpers of one release",
+            request.protocol
+        );
+        answer(agent, &Outcome::Failed(Failure { kind: FailureKind::Host, object: "coord-shim".to_owned(), detail }));
+        return ExitCode::FAILURE;
+    }
     // A subscriber is set once, here.
     let _ = tracing::subscriber::set_global_default(trace::ErrorsToStderr);
     match start::start(&request) {
