@@ -4,7 +4,7 @@
 
 mod containers;
 
-pub(crate) use containers::{EventsArgs, InspectArgs, LogsArgs, PsArgs};
+pub(crate) use containers::{EventsArgs, ExecArgs, InspectArgs, LogsArgs, PsArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ service runs.";
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0    done
+  0    done; for `exec` and `run`: that of the program
   1    an error; for `image verify`: something is damaged and not repaired; for `doctor`: there is a problem
   2    a command line that cannot be understood
 
@@ -62,6 +62,12 @@ not run, this is what the containers' folders say."
 instances that are gone."
     )]
     Logs(LogsArgs),
+    /// Run a program in an instance's container; its exit code becomes this command's
+    #[command(
+        long_about = "Run a program in the container of an instance: with everything the container itself has, and nothing more. \
+Its exit code becomes this command's; 127: there is no such program, 126: it cannot be executed."
+    )]
+    Exec(ExecArgs),
     /// Show everything about an instance: document, limits, mounts, processes, last events; JSON
     Inspect(InspectArgs),
     /// Show the last things that happened to this host's containers

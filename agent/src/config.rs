@@ -4,14 +4,17 @@
 //! are errors: a misspelt `coordinator` must not turn into a host that waits for nobody.
 
 mod images;
+mod isolation;
 
 pub use images::ImagesConfig;
+pub use isolation::{IsolationConfig, UserNamespaces, UserRange};
 
 use coord_registry::RegistryConfig;
 use coord_shared::names::{HostName, Labels, check_label_key, check_label_value};
 use coord_shared::quantity::ByteSize;
 use coord_shared::text::toml_mistake;
 use images::RawImages;
+use isolation::RawIsolation;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +46,8 @@ pub struct Config {
     pub docker_config: Option<PathBuf>,
     /// What images may take.
     pub images: ImagesConfig,
+    /// How containers are kept apart.
+    pub isolation: IsolationConfig,
     /// When an instance's log is rotated.
     pub log_max_bytes: u64,
     /// How many rotated logs are kept beside the current one.
@@ -68,6 +73,8 @@ struct RawConfig {
     registry: Vec<RegistryConfig>,
     #[serde(default)]
     images: RawImages,
+    #[serde(default)]
+    isolation: RawIsolation,
     #[serde(default)]
     log: RawLog,
 }
@@ -155,6 +162,7 @@ fn check(raw: RawConfig, path: &Path) -> Result<Config, String> {
         registries: raw.registry,
         docker_config: raw.docker_config,
         images: raw.images.check()?,
+        isolation: raw.isolation.check()?,
         log_max_bytes: raw.log.max_size.map_or(10 * 1024 * 1024, |size| size.0).max(64 * 1024),
         log_max_files: raw.log.max_files.unwrap_or(3),
     })

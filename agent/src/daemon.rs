@@ -15,6 +15,7 @@ use crate::control::{self, AgentInfo, Control};
 use crate::event::Event;
 use crate::execute::{Executor, LogSettings};
 use crate::images::{Images, Room};
+use crate::programs::Programs;
 use crate::state::Agent;
 use crate::sync::coordinators::Coordinators;
 use crate::sync::ledger::{HistoryFile, Ledger};
@@ -186,25 +187,10 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let writer = tokio::spawn(write_histories(history_file, history_changes));
 
     let images = Images::new(opened.images.clone(), registry.clone());
-    let info = AgentInfo {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        host: config.host.clone(),
-        state_dir: config.state_dir.clone(),
-        pid: std::process::id(),
-    };
     let policy = config.images.policy();
-    let control = Control {
-        info,
-        images: images.clone(),
-        policy,
-        events: events.clone(),
-        content: shown,
-        happenings: happenings.clone(),
-        run_dir: config.run_dir.clone(),
-    };
-    listen(&config, control);
+    listen(&config, &opened, images.clone(), (events.clone(), shown, happenings.clone()));
     let room = Room::new(images, policy, events.clone());
-    let executor = Executor::new(
+    let mut executor = Executor::new(
         config.host.clone(),
         opened.runtime.clone(),
         opened.images.clone(),
@@ -213,6 +199,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         opened.logs.clone(),
         events,
     );
+    executor.default_runtime = config.isolation.runtime;
     let runtime_events = opened.runtime.events();
     let mut service = Service {
         agent,
@@ -237,7 +224,22 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
 }
 
 /// Opens the control socket. Without it the host can only be asked through the coordinator; containers are worth more than that.
-fn listen(config: &Config, control: Control) {
+fn listen(
+    config: &Config,
+    opened: &Opened,
+    images: Images,
+    the_loop: (mpsc::Sender<Event>, watch::Receiver<report::Content>, Happenings),
+) {
+    let (events, content, happenings) = the_loop;
+    let info = AgentInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: config.host.clone(),
+        state_dir: config.state_dir.clone(),
+        pid: std::process::id(),
+    };
+    let programs = Programs::new(Arc::new(opened.runtime.clone()), content.clone());
+    let (policy, run_dir) = (config.images.policy(), config.run_dir.clone());
+    let control = Control { info, images, policy, events, content, happenings, programs, run_dir };
     let path = control::socket_path(&config.run_dir);
     match control::bind(&path) {
         Ok(listener) => drop(tokio::task::spawn_local(control::serve(listener, control))),

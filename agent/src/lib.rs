@@ -21,6 +21,7 @@ pub mod facts;
 pub mod images;
 pub mod logs;
 mod logs_sweep;
+pub mod programs;
 pub mod purge;
 pub mod sessions;
 pub mod state;

@@ -41,6 +41,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Purge { config } => return logged(run_purge(&config).await),
         Command::Ps(args) => commands::ps(args, &output).await,
         Command::Logs(args) => commands::logs(args, &output).await,
+        Command::Exec(args) => commands::exec(args, &output).await,
         Command::Inspect(args) => commands::inspect(args, &output).await,
         Command::Events(args) => commands::events(args, &output).await,
         Command::Image(args) => commands::image(args, &output).await,
@@ -50,6 +51,7 @@ async fn run(command: Command) -> ExitCode {
         // Whoever read us has read enough: `coord-agent image ls | head -1` is no error.
         Ok(Outcome::Done) | Err(CommandError::BrokenPipe) => ExitCode::SUCCESS,
         Ok(Outcome::Bad) => ExitCode::FAILURE,
+        Ok(Outcome::Code(code)) => ExitCode::from(code),
         Err(CommandError::Failed(error)) => {
             output.failure(&error);
             ExitCode::FAILURE

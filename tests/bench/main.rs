@@ -9,9 +9,11 @@
 
 mod engines;
 mod equal;
+mod isolation;
 mod memory;
 mod publish;
 mod pull;
+mod rivals;
 mod table;
 
 use anyhow::{Context, Result};
@@ -39,9 +41,16 @@ fn main() -> Result<()> {
     let size = match words.as_slice() {
         ["pull", rest @ ..] => return pull::run(rest),
         ["equal", rest @ ..] => return equal::run(rest),
+        ["isolation", rest @ ..] => return isolation::run(rest),
         [] => FULL,
         ["--quick"] => QUICK,
-        _ => anyhow::bail!("unknown: {}\nusage: coord-bench [--quick]\n{}\n{}", words.join(" "), pull::USAGE, equal::USAGE),
+        _ => anyhow::bail!(
+            "unknown: {}\nusage: coord-bench [--quick]\n{}\n{}\n{}",
+            words.join(" "),
+            pull::USAGE,
+            equal::USAGE,
+            isolation::USAGE
+        ),
     };
     let mut times = Table::new(&["from", "to", "runs", "median", "p99", "least", "most"]);
     publish::one_host(&size, &mut times).context("one host")?;

@@ -13,6 +13,6 @@ cd "$(dirname "$(readlink -f "$0")")/../.."
 export PATH=$PATH:$HOME/.cargo/bin
 TARGET=$(uname -m)-unknown-linux-musl
 cargo build -q --locked --release --target "$TARGET" --bins \
-    -p coordinator -p coord-agent -p coord-shim -p coord-monitor -p coordctl -p coord-tests
+    -p coordinator -p coord-agent -p coord-shim -p coord-monitor -p coord-probe -p coordctl -p coord-tests
 bin=${CARGO_TARGET_DIR:-target}/$TARGET/release
 COORD_TEST_BIN=$(readlink -f "$bin") COORD_TEST_HELPERS=$(readlink -f "$bin") exec "$bin/coord-bench" "$@"

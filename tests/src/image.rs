@@ -102,6 +102,18 @@ impl Image {
     /// The media type of manifests, unless an image is asked to be Docker's.
     pub const MEDIA_TYPE: &str = OCI.manifest;
 
+    /// Writes it as an OCI layout (image spec, image-layout.md) into a new folder, for tools that read one.
+    pub fn save(&self, dir: &Path) -> Result<()> {
+        let blobs = dir.join("blobs/sha256");
+        std::fs::create_dir_all(&blobs).with_context(|| format!("make {}", blobs.display()))?;
+        for blob in self.blobs().chain([&self.manifest]) {
+            std::fs::write(blobs.join(blob.digest.trim_start_matches("sha256:")), &blob.bytes)?;
+        }
+        let index = json!({ "schemaVersion": 2, "manifests": [self.manifest.descriptor(self.media_type)] });
+        std::fs::write(dir.join("index.json"), serde_json::to_vec(&index)?)?;
+        Ok(std::fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?)
+    }
+
     /// Everything that a registry must hold before the manifest.
     pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
         self.layers.iter().chain([&self.config])

@@ -11,6 +11,7 @@
 //! ```
 
 pub mod binaries;
+pub mod cell;
 pub mod cgroup;
 pub mod config;
 pub mod faulty;
@@ -19,6 +20,8 @@ pub mod hosts;
 pub mod http;
 pub mod image;
 pub mod images;
+pub mod lone;
+pub mod probe;
 pub mod process;
 pub mod registry;
 pub mod sim;

@@ -19,6 +19,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("coord-monitor", &[]),
     ("coordinator", &["coord-shared", "coord-registry", "coord-attach"]),
     ("coordctl", &["coord-shared", "coord-attach"]),
+    ("coord-probe", &[]),
 ];
 /// Clocks, chance, files, processes and networks: nothing of this in the pure crate.
 const IMPURE: &[&str] =

@@ -63,6 +63,61 @@ pub(crate) struct LogsArgs {
     pub(crate) timestamps: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// Pass on what is typed, or comes on standard input
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Give the program a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// The user, as in a document: name or number, with :GROUP where wanted [default: the container's own]
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// The working directory [default: the container's own]
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// Set a variable of its environment; without =VALUE, to what it is here
+    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
+    pub(crate) environment: Vec<Variable>,
+    /// The instance, such as web.0, or the ID of its container
+    #[arg(value_name = "INSTANCE")]
+    pub(crate) instance: String,
+    /// The program and its arguments
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
+
+/// A variable of an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Variable {
+    name: String,
+    /// What it is in our own environment, where absent.
+    value: Option<String>,
+}
+
+impl Variable {
+    /// Name and value; one that is not set here is empty.
+    pub(crate) fn resolve(&self) -> (String, String) {
+        let value = self.value.clone().or_else(|| std::env::var(&self.name).ok());
+        (self.name.clone(), value.unwrap_or_default())
+    }
+}
+
+impl FromStr for Variable {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value.to_owned())));
+        if name.is_empty() {
+            return Err(format!("{text:?} has no name; write NAME=VALUE"));
+        }
+        Ok(Self { name: name.to_owned(), value })
+    }
+}
+
 /// A point in time, as people say it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Since {

@@ -5,12 +5,13 @@
 mod access;
 mod doctor;
 mod events;
+mod exec;
 mod image;
 mod inspect;
 mod logs;
 mod ps;
 
-use crate::cli::{DEFAULT_CONFIG, DoctorArgs, EventsArgs, HostArgs, ImageArgs, InspectArgs, LogsArgs, PsArgs};
+use crate::cli::{DEFAULT_CONFIG, DoctorArgs, EventsArgs, ExecArgs, HostArgs, ImageArgs, InspectArgs, LogsArgs, PsArgs};
 use crate::output::Output;
 use coord_agent::config::{self, Config, ConfigError};
 use coord_shared::wire::ErrorBody;
@@ -23,6 +24,8 @@ pub(crate) enum Outcome {
     Done,
     /// It did its work, and found something that is not well.
     Bad,
+    /// A program ended with this exit code, which is ours.
+    Code(u8),
 }
 
 /// Why a command did not do its work.
@@ -48,6 +51,27 @@ pub(crate) async fn ps(args: PsArgs, output: &Output) -> Result<Outcome, Command
 /// Runs `logs`.
 pub(crate) async fn logs(args: LogsArgs, output: &Output) -> Result<Outcome, CommandError> {
     logs::run(&args, &configuration(&args.host)?, output).await
+}
+
+/// Runs `exec`.
+pub(crate) async fn exec(args: ExecArgs, output: &Output) -> Result<Outcome, CommandError> {
+    let done = exec::run(&args, &configuration(&args.host)?, output).await;
+    match done {
+        Err(CommandError::Failed(error)) if shell_code(&error).is_some() => {
+            output.failure(&error);
+            Ok(Outcome::Code(shell_code(&error).unwrap_or(1)))
+        }
+        done => done,
+    }
+}
+
+/// The exit code by which shells tell that there is no such command, or none that can be executed.
+fn shell_code(error: &ErrorBody) -> Option<u8> {
+    match error.code.as_str() {
+        "command_not_found" => Some(127),
+        "command_not_executable" => Some(126),
+        _ => None,
+    }
 }
 
 /// Runs `inspect`.

@@ -54,6 +54,12 @@ fn mistakes_are_named() {
     check("host = \"a\"\n[images.limits]\nmax_size = \"1KiB\"", Err("images.limits.max_size is less than 1MiB"));
     check("host = \"a\"\n[images.limits]\nmax_entries = 0", Err("images.limits.max_entries is 0"));
     check("host = \"a\"\n[images.limits]\nmax_ratio = 2", Err("images.limits.max_ratio is less than 10"));
+    check("host = \"a\"\n[isolation]\nruntime = \"docker\"", Err("expected one of `embedded`, `crun`, `runc`, `runsc`"));
+    check("host = \"a\"\n[isolation]\nuser_namespaces = \"on\"", Err("expected one of `auto`, `off`, `require`"));
+    check("host = \"a\"\n[isolation]\nuser_range = \"100000\"", Err("isolation.user_range = \"100000\" is not a range"));
+    check("host = \"a\"\n[isolation]\nuser_range = \"9-1\"", Err("is not a range"));
+    check("host = \"a\"\n[isolation]\nuser_range = \"1000-100000\"", Err("holds users of the host"));
+    check("host = \"a\"\n[isolation]\nuser_range = \"100000-100001\"", Err("holds 2 users, and each container has 65536"));
     check("host = ", Err("not a valid agent configuration"));
     check("[[registry]]\nprefix = \"a\"\npassword = 7", Err("line 3, password: invalid type: integer, expected a string"));
 }
@@ -83,4 +89,15 @@ fn images_take_what_they_are_given() {
     assert_eq!(images.format, FormatChoice::Directories);
     assert_eq!(images.limits.layer_max_bytes, 1 << 30);
     assert_eq!((images.limits.layer_max_entries, images.limits.ratio_max), (10, 20));
+}
+
+#[test]
+fn isolation_is_what_is_said_or_the_default() {
+    let config = check("host = \"a\"", Ok(())).expect("a configuration");
+    assert_eq!(config.isolation, IsolationConfig::default());
+    let text = "host = \"a\"\n[isolation]\nruntime = \"crun\"\nuser_namespaces = \"require\"\nuser_range = \"100000-165535\"";
+    let isolation = check(text, Ok(())).expect("a configuration").isolation;
+    assert_eq!(isolation.user_range, UserRange { first: 100_000, count: 65536 });
+    let rest = (isolation.runtime, isolation.user_namespaces);
+    assert_eq!(rest, (coord_shared::document::RuntimeName::Crun, UserNamespaces::Require));
 }

@@ -1,15 +1,17 @@
 //! The other end of the control socket, for the commands.
 
 use super::bodies::PullLine;
+use super::exec::PROTOCOL;
 use super::{AgentInfo, ImageAsked, socket_path};
 use crate::images::{PullProgress, Pulled};
 use bytes::Bytes;
-use coord_shared::wire::ErrorBody;
+use coord_attach::{Frames, bytes as carrier};
+use coord_shared::wire::{ErrorBody, ExecRequest};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
-use hyper::{Method, Request, Response};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
@@ -121,18 +123,48 @@ impl Client {
         Ok(())
     }
 
+    /// Runs a program in a container: a connection that carries its streams.
+    ///
+    /// # Errors
+    /// As `get`; and when the program cannot be started.
+    pub async fn exec(&self, asked: &ExecRequest) -> Result<Frames, ErrorBody> {
+        let mut request = self.request(Method::POST, "/v1/exec", encode(asked))?;
+        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        request.headers_mut().insert(UPGRADE, PROTOCOL);
+        let response = self.carry_out(request).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(match self.read::<serde_json::Value>(response).await {
+                Ok(_) => self.not_understood("no upgrade of the connection"),
+                Err(error) => error,
+            });
+        }
+        let upgraded = hyper::upgrade::on(response).await.map_err(|e| self.broken(&e))?;
+        let (ours, theirs) = Frames::pair();
+        // A connection that breaks is a cut to whoever holds the other end.
+        tokio::spawn(async move { drop(carrier::carry(TokioIo::new(upgraded), theirs).await) });
+        Ok(ours)
+    }
+
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, ErrorBody> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|e| {
-            let message = format!("no agent answers at {}: {e}", self.socket.display());
-            failure("unreachable", message, Some("is it running? `systemctl status coord-agent`"))
-        })?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.broken(&e))?;
-        tokio::spawn(connection);
+        self.carry_out(self.request(method, path, body)?).await
+    }
+
+    fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, ErrorBody> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = path.parse().map_err(|e| self.not_understood(&format!("{path} is no path: {e}")))?;
         request.headers_mut().insert(HOST, HeaderValue::from_static("agent"));
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(request)
+    }
+
+    async fn carry_out(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ErrorBody> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|e| {
+            let message = format!("no agent answers at {}: {e}", self.socket.display());
+            failure("unreachable", message, Some("is it running? `systemctl status coord-agent`"))
+        })?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.broken(&e))?;
+        tokio::spawn(connection.with_upgrades());
         sender.send_request(request).await.map_err(|e| self.broken(&e))
     }
 

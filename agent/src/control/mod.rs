@@ -12,6 +12,7 @@
 mod bodies;
 mod client;
 mod containers;
+mod exec;
 mod routes;
 mod socket;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use socket::{bind, serve};
 use crate::containers::happenings::Happenings;
 use crate::event::Event;
 use crate::images::Images;
+use crate::programs::Programs;
 use crate::sync::report::Content;
 use coord_image::Policy;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,8 @@ pub struct Control {
     pub content: watch::Receiver<Content>,
     /// What happened lately.
     pub happenings: Happenings,
+    /// Runs programs in containers.
+    pub programs: Programs,
     /// Where containers' sockets and states lie.
     pub run_dir: PathBuf,
 }

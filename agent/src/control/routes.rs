@@ -7,12 +7,13 @@
 //! | `POST /v1/images/pull` | lines: progress, then how it ended |
 //! | `POST /v1/images/{mount,unmount,verify,prune}` | what came of it |
 //! | `GET /v1/instances`, `GET /v1/instances/{name}` | the list, the details of one |
+//! | `POST /v1/exec` | an upgraded connection that carries a program's streams |
 //! | `GET /v1/events`, `GET /v1/events?follow` | lines: what happened lately, and then what happens |
 //!
 //! An error is `{code, message, hint}`. A `{ref}` is percent-encoded only where HTTP demands it: its slashes and colons stay.
 
 use super::bodies::{ImageAsked, PruneAsked, PullLine, UnmountAsked, VerifyAsked, ViewAsked};
-use super::{Control, containers};
+use super::{Control, containers, exec};
 use crate::images::{self, ImagesError};
 use bytes::Bytes;
 use coord_image::StoreError;
@@ -96,6 +97,7 @@ async fn route(request: Request<Incoming>, control: &Control) -> Result<Answer, 
             let wanted = percent_decode_str(&path["/v1/instances/".len()..]).decode_utf8_lossy().into_owned();
             Ok(ok(&containers::inspect(wanted, control).await?))
         }
+        (&Method::POST, "/v1/exec") => exec::exec(request, control).await,
         (&Method::GET, "/v1/events") => Ok(containers::events(request.uri().query() == Some("follow"), control)),
         (method, path) => {
             let message = format!("this agent does not know {method} {path}");
@@ -140,7 +142,7 @@ pub(super) fn lines_answer<T: Serialize + Send + 'static>(waiting: mpsc::Receive
     respond(StatusCode::OK, "application/x-ndjson", StreamBody::new(frames).boxed_unsync())
 }
 
-async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refusal> {
+pub(super) async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refusal> {
     let bad = |problem: String| refuse(StatusCode::BAD_REQUEST, "invalid_request", &problem, None);
     let read = Limited::new(request.into_body(), BODY_MAX_BYTES).collect().await;
     let bytes = read.map_err(|e| bad(format!("the request's body cannot be read: {e}")))?.to_bytes();

@@ -78,6 +78,7 @@ async fn connection(stream: UnixStream, control: Control) {
         // A command asks once.
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "control socket: a connection ended early");

@@ -1,5 +1,7 @@
 //! The socket as a command sees it.
 
+mod exec;
+
 use super::*;
 use crate::clock;
 use crate::containers::happenings::{Happening, What};
@@ -35,6 +37,7 @@ async fn check<T>(test: impl AsyncFnOnce(&Client, &Path) -> T) -> T {
         images: Images::new(store, registry),
         policy: Policy::default(),
         events,
+        programs: Programs::new(Arc::new(exec::ThisMachine), shown.clone()),
         content: shown,
         happenings: happenings.clone(),
         run_dir: dir.path().to_owned(),
@@ -87,7 +90,13 @@ async fn containers_are_shown() {
 async fn events_are_told_and_followed() {
     check(async |client, _| {
         let mut told = Vec::new();
-        client.lines("/v1/events", |one: Happening| told.push(one) == ()).await.expect("an answer");
+        client
+            .lines("/v1/events", |one: Happening| {
+                told.push(one);
+                true
+            })
+            .await
+            .expect("an answer");
         assert_eq!(told.iter().map(|one| (one.sequence, one.what)).collect::<Vec<_>>(), [(1, What::Removed)]);
         // A reader who has seen enough ends it; nobody else does.
         client.lines("/v1/events?follow", |one: Happening| one.sequence != 1).await.expect("an answer");

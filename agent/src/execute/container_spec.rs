@@ -29,6 +29,10 @@ pub(super) struct Prepared {
     pub(super) resolv_conf: Option<String>,
     pub(super) mounts: Vec<Mount>,
     pub(super) devices: Vec<DeviceFile>,
+    /// Stronger than the document's.
+    pub(super) env: Vec<(String, String)>,
+    /// Beside the document's.
+    pub(super) groups: Vec<String>,
     pub(super) rlimits: Vec<(String, u64, u64)>,
     pub(super) backend: Backend,
     pub(super) log: LogPolicy,
@@ -55,11 +59,11 @@ pub(super) fn container_spec(
         id: id.to_string(),
         lowers: prepared.lowers,
         args,
-        env: environment(&container.environment, config, id, host),
+        env: environment(&container.environment, config, id, host, prepared.env),
         cwd: container.working_dir.clone().or_else(|| non_empty(config.working_dir())).unwrap_or_else(|| "/".to_owned()),
         user: container.user.clone().or_else(|| non_empty(config.user())).unwrap_or_default(),
         hostname: container.hostname.clone().unwrap_or_else(|| format!("{}-{}", id.instance.workload, id.instance.index)),
-        groups: container.security.group_add.clone(),
+        groups: [container.security.group_add.clone(), prepared.groups].concat(),
         network: prepared.network,
         hosts_file: prepared.hosts_file,
         resolv_conf: prepared.resolv_conf,
@@ -126,6 +130,7 @@ fn environment(
     image: &ImageConfig,
     id: &ContainerId,
     host: &HostName,
+    devices: Vec<(String, String)>,
 ) -> Vec<(String, String)> {
     let mut merged = BTreeMap::from([
         ("PATH".to_owned(), DEFAULT_PATH.to_owned()),
@@ -138,6 +143,7 @@ fn environment(
         merged.insert(name.to_owned(), value.to_owned());
     }
     merged.extend(document.iter().map(|(name, value)| (name.clone(), value.clone())));
+    merged.extend(devices);
     merged.into_iter().collect()
 }
 
@@ -168,10 +174,12 @@ mod tests {
         let image = ConfigBuilder::default().env(["A=image".to_owned(), "B=image".to_owned()]).build().expect("an image config");
         let id: ContainerId = "web.0-r1-1".parse().expect("a container");
         let host: HostName = "h".parse().expect("a host");
-        let merged = environment(&BTreeMap::from([("B".to_owned(), "document".to_owned())]), &image, &id, &host);
+        let device = vec![("GPU".to_owned(), "device".to_owned())];
+        let merged = environment(&BTreeMap::from([("B".to_owned(), "document".to_owned())]), &image, &id, &host, device);
         let value = |name: &str| merged.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
         assert_eq!(value("A"), Some("image"));
         assert_eq!(value("B"), Some("document"));
+        assert_eq!(value("GPU"), Some("device"));
         assert_eq!(value("PATH"), Some(DEFAULT_PATH));
         assert_eq!(value("COORD_INSTANCE"), Some("web.0"));
     }

@@ -2,6 +2,7 @@
 //!
 //! Every task runs on its own and ends in exactly one event, so the loop never waits for one.
 
+mod cdi;
 mod container_spec;
 mod host;
 mod mounts;
@@ -16,7 +17,7 @@ use coord_image::{Image, ImageStore, Progress, StoreError};
 use coord_registry::Registry;
 use coord_runtime::{EmbeddedRuntime, LogDriver, LogPolicy, Runtime as _, RuntimeError};
 use coord_shared::decide::planner::Spec;
-use coord_shared::document::{self, Logging};
+use coord_shared::document::{self, Logging, RuntimeName};
 use coord_shared::names::{ContainerId, Digest, HostName, InstanceId, PinnedImage};
 use coord_shared::quantity::Signal;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,8 @@ pub struct Executor {
     pub logs: LogSettings,
     /// Where the ends are told.
     pub events: mpsc::Sender<Event>,
+    /// What runs a container whose document does not say.
+    pub default_runtime: RuntimeName,
     starts: Arc<Semaphore>,
 }
 
@@ -92,7 +95,8 @@ impl Executor {
         logs: LogSettings,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        Self { host, runtime, images, room, registry, logs, events, starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)) }
+        let starts = Arc::new(Semaphore::new(STARTS_AT_A_TIME));
+        Self { host, runtime, images, room, registry, logs, events, default_runtime: RuntimeName::Embedded, starts }
     }
 
     /// Sets one task going.

@@ -10,16 +10,20 @@ impl Executor {
     /// Everything that [`super::container_spec`] merges in. The error is in words for the operator.
     pub(super) async fn prepare(&self, container: &ContainerId, spec: &Spec, image: &Image) -> Result<Prepared, String> {
         let asked = &spec.document.container;
+        // What costs nothing is asked first.
+        let (backend, host) = (self.backend(asked)?, self.devices(asked)?);
         let network = self.network(container, asked).await?;
         Ok(Prepared {
             lowers: self.mount(&image.digest).await?,
             network: network.mode,
             hosts_file: network.hosts_file,
             resolv_conf: network.resolv_conf,
-            mounts: self.mounts(container, asked, image).await?,
-            devices: self.devices(asked)?,
+            mounts: [self.mounts(container, asked, image).await?, host.mounts].concat(),
+            devices: host.devices,
+            env: host.env,
+            groups: host.groups,
             rlimits: self.rlimits(asked),
-            backend: self.backend(asked)?,
+            backend,
             log: self.logs.policy(&container.instance, &asked.logging),
         })
     }

@@ -69,6 +69,11 @@ impl Output {
         io::stderr().lock().write_all(text.as_bytes())
     }
 
+    /// Both streams, for a program whose output is ours.
+    pub(crate) fn streams(&self) -> (io::Stdout, io::Stderr) {
+        (io::stdout(), io::stderr())
+    }
+
     /// Something that the person should know.
     pub(crate) fn note(&self, text: &str) {
         self.say(&format!("{} {}\n", self.err_palette.paint(Tone::Warn, "note:"), printable(text)));

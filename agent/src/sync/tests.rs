@@ -24,6 +24,7 @@ fn coordinators(urls: Vec<String>) -> Coordinators {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = Config {
         images: crate::config::ImagesConfig::default(),
+        isolation: crate::config::IsolationConfig::default(),
         host: host(),
         coordinators: urls,
         token: "coord-agent-secret".to_owned(),

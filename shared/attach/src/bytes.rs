@@ -3,7 +3,11 @@
 use crate::Frames;
 use coord_shared::wire::{FRAME_MAX_BYTES, FrameBuffer};
 use std::io;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+/// How long the other end may take to hear the last word and hang up.
+const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// Carries frames between a stream and this end, until either is gone.
 ///
@@ -33,9 +37,11 @@ pub async fn carry(stream: impl AsyncRead + AsyncWrite, frames: Frames) -> io::R
         }
         writer.shutdown().await
     };
-    // When one direction is over, the connection is.
+    tokio::pin!(inwards);
     tokio::select! {
-        ended = inwards => ended,
-        ended = outwards => ended,
+        ended = &mut inwards => return ended,
+        ended = outwards => ended?,
     }
+    // A socket that is closed with something unread in it loses what was said last: the other end hears first that this is all.
+    tokio::time::timeout(LAST_WORD, inwards).await.unwrap_or(Ok(()))
 }

@@ -3,6 +3,7 @@
 use crate::News;
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 use std::io::{self, Read as _};
+use std::sync::{Mutex, Once, PoisonError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -10,8 +11,10 @@ use tokio::sync::mpsc;
 const PIECE_BYTES: usize = 8 * 1024;
 /// Pieces and news that may wait for the connection; then the terminal waits.
 const WAITING_MAX: usize = 4;
-/// SIGINT, SIGQUIT, SIGTERM (signal(7)).
-const PASSED_ON: [i32; 3] = [2, 3, 15];
+/// SIGHUP, SIGINT, SIGQUIT, SIGTERM (signal(7)).
+const PASSED_ON: [i32; 4] = [1, 2, 3, 15];
+/// What the terminal was before it became raw, for a panic: it ends the process without dropping anything.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// A terminal that passes on every key as it is typed. Dropping it makes it as it was.
 pub struct Raw {
@@ -28,6 +31,8 @@ impl Raw {
         let before = tcgetattr(&stdin)?;
         let mut raw = before.clone();
         raw.make_raw();
+        restore_on_panic();
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before.clone());
         tcsetattr(&stdin, OptionalActions::Now, &raw)?;
         Ok(Raw { before })
     }
@@ -35,9 +40,23 @@ impl Raw {
 
 impl Drop for Raw {
     fn drop(&mut self) {
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // A terminal that is gone needs nothing.
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
+}
+
+fn restore_on_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
+            }
+            usual(panic);
+        }));
+    });
 }
 
 /// Whether standard input and output are terminals.
