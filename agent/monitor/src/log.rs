@@ -14,7 +14,7 @@ use crate::arguments::Arguments;
 use crate::clock;
 use crate::journal::Journal;
 use crate::json::{self, Stream};
-use crate::kept::{BLOCK_MAX_BYTES, Block};
+use crate::kept::Block;
 use crate::rate::Rate;
 use crate::sys;
 
@@ -132,9 +132,6 @@ impl Log {
                 let _ = rest.write_all(bytes);
             });
         });
-        if self.block.bytes().len() >= GATHERED_BYTES {
-            self.flush();
-        }
     }
 
     /// Writes what is gathered, or counts it as lost.
@@ -180,10 +177,12 @@ impl Log {
 
     /// Rotates when `length` more bytes would make the file too large.
     fn make_room(&mut self, length: usize) {
-        let filled = self.block.bytes().len();
-        if filled + length > BLOCK_MAX_BYTES {
+        // Before a line is added, not after: from there to its removal from the input no system call may come, in which a monitor is
+        // most likely to be killed.
+        if self.block.bytes().len() + length > GATHERED_BYTES {
             self.flush();
         }
+        let filled = self.block.bytes().len();
         if self.size + (filled + length) as u64 <= self.max_bytes {
             return;
         }

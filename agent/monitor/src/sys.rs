@@ -226,6 +226,7 @@ fn status_of_other(process: &ProcessFd) -> Option<Status> {
     None
 }
 
-/// How often and at what distance to look whether somebody else's child has been reaped: 1 s in all.
-const REAP_ATTEMPTS: u32 = 100;
+/// How often and at what distance to look whether somebody else's child has been reaped: 5 s in all. Most first processes of hosts do it
+/// at once, some look every other second.
+const REAP_ATTEMPTS: u32 = 500;
 const REAP_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);

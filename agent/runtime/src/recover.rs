@@ -22,6 +22,9 @@ use super::{Exit, Recovered, RecoveredState, Running, systemd};
 /// A killed shim is gone at once; a monitor whose container has ended writes the rest of the log first.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// So long is waited for the exit status of a container that ended while there was neither agent nor monitor.
+const FINISH_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// What callers have kept beside the containers of an agent that does not run now, by ID; reads, and looks after nothing.
 ///
 /// # Errors
@@ -129,14 +132,18 @@ fn recover_one(inner: &Arc<Inner>, id: &str, boot: &str) -> Result<Option<Recove
     recovered(RecoveredState::Running(Running { id: id.to_owned(), pid: init.pid, started_at, weakened }), meta)
 }
 
-/// Monitor and container are gone: what that monitor had not yet written is in its file, and another one writes it.
+/// Monitor and container are gone: what that monitor had not yet written is in its file, and another one writes it. It may also learn how
+/// the container has ended.
 fn finish_log(inner: &Inner, monitor: &MonitorConfig, run: &Path, init: ProcessId) -> Option<Exit> {
-    let mut child = inner.helpers.spawn_monitor(monitor, run, init).ok()?;
-    if let Ok(process) = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
-        && wait_ended(&process, END_TIMEOUT)
-    {
-        // It has ended: this does not wait.
-        let _ = child.wait();
+    let child = inner.helpers.spawn_monitor(monitor, run, init).ok()?;
+    let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok()?;
+    if wait_ended(&process, FINISH_TIMEOUT) {
+        watch::reap(&process);
+    } else {
+        tokio::spawn(async move {
+            watch::ended(&process).await;
+            watch::reap(&process);
+        });
     }
     read_exit(run)
 }

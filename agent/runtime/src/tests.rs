@@ -8,3 +8,4 @@ mod isolation;
 mod lab;
 mod lifecycle;
 mod limits;
+mod takeover;

@@ -123,6 +123,6 @@ pub(super) fn wait_ended(process: &OwnedFd, at_most: Duration) -> bool {
 }
 
 /// Takes note of a child's end. One that was started by an earlier agent is not our child.
-fn reap(process: &OwnedFd) {
+pub(super) fn reap(process: &OwnedFd) {
     let _ = waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
 }
