@@ -3,8 +3,10 @@
 //! What a person can type, and the words that explain it; `docs/agent-cli.md` is made from here. Deliberately absent: any behaviour.
 
 mod containers;
+mod volumes;
 
-pub(crate) use containers::{EventsArgs, ExecArgs, InspectArgs, LogsArgs, PsArgs};
+pub(crate) use containers::{EventsArgs, ExecArgs, InspectArgs, LogsArgs, PsArgs, TopArgs};
+pub(crate) use volumes::{VolumesArgs, VolumesCommand};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -68,6 +70,12 @@ instances that are gone."
 Its exit code becomes this command's; 127: there is no such program, 126: it cannot be executed."
     )]
     Exec(ExecArgs),
+    /// Show what each container uses: processor, memory, processes, disks, network
+    #[command(
+        long_about = "Show what each container uses: share of a processor, memory, processes, and what it read, wrote, received \
+and sent since its start. On a terminal, again every two seconds until Ctrl-C; else once."
+    )]
+    Top(TopArgs),
     /// Show everything about an instance: document, limits, mounts, processes, last events; JSON
     Inspect(InspectArgs),
     /// Show the last things that happened to this host's containers
@@ -79,13 +87,20 @@ Its exit code becomes this command's; 127: there is no such program, 126: it can
 the command opens the image store itself."
     )]
     Image(ImageArgs),
+    /// Show and delete this host's volumes
+    #[command(
+        visible_alias = "volume",
+        long_about = "Show and delete this host's volumes. Nothing else ever deletes one, `purge` included: they outlive the \
+containers, the documents and the agent."
+    )]
+    Volumes(VolumesArgs),
     /// Say what this host lacks, what that costs, and the cure; exit 1 if something will not work
     #[command(
         long_about = "Say what this host lacks, what that costs, and the cure: kernel features, cgroups, rights, disk, helpers, \
 configuration, coordinator and registries. Changes nothing, and may run beside the service. Exit 1 if there is a problem."
     )]
     Doctor(DoctorArgs),
-    /// Stop and remove every container of ours, and all that the agent keeps on this host; for uninstalling
+    /// Stop and remove every container of ours, and all that the agent keeps on this host but volumes; for uninstalling
     Purge {
         /// The configuration
         #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG, env = "COORD_AGENT_CONFIG")]

@@ -5,6 +5,8 @@
 
 mod images;
 mod isolation;
+mod metrics;
+mod network;
 
 pub use images::ImagesConfig;
 pub use isolation::{IsolationConfig, UserNamespaces, UserRange};
@@ -15,7 +17,10 @@ use coord_shared::quantity::ByteSize;
 use coord_shared::text::toml_mistake;
 use images::RawImages;
 use isolation::RawIsolation;
+use metrics::RawMetrics;
+use network::RawNetwork;
 use serde::Deserialize;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Largest `agent.toml` that is read, in bytes.
@@ -48,6 +53,10 @@ pub struct Config {
     pub images: ImagesConfig,
     /// How containers are kept apart.
     pub isolation: IsolationConfig,
+    /// How containers are connected.
+    pub network: coord_network::Settings,
+    /// Where Prometheus may ask; nowhere where absent.
+    pub metrics_listen: Option<SocketAddr>,
     /// When an instance's log is rotated.
     pub log_max_bytes: u64,
     /// How many rotated logs are kept beside the current one.
@@ -75,6 +84,10 @@ struct RawConfig {
     images: RawImages,
     #[serde(default)]
     isolation: RawIsolation,
+    #[serde(default)]
+    network: RawNetwork,
+    #[serde(default)]
+    metrics: RawMetrics,
     #[serde(default)]
     log: RawLog,
 }
@@ -163,6 +176,8 @@ fn check(raw: RawConfig, path: &Path) -> Result<Config, String> {
         docker_config: raw.docker_config,
         images: raw.images.check()?,
         isolation: raw.isolation.check()?,
+        network: raw.network.check()?,
+        metrics_listen: raw.metrics.listen,
         log_max_bytes: raw.log.max_size.map_or(10 * 1024 * 1024, |size| size.0).max(64 * 1024),
         log_max_files: raw.log.max_files.unwrap_or(3),
     })

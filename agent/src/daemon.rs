@@ -15,17 +15,21 @@ use crate::control::{self, AgentInfo, Control};
 use crate::event::Event;
 use crate::execute::{Executor, LogSettings};
 use crate::images::{Images, Room};
+use crate::metrics::{self, Metrics};
 use crate::programs::Programs;
+use crate::sessions::Sessions;
 use crate::state::Agent;
 use crate::sync::coordinators::Coordinators;
 use crate::sync::ledger::{HistoryFile, Ledger};
 use crate::sync::{logins, poll, report, standalone};
-use crate::{durable, facts, logs_sweep, sessions, watch_config};
+use crate::volumes::Volumes;
+use crate::{durable, facts, logs_sweep, network_keeper, watch_config};
 use coord_image::{ImageStore, StoreError};
+use coord_network::{Network, Wanted};
 use coord_registry::{Registry, login_files};
 use coord_runtime::{EmbeddedRuntime, Runtime as _, RuntimeEvent};
-use coord_shared::decide::Mono;
 use coord_shared::decide::planner::{History, Plan};
+use coord_shared::decide::{Mono, Now};
 use coord_shared::names::InstanceId;
 use coord_shared::wire::{FullReport, HostState, RegistryLogin};
 use std::collections::BTreeMap;
@@ -98,7 +102,9 @@ fn part<E: std::error::Error + Send + Sync + 'static>(part: &'static str) -> imp
 pub(crate) struct Opened {
     pub(crate) runtime: EmbeddedRuntime,
     pub(crate) images: ImageStore,
+    pub(crate) network: Result<Network, String>,
     pub(crate) logs: LogSettings,
+    pub(crate) volumes: Volumes,
     _locks: [std::fs::File; 2],
 }
 
@@ -114,7 +120,12 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, DaemonError> {
     let runtime = EmbeddedRuntime::open(&config.state_dir, &config.run_dir, &config.helpers_dir).map_err(part("the runtime"))?;
     let images = open_images(config).await.map_err(part("the image store"))?;
     let logs = LogSettings { dir: logs, max_bytes: config.log_max_bytes, max_files: config.log_max_files };
-    Ok(Opened { runtime, images, logs, _locks: locks })
+    let volumes = Volumes::new(&config.state_dir, &config.run_dir);
+    let network = Network::open(config.network.clone(), &config.run_dir.join("net")).map_err(|e| crate::chain(&e));
+    if let Err(problem) = &network {
+        tracing::error!(%problem, "no container can have a network of its own");
+    }
+    Ok(Opened { runtime, images, network, logs, volumes, _locks: locks })
 }
 
 /// A command of ours may hold the store for a moment, or for as long as a pull takes.
@@ -135,7 +146,11 @@ async fn open_images(config: &Config) -> Result<ImageStore, StoreError> {
     }
 }
 
-fn lock(folder: &Path) -> Result<std::fs::File, DaemonError> {
+/// Locks a folder of the agent's, so that nobody else works in it while the file is held.
+///
+/// # Errors
+/// `Locked` while somebody else holds it.
+pub fn lock(folder: &Path) -> Result<std::fs::File, DaemonError> {
     let path = folder.join("agent.lock");
     let file = std::fs::File::create(&path).map_err(|source| DaemonError::Folder { path, source })?;
     file.try_lock().map_err(|_| DaemonError::Locked { path: folder.to_owned() })?;
@@ -154,27 +169,14 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let (history_file, histories) = HistoryFile::open(&config.state_dir);
     let accepted = ledger.state().cloned().unwrap_or_else(|| HostState::empty(config.host.clone()));
     let mut agent = Agent::new(config.host.clone(), config.labels.clone(), ledger, histories);
-    let recovered = opened.runtime.recover().map_err(part("from what runs already"))?;
-    agent.recover(recovered, clock::now());
     let listed = opened.images.list().map_err(part("the image store"))?;
     // An image whose record cannot be read is as good as absent: it will be pulled again.
     agent.found_images(listed.into_iter().filter_map(|image| opened.images.get(&image.digest).ok().flatten()));
+    let recovered = opened.runtime.recover().map_err(part("from what runs already"))?;
+    agent.recover(recovered, clock::now());
 
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
-    let coordinators = match &state {
-        Some(path) => {
-            let source = standalone::Source {
-                path: path.clone(),
-                host: config.host.clone(),
-                labels: config.labels.clone(),
-                registry: registry.clone(),
-                accepted,
-            };
-            tokio::spawn(standalone::run(source, events.clone()));
-            None
-        }
-        None => Some(Coordinators::new(&config).map_err(part("the coordinator client"))?),
-    };
+    let coordinators = who_says_what_runs(&config, state, (&registry, accepted), &events)?;
     let (content, told) = watch::channel(report::Content::default());
     let happenings = Happenings::default();
     let shown = told.clone();
@@ -188,23 +190,27 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
 
     let images = Images::new(opened.images.clone(), registry.clone());
     let policy = config.images.policy();
-    listen(&config, &opened, images.clone(), (events.clone(), shown, happenings.clone()));
+    // Also while containers start: what is swept is no volume.
+    let volumes = opened.volumes.clone();
+    drop(tokio::task::spawn_blocking(move || volumes.sweep()));
+    let programs = Programs::new(Arc::new(opened.runtime.clone()), shown.clone());
+    let sessions = coordinators.map(|coordinators| Sessions {
+        coordinators,
+        host: config.host.clone(),
+        log_dir: opened.logs.dir.clone(),
+        programs: programs.clone(),
+        volumes: opened.volumes.clone(),
+    });
+    listen(&config, &opened, (images.clone(), programs), (events.clone(), shown, happenings.clone()));
     let room = Room::new(images, policy, events.clone());
-    let mut executor = Executor::new(
-        config.host.clone(),
-        opened.runtime.clone(),
-        opened.images.clone(),
-        room,
-        registry,
-        opened.logs.clone(),
-        events,
-    );
+    let mut executor = Executor::new(config.host.clone(), &opened, room, registry, events.clone());
     executor.default_runtime = config.isolation.runtime;
+    let network = keep_network(&opened, &mut agent, events);
     let runtime_events = opened.runtime.events();
     let mut service = Service {
         agent,
         executor,
-        coordinators,
+        sessions,
         inbox,
         runtime_events,
         content,
@@ -214,6 +220,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         logins: Vec::new(),
         wake_at: None,
         happenings,
+        network,
     };
     tracing::info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "running");
     service.run().await?;
@@ -223,11 +230,42 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     Ok(())
 }
 
+/// Has the host's network kept as it will be wished.
+fn keep_network(opened: &Opened, agent: &mut Agent, events: mpsc::Sender<Event>) -> watch::Sender<Option<Wanted>> {
+    let (wish, wishes) = watch::channel(None);
+    match &opened.network {
+        Ok(network) => drop(tokio::spawn(network_keeper::run(network.clone(), wishes, events))),
+        Err(problem) => agent.apply(Event::NetworkProblem(Some(problem.clone())), clock::now()),
+    }
+    wish
+}
+
+/// Connects the loop with the coordinators, or with the standalone source that `state` names.
+fn who_says_what_runs(
+    config: &Config,
+    state: Option<PathBuf>,
+    (registry, accepted): (&Registry, HostState),
+    events: &mpsc::Sender<Event>,
+) -> Result<Option<Coordinators>, DaemonError> {
+    let Some(path) = state else {
+        return Coordinators::new(config).map(Some).map_err(part("the coordinator client"));
+    };
+    let source = standalone::Source {
+        path,
+        host: config.host.clone(),
+        labels: config.labels.clone(),
+        registry: registry.clone(),
+        accepted,
+    };
+    tokio::spawn(standalone::run(source, events.clone()));
+    Ok(None)
+}
+
 /// Opens the control socket. Without it the host can only be asked through the coordinator; containers are worth more than that.
 fn listen(
     config: &Config,
     opened: &Opened,
-    images: Images,
+    (images, programs): (Images, Programs),
     the_loop: (mpsc::Sender<Event>, watch::Receiver<report::Content>, Happenings),
 ) {
     let (events, content, happenings) = the_loop;
@@ -237,15 +275,28 @@ fn listen(
         state_dir: config.state_dir.clone(),
         pid: std::process::id(),
     };
-    let programs = Programs::new(Arc::new(opened.runtime.clone()), content.clone());
+    let figures = Arc::new(opened.runtime.clone());
+    let metrics = Metrics::new(figures, content.clone(), config.state_dir.clone(), config.host.clone());
+    if let Some(address) = config.metrics_listen {
+        tokio::task::spawn_local(serve_metrics(address, metrics.clone()));
+    }
     let (policy, run_dir) = (config.images.policy(), config.run_dir.clone());
-    let control = Control { info, images, policy, events, content, happenings, programs, run_dir };
+    let volumes = opened.volumes.clone();
+    let control = Control { info, images, policy, events, content, volumes, happenings, programs, metrics, run_dir };
     let path = control::socket_path(&config.run_dir);
     match control::bind(&path) {
         Ok(listener) => drop(tokio::task::spawn_local(control::serve(listener, control))),
         Err(error) => {
             tracing::error!(path = %path.display(), %error, "no control socket: coord-agent's commands will not work; choose another run_dir");
         }
+    }
+}
+
+/// Metrics are no reason for containers to wait: an address that is taken is said, and tried no more.
+async fn serve_metrics(address: std::net::SocketAddr, metrics: Metrics) {
+    match tokio::net::TcpListener::bind(address).await {
+        Ok(listener) => metrics::serve(listener, metrics).await,
+        Err(error) => tracing::error!(%address, %error, "no metrics: choose another listen in [metrics]"),
     }
 }
 
@@ -265,7 +316,7 @@ async fn write_histories(file: HistoryFile, mut changes: watch::Receiver<Option<
 struct Service {
     agent: Agent,
     executor: Executor,
-    coordinators: Option<Coordinators>,
+    sessions: Option<Sessions>,
     inbox: mpsc::Receiver<Event>,
     runtime_events: Option<mpsc::Receiver<RuntimeEvent>>,
     content: watch::Sender<report::Content>,
@@ -275,6 +326,8 @@ struct Service {
     /// What the registry client was given.
     logins: Vec<RegistryLogin>,
     wake_at: Option<Mono>,
+    /// What the host's network should be like; `None` before the first plan.
+    network: watch::Sender<Option<Wanted>>,
     happenings: Happenings,
 }
 
@@ -341,7 +394,9 @@ impl Service {
     fn follow_up(&mut self) {
         let now = clock::now();
         self.hand_over_logins();
+        self.look_for_listeners(now);
         let (plan, tasks) = self.agent.plan(now);
+        self.wish_for_network();
         for task in tasks {
             self.happenings.note_task(&task, now.wall);
             self.executor.execute(task);
@@ -361,12 +416,30 @@ impl Service {
         }
     }
 
+    /// Before an instance with published ports is started, or anything is stopped for it.
+    fn look_for_listeners(&mut self, now: Now) {
+        if self.agent.needs_listeners(now.mono) {
+            let listeners = network_keeper::listeners(&self.agent);
+            self.agent.found_listeners(listeners, now.mono);
+        }
+    }
+
+    fn wish_for_network(&self) {
+        let wanted = network_keeper::wanted(self.agent.containers(), &self.agent.doors());
+        self.network.send_if_modified(|wish| {
+            let is_news = wish.as_ref() != Some(&wanted);
+            if is_news {
+                *wish = Some(wanted);
+            }
+            is_news
+        });
+    }
+
     fn serve_sessions(&mut self) {
-        let sessions = self.agent.take_sessions();
-        if let Some(coordinators) = &self.coordinators {
-            for session in sessions {
-                let host = self.executor.host.clone();
-                tokio::spawn(sessions::serve(session, coordinators.clone(), host, self.executor.logs.dir.clone()));
+        let asked = self.agent.take_sessions();
+        if let Some(sessions) = &self.sessions {
+            for session in asked {
+                tokio::task::spawn_local(sessions.clone().serve(session));
             }
         }
     }
@@ -383,7 +456,10 @@ impl Service {
     }
 
     fn tell(&mut self, plan: &Plan) {
-        let report = self.agent.report(plan, clock::now());
+        let mut report = self.agent.report(plan, clock::now());
+        if let Ok(network) = &self.executor.network {
+            network_keeper::tell_addresses(network, &mut report);
+        }
         if self.told.as_deref() != Some(&report) {
             self.told = Some(Arc::new(report));
         }

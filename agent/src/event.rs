@@ -3,6 +3,7 @@
 use crate::images::Uses;
 use coord_image::Image;
 use coord_runtime::{Running, RuntimeEvent};
+use coord_shared::decide::health::Health;
 use coord_shared::names::{ContainerId, Digest, Labels};
 use coord_shared::wire::HostState;
 use tokio::sync::oneshot;
@@ -30,6 +31,20 @@ pub enum Event {
         /// Its process, or the error with its cure.
         result: Result<Running, String>,
     },
+    /// A container's `post_start` hooks ended.
+    Hooked {
+        /// Which container.
+        container: ContainerId,
+        /// Nothing, or why the first of them failed.
+        result: Result<(), String>,
+    },
+    /// A check changed what is known of a container's health.
+    Health {
+        /// Which container.
+        container: ContainerId,
+        /// What is known now.
+        health: Health,
+    },
     /// A removal ended.
     Removed {
         /// Which container.
@@ -39,6 +54,8 @@ pub enum Event {
     },
     /// Something happened to a container by itself.
     Runtime(RuntimeEvent),
+    /// The containers' network is not as it should be, in words with the cure; or it is again.
+    NetworkProblem(Option<String>),
     /// The labels in `agent.toml` changed.
     Labels(Labels),
     /// The machine was looked at.

@@ -42,9 +42,11 @@ async fn run(command: Command) -> ExitCode {
         Command::Ps(args) => commands::ps(args, &output).await,
         Command::Logs(args) => commands::logs(args, &output).await,
         Command::Exec(args) => commands::exec(args, &output).await,
+        Command::Top(args) => commands::top(args, &output).await,
         Command::Inspect(args) => commands::inspect(args, &output).await,
         Command::Events(args) => commands::events(args, &output).await,
         Command::Image(args) => commands::image(args, &output).await,
+        Command::Volumes(args) => commands::volumes(args, &output).await,
         Command::Doctor(args) => commands::doctor(args, &output).await,
     };
     match done {

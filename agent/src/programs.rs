@@ -89,7 +89,13 @@ fn program(exec: Exec, terminal: bool) -> Program {
     tokio::spawn(async move {
         // Not heard of any more: whoever waits sees that the sender is gone.
         if let Ok(exit) = ended.await {
-            let _ = tell.send(Exit { code: exit.code, signal: exit.signal, oom_killed: exit.oom_killed, at: exit.at });
+            let _ = tell.send(Exit {
+                code: exit.code,
+                signal: exit.signal,
+                oom_killed: exit.oom_killed,
+                memory_limit: None,
+                at: exit.at,
+            });
         }
     });
     let signal = move |number: i32| {
@@ -103,7 +109,7 @@ fn program(exec: Exec, terminal: bool) -> Program {
 
 /// Why a program was not started, with a code that says what a shell would.
 pub fn refusal(error: &RuntimeError) -> ErrorBody {
-    let code = match error.exit_code() {
+    let code = match error.exit_status() {
         127 => "command_not_found",
         126 => "command_not_executable",
         _ => "not_started",

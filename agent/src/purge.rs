@@ -1,4 +1,5 @@
-//! Takes everything of ours off this host: containers, their mounts, cgroups and folders, images, logs, ledger.
+//! Takes everything of ours off this host: containers, their mounts, cgroups and folders, images, logs, ledger. Volumes stay: nothing
+//! deletes one but a person who names it.
 //!
 //! For the day the agent is uninstalled. Needs no coordinator, and refuses while an agent runs.
 
@@ -33,10 +34,20 @@ pub async fn run(config: &Config) -> Result<Purged, DaemonError> {
             Err(error) => purged.left.push(format!("container {}: {}", container.id, crate::chain(&error))),
         }
     }
+    if let Ok(network) = &opened.network
+        && let Err(error) = network.remove_all().await
+    {
+        purged.left.push(crate::chain(&error));
+    }
     if purged.left.is_empty() {
         opened.runtime.remove_shared();
         if let Err(error) = opened.images.unmount_all() {
             purged.left.push(crate::chain(&error));
+        }
+        let volumes = opened.volumes.folder().to_owned();
+        // Fails unless it is empty.
+        if std::fs::remove_dir(&volumes).is_err() && volumes.exists() {
+            tracing::warn!(folder = %volumes.display(), "volumes are kept; delete the folder if nobody needs what is in it");
         }
         drop(opened);
         for folder in [&config.run_dir, &config.state_dir] {
@@ -65,7 +76,7 @@ async fn stop_all(opened: &daemon::Opened, found: &[Recovered]) {
 
 /// Removes what the agent makes in `folder`, and the folder if nothing else is in it: a `state_dir` may have been chosen badly.
 fn remove_ours(folder: &Path, left: &mut Vec<String>) {
-    for name in ["c", "images", "log", "seccomp.bpf", "ledger.json", "history.json", "agent.lock", "agent.sock"] {
+    for name in ["c", "images", "log", "net", "seccomp.bpf", "ledger.json", "history.json", "agent.lock", "agent.sock"] {
         let path = folder.join(name);
         let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         match removed {
@@ -74,5 +85,6 @@ fn remove_ours(folder: &Path, left: &mut Vec<String>) {
             Err(e) => left.push(format!("{}: {e}", path.display())),
         }
     }
+    // Fails where volumes are left, or what is not ours.
     let _ = std::fs::remove_dir(folder);
 }

@@ -209,6 +209,26 @@ impl Signal {
     const RTMAX: i32 = 64;
 }
 
+impl Signal {
+    /// What its name does not tell everyone; `None` for those that only ask to end, or that programs use as they like.
+    pub fn in_words(self) -> Option<&'static str> {
+        match self.0 {
+            1 => Some("hangup"),
+            2 => Some("interrupt"),
+            4 => Some("illegal instruction"),
+            6 => Some("abort"),
+            7 => Some("bus error"),
+            8 => Some("arithmetic error"),
+            11 => Some("segmentation fault"),
+            13 => Some("broken pipe"),
+            24 => Some("CPU time limit"),
+            25 => Some("file size limit"),
+            31 => Some("bad system call"),
+            _ => None,
+        }
+    }
+}
+
 /// Numbers and names of signal(7), x86 and ARM.
 const SIGNALS: [(i32, &str); 31] = [
     (1, "HUP"),

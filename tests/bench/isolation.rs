@@ -12,10 +12,11 @@ use coord_tests::cell::host_namespaces;
 use coord_tests::image::Layer;
 use coord_tests::lone::LoneHost;
 use coord_tests::probe::{self, Finding, HOST_VARIABLE};
+use coord_tests::process::describe;
 use coord_tests::say;
 use coord_tests::wait::wait_until;
 
-use crate::rivals::{Kind, Rival};
+use crate::rivals::{Kind, Rival, limits};
 use crate::table::{self, Table};
 
 pub(crate) const USAGE: &str = "       coord-bench isolation";
@@ -179,7 +180,11 @@ impl Engine {
                 words.extend([reference.as_str(), "/probe"]);
                 words.extend(run.words);
                 let output = rival.run(&words)?;
-                Ok(probe::findings(&String::from_utf8_lossy(&output.stdout)))
+                let found = probe::findings(&String::from_utf8_lossy(&output.stdout));
+                if found.is_empty() {
+                    say(&format!("{} does not start {name}: {}", rival.kind.name(), describe(&output)));
+                }
+                Ok(found)
             }
             Engine::Ours(host) => probe_ours(host, image, name, run),
         }
@@ -210,7 +215,7 @@ impl Engine {
                 for _ in 0..CATCH_COMMANDS {
                     let output = host.command(&["exec", "catch.0", "--", "/bin/true"])?;
                     if !output.status.success() {
-                        say(&format!("coord-agent exec: {}", coord_tests::process::describe(&output)));
+                        say(&format!("coord-agent exec: {}", describe(&output)));
                         return Ok(None);
                     }
                 }
@@ -221,18 +226,6 @@ impl Engine {
             }
         }
     }
-}
-
-/// Podman asks for higher limits than a machine may allow.
-fn limits(kind: Kind) -> &'static [&'static str] {
-    let higher = rlimit_allows(1_048_576);
-    if kind == Kind::Podman && !higher { &["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=20000:20000"] } else { &[] }
-}
-
-fn rlimit_allows(files: u64) -> bool {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap_or_default();
-    line.split_whitespace().nth(4).and_then(|hard| hard.parse::<u64>().ok()).is_none_or(|hard| hard >= files)
 }
 
 fn probe_ours(host: &LoneHost, image: &coord_tests::image::Image, name: &str, run: &Run) -> Result<Findings> {

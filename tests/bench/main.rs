@@ -7,14 +7,21 @@
 //! same with the same image, where they are installed. The result is a Markdown table on standard output; what is going
 //! on is on standard error.
 
+mod chaos;
+mod crashloop;
 mod engines;
 mod equal;
 mod isolation;
 mod memory;
+mod network;
+mod ours;
 mod publish;
 mod pull;
 mod rivals;
+mod start;
 mod table;
+mod upgrade;
+mod weight;
 
 use anyhow::{Context, Result};
 use coord_tests::need_root;
@@ -42,15 +49,30 @@ fn main() -> Result<()> {
         ["pull", rest @ ..] => return pull::run(rest),
         ["equal", rest @ ..] => return equal::run(rest),
         ["isolation", rest @ ..] => return isolation::run(rest),
+        ["start", rest @ ..] => return start::run(rest),
+        ["memory", rest @ ..] => return weight::run(rest),
+        ["network", rest @ ..] => return network::run(rest),
+        ["chaos", rest @ ..] => return chaos::run(rest),
+        ["upgrade", rest @ ..] => return upgrade::run(rest),
+        ["crashloop", rest @ ..] => return crashloop::run(rest),
         [] => FULL,
         ["--quick"] => QUICK,
-        _ => anyhow::bail!(
-            "unknown: {}\nusage: coord-bench [--quick]\n{}\n{}\n{}",
-            words.join(" "),
-            pull::USAGE,
-            equal::USAGE,
-            isolation::USAGE
-        ),
+        _ => {
+            let usage = [
+                "usage: coord-bench [--quick]",
+                pull::USAGE,
+                equal::USAGE,
+                isolation::USAGE,
+                start::USAGE,
+                weight::USAGE,
+                network::USAGE,
+                chaos::USAGE,
+                upgrade::USAGE,
+                crashloop::USAGE,
+            ]
+            .join("\n");
+            anyhow::bail!("unknown: {}\n{usage}", words.join(" "))
+        }
     };
     let mut times = Table::new(&["from", "to", "runs", "median", "p99", "least", "most"]);
     publish::one_host(&size, &mut times).context("one host")?;

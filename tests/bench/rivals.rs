@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use coord_tests::cell::{Cell, Cgroups, has};
 use coord_tests::image::Image;
-use coord_tests::process::{Place, Process, describe};
+use coord_tests::process::{Pid, Place, Process, describe};
 use coord_tests::wait::wait_until;
 
 /// A daemon looks at everything first.
@@ -127,17 +127,44 @@ impl Rival {
         &mut self.cell
     }
 
-    /// The daemon's process, where there is one.
-    pub(crate) fn daemon(&self) -> Option<&Process> {
-        self.daemon.as_ref()
+    /// Every process that it has started and that is still there, its containers' included: those in the cell's network or mounts, and
+    /// in its group.
+    pub(crate) fn processes(&self) -> Result<Vec<Pid>> {
+        let mut pids = self.cell.group().pids();
+        // conmon and shims move to groups of their own; they stay in the cell's mounts.
+        let holder = self.cell.holder();
+        let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+        let own = namespace(&holder.to_string()).context("the cell's mounts")?;
+        for entry in std::fs::read_dir("/proc")?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let (Ok(pid), Some(found)) = (name.parse(), namespace(&name))
+                && found == own
+            {
+                pids.push(Pid::from_raw(pid));
+            }
+        }
+        pids.sort();
+        pids.dedup();
+        Ok(pids)
     }
 
-    /// The command line that does `words`, to be started by whoever wants to time it. Without the detour of entering the cell where
-    /// the daemon does the work and the client only asks.
-    pub(crate) fn command(&self, words: &[&str]) -> Command {
+    fn command(&self, words: &[&str]) -> Command {
         let base: Vec<&str> = self.base.iter().map(String::as_str).collect();
-        let place = if self.daemon.is_some() { Place::default() } else { self.cell.place() };
-        place.command(&[&base, words].concat())
+        self.client_place().command(&[&base, words].concat())
+    }
+
+    /// Docker's client speaks to a socket and needs nothing else; `ctr` and podman make files where the containers' programs see them.
+    fn client_place(&self) -> Place {
+        match self.kind {
+            Kind::Docker | Kind::DockerWithoutProxy => Place::default(),
+            Kind::Podman | Kind::Containerd => self.cell.place(),
+        }
+    }
+
+    /// How long a command takes that must succeed.
+    pub(crate) fn timed(&self, words: &[&str]) -> Result<Duration> {
+        let base: Vec<&str> = self.base.iter().map(String::as_str).collect();
+        timed(&self.client_place(), &[&base, words].concat())
     }
 
     pub(crate) fn run(&self, words: &[&str]) -> Result<Output> {
@@ -175,6 +202,16 @@ impl Rival {
     }
 }
 
+/// How long a command takes in a place, without the time that it takes to get there: a shell that is there already looks at its clock
+/// before and after.
+pub(crate) fn timed(place: &Place, argv: &[&str]) -> Result<Duration> {
+    const SCRIPT: &str = r#"s=$EPOCHREALTIME; "$@" >/dev/null || exit; e=$EPOCHREALTIME; echo $((${e/./} - ${s/./}))"#;
+    let output = place.run(&[&["bash", "-c", SCRIPT, "timed"], argv].concat())?;
+    let micros = String::from_utf8_lossy(&output.stdout).trim().parse::<u64>();
+    let micros = micros.with_context(|| format!("{}: {}", argv.join(" "), describe(&output)))?;
+    Ok(Duration::from_micros(micros))
+}
+
 impl Drop for Rival {
     fn drop(&mut self) {
         if self.kind == Kind::Containerd {
@@ -194,6 +231,18 @@ impl Drop for Rival {
         // The group of an engine's own outlives it.
         remove_empty(traces().into_iter().filter(|path| !self.traces.contains(path)));
     }
+}
+
+/// Podman asks for higher limits than a machine may allow.
+pub(crate) fn limits(kind: Kind) -> &'static [&'static str] {
+    let higher = rlimit_allows(1_048_576);
+    if kind == Kind::Podman && !higher { &["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=20000:20000"] } else { &[] }
+}
+
+fn rlimit_allows(files: u64) -> bool {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap_or_default();
+    line.split_whitespace().nth(4).and_then(|hard| hard.parse::<u64>().ok()).is_none_or(|hard| hard >= files)
 }
 
 /// What engines leave outside of the folders that they are given: groups. Those that exist.

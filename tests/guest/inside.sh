@@ -116,7 +116,8 @@ storage: { filesystem: { rootdirectory: /var/lib/docker-registry } }
 http: { addr: '$registry' }
 Y
     systemctl start docker-registry && within 60 curl -sf -o /dev/null "http://$registry/v2/" &&
-        "$here/bin/coord-testimage" "$registry" guest/box 1
+        "$here/bin/coord-testimage" "$registry" guest/box 1 &&
+        COORD_TEST_HELPERS=$here/bin "$here/bin/coord-testimage" --probe "$registry" guest/probe 1
 }
 add_host() {
     local token
@@ -155,7 +156,7 @@ check_placement() {
     check "memory.swap.max leaves no way around it" equal "$(cat "$group/memory.swap.max")" 0
     check "cpu.max is what the document says" equal "$(cat "$group/cpu.max")" "50000 100000"
     check "pids.max is what the document says" equal "$(cat "$group/pids.max")" 40
-    check "a container without limits has none" equal "$(cat "$(group tick-1)"/{memory,pids}.max | xargs)" "max max"
+    check "a container without limits has none but the usual one of processes" equal "$(cat "$(group tick-1)"/{memory,pids}.max | xargs)" "max 2048"
 }
 
 share_of_cpu() { # WORKLOAD SECONDS -> percent of one CPU
@@ -180,6 +181,31 @@ check_limits() {
     rm "$documents"/{hog,bomb,busy}.toml
     check "they are gone when their documents are, scopes and all" within 60 eval '[ "$(scopes)" = 5 ] && [ ! -e /run/coord/c/bomb* ]'
     check "the other containers did not notice" all_ready
+}
+
+# What a container must not do, tried from inside; see tests/it/isolation.rs for what may be open, and why.
+may_be_open="capabilities bounding raw packet ip-transparent uid-map ns-user ns-pid ns-net ns-ipc ns-uts ns-mnt ns-cgroup mknod-block memory-bomb"
+probe_document() { # NAME LINE... : as `document`, with the probe's image
+    local name=$1
+    shift
+    { printf 'image = "%s/guest/probe:1"\nhosts = ["guest"]\nrestart = "no"\n' "$registry"; printf '%s\n' "$@"; } >"$documents/.$name"
+    mv "$documents/.$name" "$documents/$name.toml"
+}
+probed() { jq -rR "fromjson? | .m | fromjson? | select($1) | .name" "$logs/probe.0.jsonl"; }
+nothing_open() {
+    local line wrong=""
+    for line in $(probed '.exposure != 0'); do
+        [[ " $may_be_open " == *" $line "* ]] || wrong+=" $line"
+    done
+    equal "$wrong" ""
+}
+check_isolation() {
+    probe_document probe 'command = ["/probe"]' '[resources]' 'memory = "128MiB"'
+    check "a probe tries what a container must not do" within 180 eval 'probed .name | grep -q rlimit-raise'
+    check "and nothing is open that must be closed" nothing_open
+    figure "$(probed .name | wc -l) lines, open: $(probed '.exposure != 0' | xargs)"
+    rm "$documents/probe.toml"
+    check "it is gone when its document is" within 60 eval '[ "$(scopes)" = 5 ]'
 }
 
 restarted() { [ "$(prop coord-agent MainPID)" != "$1" ] && [ "$(prop coord-agent ActiveState)" = active ]; }
@@ -238,6 +264,7 @@ first_boot() {
     check_install
     check_placement
     check_limits
+    check_isolation
     check_agent_restarts
     check_scopes
     check_daemons

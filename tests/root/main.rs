@@ -1,4 +1,5 @@
 //! Tests with real namespaces, mounts and cgroups. They need root, and fail without it.
 
+mod chaos;
 mod hosts;
 mod images;

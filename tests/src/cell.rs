@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use crate::cgroup::Group;
-use crate::process::{Place, Process, describe};
+use crate::process::{Pid, Place, Process, describe};
 use crate::wait;
 
 /// A shell that mounts one thing.
@@ -74,6 +74,11 @@ impl Cell {
     /// Every process in it, the one that holds it open included.
     pub fn group(&self) -> &Group {
         &self.group
+    }
+
+    /// The process that holds it open.
+    pub fn holder(&self) -> Pid {
+        self.holder.pid()
     }
 
     /// Plugs a cable in whose other end is in a network of its own, and gives a place there: [`OUTSIDE`] reaches the cell at [`INSIDE`].

@@ -384,11 +384,16 @@ impl Fleet {
 
     /// Runs `coordctl` as the fleet's admin.
     pub fn coordctl(&self, args: &[&str]) -> Result<Output> {
+        self.coordctl_to_start(args)?.output().with_context(|| format!("run coordctl {args:?}"))
+    }
+
+    /// The same, for whoever wants to talk to it while it runs.
+    pub fn coordctl_to_start(&self, args: &[&str]) -> Result<Command> {
         let mut command = self.coordctl_command(args)?;
         if let Some(tls) = &self.tls {
             command.env("COORD_CA", &tls.ca);
         }
-        command.output().with_context(|| format!("run coordctl {args:?}"))
+        Ok(command)
     }
 
     /// The same as somebody who does not know the authority of a lab's coordinator.

@@ -13,6 +13,7 @@
 pub mod binaries;
 pub mod cell;
 pub mod cgroup;
+pub mod chaos;
 pub mod config;
 pub mod faulty;
 pub mod fleet;
@@ -20,6 +21,7 @@ pub mod hosts;
 pub mod http;
 pub mod image;
 pub mod images;
+pub mod leaks;
 pub mod lone;
 pub mod probe;
 pub mod process;

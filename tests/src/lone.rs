@@ -103,6 +103,11 @@ impl LoneHost {
         (self.program, self.helpers) = (program.to_owned(), helpers.to_owned());
     }
 
+    /// Where its network is, if that is its own.
+    pub fn cell_place(&self) -> Option<Place> {
+        self.cell.as_ref().map(Cell::place)
+    }
+
     /// Where its agent runs.
     pub fn place(&self) -> Place {
         let inner = self.cell.as_ref().map_or_else(Place::default, Cell::place);
@@ -153,6 +158,12 @@ impl LoneHost {
         let argv = [&program, "daemon", "--config", &config, "--state", &desired.to_string_lossy()];
         self.agent = Some(Process::start("agent", &argv, &self.place(), &self.path("agent.log"))?);
         Ok(())
+    }
+
+    /// Waits until the agent has read its books and does its work.
+    pub fn wait_agent(&self) -> Result<()> {
+        let says = || self.agent().is_ok_and(|agent| agent.log().contains("running host="));
+        wait_until(LONE_LIMIT, "the agent runs", says).with_context(|| self.agent_log())
     }
 
     /// `kill -9`; containers run on.

@@ -62,7 +62,7 @@ pub(crate) fn mtu(links: &mut Links, settings: &Settings) -> u32 {
 
 /// A pool within which the host reaches somebody else would hide them. A wide route by way of a router is no obstacle: a company that
 /// routes all of 10.0.0.0/8 rarely uses all of it.
-fn refuse_overlap(links: &mut Links, settings: &Settings) -> Result<(), NetworkError> {
+pub(crate) fn refuse_overlap(links: &mut Links, settings: &Settings) -> Result<(), NetworkError> {
     let pools =
         [Some(("pool", (IpAddr::from(settings.pool.0), settings.pool.1))), settings.pool6.map(|(a, p)| ("pool6", (a.into(), p)))];
     let own = find(links, settings)?.map(|link| link.index);

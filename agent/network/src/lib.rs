@@ -172,6 +172,11 @@ impl Network {
         own_thread(move || shared.apply(&wanted)).await
     }
 
+    /// Whether the pools are free: not within a network that the host reaches otherwise.
+    pub fn check_pools(settings: &Settings) -> Result<(), NetworkError> {
+        bridge::refuse_overlap(&mut open_links()?, settings)
+    }
+
     /// The doors at which programs of the host itself listen now.
     pub fn listeners() -> std::io::Result<BTreeSet<HostPort>> {
         listeners::listeners()

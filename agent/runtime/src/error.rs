@@ -131,17 +131,6 @@ pub enum RuntimeError {
 }
 
 impl RuntimeError {
-    /// The exit code by which shells, and docker, tell it: 127, the command is not there; 126, it cannot be executed; 125, anything else.
-    #[allow(clippy::wildcard_enum_match_arm, reason = "only the command's own failures have a number")]
-    pub fn exit_code(&self) -> u8 {
-        let RuntimeError::Start { failure, .. } = self else { return 125 };
-        match failure.kind {
-            FailureKind::CommandNotFound => 127,
-            FailureKind::CommandNotExecutable | FailureKind::CommandFormat => 126,
-            _ => 125,
-        }
-    }
-
     /// What the operator can do about it, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {

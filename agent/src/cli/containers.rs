@@ -36,6 +36,17 @@ pub(crate) struct EventsArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// End after so many tables
+    #[arg(short = 'n', long, value_name = "TABLES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) tables: Option<u32>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     #[command(flatten)]
     pub(crate) format: FormatArgs,

@@ -30,9 +30,9 @@ pub(super) async fn run(args: &EventsArgs, config: &Config, output: &Output) -> 
 fn line(happening: &Happening, output: &Output) -> String {
     let Happening { at, what, instance, container, words, .. } = happening;
     let tone = match what {
-        What::PullFailed | What::StartFailed | What::RemoveFailed => Tone::Bad,
-        What::Killing => Tone::Warn,
-        What::Started => Tone::Good,
+        What::PullFailed | What::StartFailed | What::HookFailed | What::RemoveFailed => Tone::Bad,
+        What::Killing | What::Unhealthy => Tone::Warn,
+        What::Started | What::Healthy => Tone::Good,
         What::Pulling | What::Pulled | What::Starting | What::Stopping | What::Exited | What::Removed | What::Other => {
             Tone::Plain
         }

@@ -10,8 +10,12 @@ mod image;
 mod inspect;
 mod logs;
 mod ps;
+mod top;
+mod volumes;
 
-use crate::cli::{DEFAULT_CONFIG, DoctorArgs, EventsArgs, ExecArgs, HostArgs, ImageArgs, InspectArgs, LogsArgs, PsArgs};
+use crate::cli::{
+    DEFAULT_CONFIG, DoctorArgs, EventsArgs, ExecArgs, HostArgs, ImageArgs, InspectArgs, LogsArgs, PsArgs, TopArgs, VolumesArgs,
+};
 use crate::output::Output;
 use coord_agent::config::{self, Config, ConfigError};
 use coord_shared::wire::ErrorBody;
@@ -43,6 +47,11 @@ pub(crate) async fn image(args: ImageArgs, output: &Output) -> Result<Outcome, C
     image::run(args.command, &config, args.format.format, output).await
 }
 
+/// Runs a `volumes` command.
+pub(crate) async fn volumes(args: VolumesArgs, output: &Output) -> Result<Outcome, CommandError> {
+    volumes::run(args.command, &configuration(&args.host)?, args.format.format, output).await
+}
+
 /// Runs `ps`.
 pub(crate) async fn ps(args: PsArgs, output: &Output) -> Result<Outcome, CommandError> {
     ps::run(&configuration(&args.host)?, args.format.format, output).await
@@ -72,6 +81,11 @@ fn shell_code(error: &ErrorBody) -> Option<u8> {
         "command_not_executable" => Some(126),
         _ => None,
     }
+}
+
+/// Runs `top`.
+pub(crate) async fn top(args: TopArgs, output: &Output) -> Result<Outcome, CommandError> {
+    top::run(&args, &configuration(&args.host)?, output).await
 }
 
 /// Runs `inspect`.

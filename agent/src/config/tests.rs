@@ -32,6 +32,9 @@ fn a_whole_configuration() {
     assert_eq!(config.labels["role"], "web");
     assert_eq!(config.log_max_bytes, 1024 * 1024);
     assert_eq!(config.registries.len(), 1);
+    assert_eq!(config.network, coord_network::Settings::default());
+    let config = check("host = \"a\"\n[network]\npool = \"172.30.0.0/20\"\npool6 = \"none\"\nmtu = 1400\n", Ok(())).expect("one");
+    assert_eq!((config.network.pool.1, config.network.pool6, config.network.mtu), (20, None, Some(1400)));
 }
 
 #[test]
@@ -60,6 +63,10 @@ fn mistakes_are_named() {
     check("host = \"a\"\n[isolation]\nuser_range = \"9-1\"", Err("is not a range"));
     check("host = \"a\"\n[isolation]\nuser_range = \"1000-100000\"", Err("holds users of the host"));
     check("host = \"a\"\n[isolation]\nuser_range = \"100000-100001\"", Err("holds 2 users, and each container has 65536"));
+    check("host = \"a\"\n[network]\npool = \"10.1.2.0\"", Err("network.pool = \"10.1.2.0\" is not a network"));
+    check("host = \"a\"\n[network]\npool = \"10.1.2.3/24\"", Err("write \"10.1.2.0/24\""));
+    check("host = \"a\"\n[network]\npool6 = \"2001:db8::/64\"", Err("network.pool6 = \"2001:db8::/64\" is not of fc00::/7"));
+    check("host = \"a\"\n[network]\nbridge = \"a b\"", Err("network.bridge"));
     check("host = ", Err("not a valid agent configuration"));
     check("[[registry]]\nprefix = \"a\"\npassword = 7", Err("line 3, password: invalid type: integer, expected a string"));
 }

@@ -6,6 +6,7 @@
 use crate::event::Event;
 use crate::state::Task;
 use coord_runtime::RuntimeEvent;
+use coord_shared::decide::health::{Status, brief};
 use coord_shared::names::{ContainerId, InstanceId};
 use coord_shared::wire::Exit;
 use jiff::Timestamp;
@@ -57,6 +58,12 @@ pub enum What {
     StartFailed,
     /// It was asked to end.
     Stopping,
+    /// Its health check says that it is well.
+    Healthy,
+    /// Its health check says that it is ill.
+    Unhealthy,
+    /// What it wants to be run once it has started failed.
+    HookFailed,
     /// It did not end in time.
     Killing,
     /// It has ended.
@@ -80,6 +87,9 @@ impl std::fmt::Display for What {
             Self::Started => "started",
             Self::StartFailed => "start failed",
             Self::Stopping => "stopping",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::HookFailed => "hook failed",
             Self::Killing => "killing",
             Self::Exited => "exited",
             Self::Removed => "removed",
@@ -116,12 +126,21 @@ impl Happenings {
                 Ok(running) => self.note(What::Started, Some(container), format!("pid {}", running.pid), now),
                 Err(error) => self.note(What::StartFailed, Some(container), error.clone(), now),
             },
+            Event::Health { container, health } => match health.status {
+                Status::Healthy => self.note(What::Healthy, Some(container), String::new(), now),
+                Status::Unhealthy => self.note(What::Unhealthy, Some(container), brief(&health.output), now),
+                Status::Starting => {}
+            },
+            Event::Hooked { container, result: Err(error) } => {
+                self.note(What::HookFailed, Some(container), error.clone(), now);
+            }
             Event::Removed { container, result } => match result {
                 Ok(()) => self.note(What::Removed, Some(container), String::new(), now),
                 Err(error) => self.note(What::RemoveFailed, Some(container), error.clone(), now),
             },
             Event::Runtime(RuntimeEvent::Exited { id, exit }) => {
-                let exit = Exit { code: exit.code, signal: exit.signal, oom_killed: exit.oom_killed, at: exit.at };
+                let exit =
+                    Exit { code: exit.code, signal: exit.signal, oom_killed: exit.oom_killed, memory_limit: None, at: exit.at };
                 self.note(What::Exited, id.parse().ok().as_ref(), exit.to_string(), now);
             }
             _ => {}
@@ -134,7 +153,7 @@ impl Happenings {
         match task {
             Task::Pull { image, .. } => self.note(What::Pulling, None, image.to_string(), now),
             Task::Start { container, spec, .. } => self.note(What::Starting, Some(container), spec.image.to_string(), now),
-            Task::Signal { container, signal } => self.note(What::Stopping, Some(container), signal.to_string(), now),
+            Task::Stop { container, signal, .. } => self.note(What::Stopping, Some(container), signal.to_string(), now),
             Task::Kill { container } => {
                 self.note(What::Killing, Some(container), "it did not end within its grace period".to_owned(), now);
             }

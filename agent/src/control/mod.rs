@@ -17,6 +17,7 @@ mod routes;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 pub use bodies::{AgentInfo, ImageAsked, PruneAsked, PullLine, UnmountAsked, VerifyAsked, ViewAsked};
 pub use client::{Client, encode_name};
@@ -25,8 +26,10 @@ pub use socket::{bind, serve};
 use crate::containers::happenings::Happenings;
 use crate::event::Event;
 use crate::images::Images;
+use crate::metrics::Metrics;
 use crate::programs::Programs;
 use crate::sync::report::Content;
+use crate::volumes::Volumes;
 use coord_image::Policy;
 use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, watch};
@@ -44,10 +47,14 @@ pub struct Control {
     pub events: mpsc::Sender<Event>,
     /// What the loop reported last.
     pub content: watch::Receiver<Content>,
+    /// What outlives containers.
+    pub volumes: Volumes,
     /// What happened lately.
     pub happenings: Happenings,
     /// Runs programs in containers.
     pub programs: Programs,
+    /// Tells what containers use.
+    pub metrics: Metrics,
     /// Where containers' sockets and states lie.
     pub run_dir: PathBuf,
 }

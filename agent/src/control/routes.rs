@@ -7,14 +7,18 @@
 //! | `POST /v1/images/pull` | lines: progress, then how it ended |
 //! | `POST /v1/images/{mount,unmount,verify,prune}` | what came of it |
 //! | `GET /v1/instances`, `GET /v1/instances/{name}` | the list, the details of one |
+//! | `GET /v1/usage`, `GET /metrics` | what containers use: for people, for Prometheus |
 //! | `POST /v1/exec` | an upgraded connection that carries a program's streams |
+//! | `GET /v1/volumes`, `GET /v1/volumes/{name}` | the list, the details of one |
+//! | `POST /v1/volumes/remove` | what came of it |
 //! | `GET /v1/events`, `GET /v1/events?follow` | lines: what happened lately, and then what happens |
 //!
 //! An error is `{code, message, hint}`. A `{ref}` is percent-encoded only where HTTP demands it: its slashes and colons stay.
 
 use super::bodies::{ImageAsked, PruneAsked, PullLine, UnmountAsked, VerifyAsked, ViewAsked};
-use super::{Control, containers, exec};
+use super::{Control, containers, exec, volumes};
 use crate::images::{self, ImagesError};
+use crate::metrics;
 use bytes::Bytes;
 use coord_image::StoreError;
 use coord_shared::wire::ErrorBody;
@@ -97,18 +101,22 @@ async fn route(request: Request<Incoming>, control: &Control) -> Result<Answer, 
             let wanted = percent_decode_str(&path["/v1/instances/".len()..]).decode_utf8_lossy().into_owned();
             Ok(ok(&containers::inspect(wanted, control).await?))
         }
-        (&Method::POST, "/v1/exec") => exec::exec(request, control).await,
-        (&Method::GET, "/v1/events") => Ok(containers::events(request.uri().query() == Some("follow"), control)),
-        (method, path) => {
-            let message = format!("this agent does not know {method} {path}");
-            Err(refuse(
-                StatusCode::NOT_FOUND,
-                "no_such_route",
-                &message,
-                Some("is the service older than this command? restart it"),
-            ))
+        (&Method::GET, "/v1/usage") => Ok(ok(&control.metrics.usage().await)),
+        (&Method::GET, "/metrics") => {
+            let text = Full::new(Bytes::from(control.metrics.text().await)).boxed_unsync();
+            Ok(respond(StatusCode::OK, metrics::CONTENT_TYPE, text))
         }
+        (&Method::POST, "/v1/exec") => exec::exec(request, control).await,
+        (_, path) if path == "/v1/volumes" || path.starts_with("/v1/volumes/") => volumes::route(request, control).await,
+        (&Method::GET, "/v1/events") => Ok(containers::events(request.uri().query() == Some("follow"), control)),
+        (method, path) => Err(unknown(method, path)),
     }
+}
+
+/// There is no such route.
+pub(super) fn unknown(method: &Method, path: &str) -> Refusal {
+    let message = format!("this agent does not know {method} {path}");
+    refuse(StatusCode::NOT_FOUND, "no_such_route", &message, Some("is the service older than this command? restart it"))
 }
 
 /// Begins a pull. It ends early when the reader goes away: whoever asked has changed their mind.
@@ -149,7 +157,7 @@ pub(super) async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Res
     serde_json::from_slice(&bytes).map_err(|e| bad(format!("the request's body is not what was expected: {e}")))
 }
 
-fn ok(body: &impl Serialize) -> Answer {
+pub(super) fn ok(body: &impl Serialize) -> Answer {
     json(StatusCode::OK, body)
 }
 

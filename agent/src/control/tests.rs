@@ -37,9 +37,11 @@ async fn check<T>(test: impl AsyncFnOnce(&Client, &Path) -> T) -> T {
         images: Images::new(store, registry),
         policy: Policy::default(),
         events,
+        metrics: Metrics::new(Arc::new(NoFigures), shown.clone(), dir.path().to_owned(), "a".parse().expect("a name")),
         programs: Programs::new(Arc::new(exec::ThisMachine), shown.clone()),
         content: shown,
         happenings: happenings.clone(),
+        volumes: Volumes::new(dir.path(), dir.path()),
         run_dir: dir.path().to_owned(),
     };
     let path = socket_path(dir.path());
@@ -56,6 +58,15 @@ async fn check<T>(test: impl AsyncFnOnce(&Client, &Path) -> T) -> T {
         }
     });
     set.run_until(test(&Client::new(dir.path()), &path)).await
+}
+
+/// No container uses anything.
+struct NoFigures;
+
+impl crate::metrics::Figures for NoFigures {
+    fn usage(&self, _id: &str) -> Option<coord_runtime::Usage> {
+        None
+    }
 }
 
 fn removed(container: &str) -> Event {

@@ -3,11 +3,13 @@
 //! Each check tries the thing itself where that leaves nothing behind, and says what it found, what that costs, and the cure. Nothing
 //! is changed, so it may run at any time, beside a running agent too. Deliberately absent: repairing.
 
+mod firewall;
 mod folders;
 mod images;
 mod kernel;
 mod network;
 mod programs;
+mod runtimes;
 
 use crate::config::{Config, ConfigError};
 use serde::{Deserialize, Serialize};
@@ -73,6 +75,8 @@ pub async fn examine(config: &Config) -> Vec<Check> {
     checks.extend(folders::checks(config));
     checks.extend(images::checks(config));
     checks.extend(programs::checks(config));
+    checks.extend(runtimes::checks(config));
+    checks.extend(firewall::checks(config));
     checks.extend(network::checks(config).await);
     checks
 }

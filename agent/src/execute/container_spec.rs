@@ -62,7 +62,7 @@ pub(super) fn container_spec(
         env: environment(&container.environment, config, id, host, prepared.env),
         cwd: container.working_dir.clone().or_else(|| non_empty(config.working_dir())).unwrap_or_else(|| "/".to_owned()),
         user: container.user.clone().or_else(|| non_empty(config.user())).unwrap_or_default(),
-        hostname: container.hostname.clone().unwrap_or_else(|| format!("{}-{}", id.instance.workload, id.instance.index)),
+        hostname: hostname(id, container),
         groups: [container.security.group_add.clone(), prepared.groups].concat(),
         network: prepared.network,
         hosts_file: prepared.hosts_file,
@@ -83,6 +83,11 @@ pub(super) fn container_spec(
         log: prepared.log,
         meta: serde_json::to_value(meta).map_err(|e| format!("cannot write down what container {id} is made of: {e}"))?,
     })
+}
+
+/// What the container calls itself.
+pub(super) fn hostname(id: &ContainerId, asked: &document::Container) -> String {
+    asked.hostname.clone().unwrap_or_else(|| format!("{}-{}", id.instance.workload, id.instance.index))
 }
 
 fn resources(asked: &document::Resources) -> Resources {

@@ -110,7 +110,7 @@ fn backend(asked: Option<RuntimeName>, default: RuntimeName, path: &str) -> Resu
 }
 
 /// The first executable of this name along `path`.
-pub(super) fn find_program(name: &str, path: &str) -> Option<PathBuf> {
+pub(crate) fn find_program(name: &str, path: &str) -> Option<PathBuf> {
     let candidates = path.split(':').filter(|folder| folder.starts_with('/')).map(|folder| Path::new(folder).join(name));
     let is_program = |path: &PathBuf| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
     candidates.into_iter().find(is_program)

@@ -4,22 +4,28 @@
 
 mod cdi;
 mod container_spec;
+mod hooks;
 mod host;
 mod mounts;
 mod network;
 mod prepare;
 
+use crate::daemon::Opened;
 use crate::event::Event;
+use crate::health::Probers;
 use crate::images::Room;
 use crate::state::{ContainerMeta, Task};
+use crate::volumes::Volumes;
 use container_spec::container_spec;
 use coord_image::{Image, ImageStore, Progress, StoreError};
+use coord_network::Network;
 use coord_registry::Registry;
 use coord_runtime::{EmbeddedRuntime, LogDriver, LogPolicy, Runtime as _, RuntimeError};
 use coord_shared::decide::planner::Spec;
 use coord_shared::document::{self, Logging, RuntimeName};
 use coord_shared::names::{ContainerId, Digest, HostName, InstanceId, PinnedImage};
 use coord_shared::quantity::Signal;
+pub(crate) use host::find_program;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -42,10 +48,16 @@ pub struct Executor {
     pub room: Room,
     /// Fetches them.
     pub registry: Registry,
+    /// Connects containers; in words, why it cannot.
+    pub network: Result<Network, String>,
     /// Where the logs lie, and when they are rotated.
     pub logs: LogSettings,
+    /// What outlives containers.
+    pub volumes: Volumes,
     /// Where the ends are told.
     pub events: mpsc::Sender<Event>,
+    /// Asks containers whether they are well.
+    pub probers: Probers,
     /// What runs a container whose document does not say.
     pub default_runtime: RuntimeName,
     starts: Arc<Semaphore>,
@@ -86,17 +98,21 @@ pub fn log_path(dir: &Path, instance: &InstanceId) -> PathBuf {
 
 impl Executor {
     /// Hands that use these tools.
-    pub fn new(
-        host: HostName,
-        runtime: EmbeddedRuntime,
-        images: ImageStore,
-        room: Room,
-        registry: Registry,
-        logs: LogSettings,
-        events: mpsc::Sender<Event>,
-    ) -> Self {
-        let starts = Arc::new(Semaphore::new(STARTS_AT_A_TIME));
-        Self { host, runtime, images, room, registry, logs, events, default_runtime: RuntimeName::Embedded, starts }
+    pub(crate) fn new(host: HostName, opened: &Opened, room: Room, registry: Registry, events: mpsc::Sender<Event>) -> Self {
+        Self {
+            host,
+            runtime: opened.runtime.clone(),
+            images: opened.images.clone(),
+            room,
+            registry,
+            network: opened.network.clone(),
+            logs: opened.logs.clone(),
+            volumes: opened.volumes.clone(),
+            probers: Probers::new(events.clone()),
+            events,
+            default_runtime: RuntimeName::Embedded,
+            starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)),
+        }
     }
 
     /// Sets one task going.
@@ -108,7 +124,14 @@ impl Executor {
             Task::Start { container, spec, image, meta } => {
                 drop(tokio::spawn(async move { hands.start(container, &spec, &image, &meta).await }));
             }
-            Task::Signal { container, signal } => self.signal(&container, signal),
+            Task::PostStart { container, hooks } => drop(tokio::spawn(hands.post_start(container, hooks))),
+            Task::Ask(asked) => self.probers.ask(&self.runtime, asked),
+            Task::AskNoMore { container } => self.probers.ask_no_more(&container),
+            // Most have nothing to run before: they are told in the same moment.
+            Task::Stop { container, hooks, signal, .. } if hooks.is_empty() => self.signal(&container, signal),
+            Task::Stop { container, hooks, signal, kill_at } => {
+                drop(tokio::spawn(hands.stop(container, hooks, signal, kill_at)));
+            }
             Task::Kill { container } => {
                 if let Err(error) = self.runtime.kill(&container.to_string()) {
                     tracing::error!(%container, error = %crate::chain(&error), "cannot kill");
@@ -140,6 +163,10 @@ impl Executor {
             self.runtime.start(made).await.map_err(|e| in_words(&e))
         };
         let result = started.await;
+        self.volumes.release(&container);
+        if result.is_err() {
+            self.release_network(&container).await;
+        }
         self.tell(Event::Started { container, result }).await;
     }
 
@@ -164,6 +191,9 @@ impl Executor {
 
     async fn remove(self, container: ContainerId) {
         let result = self.runtime.remove(&container.to_string()).await.map_err(|e| crate::chain(&e));
+        if result.is_ok() {
+            self.release_network(&container).await;
+        }
         self.tell(Event::Removed { container, result }).await;
     }
 

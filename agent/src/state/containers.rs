@@ -1,14 +1,15 @@
 //! What happens to containers and images: the agent's memory of actions that were set going and of how they ended.
 
+use super::health::Asked;
 use super::{Agent, ContainerMeta};
 use coord_image::{Image, Progress};
-use coord_shared::decide::Now;
 use coord_shared::decide::planner::{Action, Container, History, Phase, Spec};
+use coord_shared::decide::{Mono, Now};
+use coord_shared::document::Hook;
 use coord_shared::names::{ContainerId, PinnedImage};
 use coord_shared::quantity::Signal;
 use coord_shared::wire::Exit;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// An action with everything that carrying it out takes.
 #[derive(Debug)]
@@ -29,14 +30,32 @@ pub enum Task {
         /// Its image.
         image: Arc<Image>,
         /// What to keep beside it.
-        meta: ContainerMeta,
+        meta: Box<ContainerMeta>,
     },
-    /// Send a signal to a container's first process.
-    Signal {
+    /// Run what a container wants to be run once it has started.
+    PostStart {
         /// Which.
         container: ContainerId,
-        /// The signal.
+        /// What, one after the other.
+        hooks: Vec<Hook>,
+    },
+    /// Ask a container whether it is well, again and again; instead of how it was asked before.
+    Ask(Arc<Asked>),
+    /// Ask it no more.
+    AskNoMore {
+        /// Which.
+        container: ContainerId,
+    },
+    /// Ask a container to end.
+    Stop {
+        /// Which.
+        container: ContainerId,
+        /// What it wants to be run before.
+        hooks: Vec<Hook>,
+        /// The signal that its first process gets then.
         signal: Signal,
+        /// When it will be killed, be the hooks through or not.
+        kill_at: Mono,
     },
     /// Kill a container's whole cgroup.
     Kill {
@@ -59,11 +78,13 @@ impl Agent {
                 Some(Task::Pull { image, progress })
             }
             Action::Start { container, spec } => self.begin_start(container, spec, now),
-            Action::Stop { container, kill_at } => {
-                let signal = self.metas.get(&container).map_or(Signal::TERM, |meta| meta.stop_signal);
-                self.set_phase(&container, Phase::Stopping { since: now.mono, kill_at, killed: false });
-                tracing::info!(%container, %signal, "stopping");
-                Some(Task::Signal { container, signal })
+            Action::Stop { container, kill_at, is_ill } => {
+                if is_ill {
+                    self.note_illness(&container, now);
+                }
+                let hooks = self.metas.get(&container).map(|meta| meta.pre_stop.clone()).unwrap_or_default();
+                self.begin_stop(&container, kill_at, hooks, now);
+                None
             }
             Action::Kill { container } => {
                 let stopping = self.observed.containers.get_mut(&container)?;
@@ -87,13 +108,7 @@ impl Agent {
 
     fn begin_start(&mut self, container: ContainerId, spec: Arc<Spec>, now: Now) -> Option<Task> {
         let image = self.images.get(&spec.image.digest)?.clone();
-        let stop_signal = spec.document.container.stop_signal.or_else(|| image_stop_signal(&image)).unwrap_or(Signal::TERM);
-        let meta = ContainerMeta {
-            fingerprint: spec.fingerprint.clone(),
-            image: spec.image.digest.clone(),
-            grace: spec.document.stop_grace_period,
-            stop_signal,
-        };
+        let meta = ContainerMeta::new(&spec, &image);
         match self.observed.histories.get_mut(&container.instance) {
             Some(history) => history.note_start(&container, &spec.fingerprint),
             None => {
@@ -103,14 +118,47 @@ impl Agent {
         }
         self.insert_container(container.clone(), meta.clone(), Phase::Starting { since: now.mono }, None);
         tracing::info!(%container, image = %spec.image, "starting");
-        Some(Task::Start { container, spec, image, meta })
+        Some(Task::Start { container, spec, image, meta: Box::new(meta) })
     }
 
     pub(super) fn insert_container(&mut self, id: ContainerId, meta: ContainerMeta, phase: Phase, pid: Option<u32>) {
-        let container =
-            Container { fingerprint: meta.fingerprint.clone(), image: meta.image.clone(), grace: meta.grace, phase, pid };
+        let container = Container {
+            fingerprint: meta.fingerprint.clone(),
+            image: meta.image.clone(),
+            grace: meta.grace,
+            phase,
+            pid,
+            in_hooks: false,
+            health: None,
+            window: meta.window,
+            ports: meta.ports.clone(),
+        };
         self.metas.insert(id.clone(), meta);
         self.observed.containers.insert(id, container);
+    }
+
+    /// Asks a container to end: after these hooks, and in the time that is left of its grace period.
+    pub(super) fn begin_stop(&mut self, id: &ContainerId, kill_at: Mono, hooks: Vec<Hook>, now: Now) {
+        let signal = self.metas.get(id).map_or(Signal::TERM, |meta| meta.stop_signal);
+        if let Some(container) = self.observed.containers.get_mut(id) {
+            container.phase = Phase::Stopping { since: now.mono, kill_at, killed: false };
+            container.in_hooks = false;
+        }
+        tracing::info!(container = %id, %signal, hooks = hooks.len(), "stopping");
+        self.ask_no_more(id);
+        self.pending.push(Task::Stop { container: id.clone(), hooks, signal, kill_at });
+    }
+
+    /// An end because of illness counts as a failure of its own.
+    fn note_illness(&mut self, id: &ContainerId, now: Now) {
+        let Some(container) = self.observed.containers.get(id) else { return };
+        let Some(health) = &container.health else { return };
+        if let Some(history) = self.observed.histories.get_mut(&id.instance)
+            && history.fingerprint == container.fingerprint
+        {
+            let was_stable = container.was_stable(now.mono);
+            history.note_unhealthy(id, health.failures, health.output.clone(), now.mono, was_stable);
+        }
     }
 
     fn set_phase(&mut self, id: &ContainerId, phase: Phase) {
@@ -125,8 +173,13 @@ impl Agent {
             && matches!(container.phase, Phase::Starting { .. })
         {
             container.pid = Some(pid);
-            container.phase = Phase::Running { since: now.mono };
-            tracing::info!(container = %id, pid, "running");
+            if self.metas.get(id).is_some_and(|meta| !meta.post_start.is_empty()) {
+                tracing::info!(container = %id, pid, "its post_start hooks run");
+                self.begin_hooks(id, now.mono);
+            } else {
+                tracing::info!(container = %id, pid, "running");
+                self.runs(id, now.mono);
+            }
         }
     }
 
@@ -143,21 +196,21 @@ impl Agent {
 
     /// A container ended. One that was asked to is no failure.
     pub(super) fn exited(&mut self, id: &ContainerId, exit: Exit, now: Now) {
+        let was_stable = self.observed.containers.get(id).is_some_and(|container| container.was_stable(now.mono));
+        self.ask_no_more(id);
         let Some(container) = self.observed.containers.get_mut(id) else { return };
-        let ran_for = match container.phase {
-            Phase::Running { since } => Some(now.mono.since(since)),
-            Phase::Starting { .. } => Some(Duration::ZERO),
-            Phase::Stopping { .. } | Phase::Exited { .. } | Phase::Removing { .. } | Phase::RemoveFailed { .. } => None,
-        };
-        tracing::info!(container = %id, %exit, by_itself = ran_for.is_some(), "ended");
+        let by_itself = matches!(container.phase, Phase::Running { .. } | Phase::Starting { .. });
+        let memory_limit = self.metas.get(id).and_then(|meta| meta.memory_limit).filter(|_| exit.oom_killed);
+        let exit = Exit { memory_limit, ..exit };
+        tracing::info!(container = %id, %exit, by_itself, "ended");
         container.phase = Phase::Exited { at: now.mono };
         container.pid = None;
-        let make = container.fingerprint.clone();
-        if let Some(ran_for) = ran_for
-            && let Some(history) = self.observed.histories.get_mut(&id.instance)
-            && history.fingerprint == make
-        {
-            history.note_exit(exit, now.mono, ran_for);
+        container.in_hooks = false;
+        if let Some(history) = self.observed.histories.get_mut(&id.instance) {
+            history.forget_life(id);
+            if by_itself && history.fingerprint == container.fingerprint {
+                history.note_exit(exit, now.mono, was_stable);
+            }
         }
     }
 
@@ -178,13 +231,17 @@ impl Agent {
         }
     }
 
+    /// Takes note of what the host cannot give a container.
+    pub(super) fn note_weakened(&mut self, id: &ContainerId, weakened: Vec<String>) {
+        if !weakened.is_empty() {
+            tracing::warn!(container = %id, lacks = weakened.join(", "), "weaker than by default");
+            self.weakened.insert(id.clone(), weakened);
+        }
+    }
+
     fn forget_container(&mut self, id: &ContainerId) {
+        self.weakened.remove(id);
         self.observed.containers.remove(id);
         self.metas.remove(id);
     }
-}
-
-/// The signal that the image wants to be stopped with.
-fn image_stop_signal(image: &Image) -> Option<Signal> {
-    image.config.config().as_ref()?.stop_signal().as_ref()?.parse().ok()
 }

@@ -13,38 +13,28 @@ use coord_runtime::{Recovered, RecoveredState, RuntimeEvent};
 use coord_shared::decide::planner::{self, Desired, History, Observed, Phase, Plan};
 use coord_shared::decide::{Mono, Now};
 use coord_shared::names::{ContainerId, Digest, HostName, InstanceId, Labels, PinnedImage};
-use coord_shared::quantity::{Signal, Span};
-use coord_shared::wire::{FullReport, HostFacts, HostState, RegistryLogin, Session};
-use serde::{Deserialize, Serialize};
+use coord_shared::wire::{Exit, FullReport, HostFacts, HostState, RegistryLogin, Session};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 mod containers;
+mod health;
+mod meta;
+mod ports;
 mod pulls;
 #[cfg(test)]
 mod tests;
 
 pub use containers::Task;
+pub use health::Asked;
+pub use meta::ContainerMeta;
 use pulls::Pull;
 
 /// How long after a failed write of the ledger the next one follows: a full disk is rarely emptied sooner.
 const LEDGER_RETRY: Duration = Duration::from_secs(5);
 /// Instances that are gone whose starts are still counted, so that one that comes back uses no container's name twice.
 const GONE_HISTORIES_MAX: usize = 1000;
-
-/// What the runtime keeps for us beside each container, so that an agent that starts knows what it finds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ContainerMeta {
-    /// [`planner::Spec::fingerprint`].
-    pub fingerprint: Digest,
-    /// The image's digest.
-    pub image: Digest,
-    /// The grace period of a stop.
-    pub grace: Span,
-    /// The signal that asks it to end.
-    pub stop_signal: Signal,
-}
 
 /// Everything the agent knows.
 pub struct Agent {
@@ -60,6 +50,10 @@ pub struct Agent {
     /// Failures in a row, for images that are not `Present`.
     pull_failures: BTreeMap<Digest, u32>,
     metas: BTreeMap<ContainerId, ContainerMeta>,
+    /// What this host cannot give of the default isolation, for containers of which something is lacking.
+    weakened: BTreeMap<ContainerId, Vec<String>>,
+    /// What events have set going since the last plan.
+    pending: Vec<Task>,
     /// How often the removals under way have been tried, this time included.
     remove_attempts: BTreeMap<ContainerId, u32>,
     /// When an instance was first heard of.
@@ -69,8 +63,11 @@ pub struct Agent {
     sync_problem: Option<String>,
     refusal: Option<String>,
     ledger_problem: Option<String>,
+    network_problem: Option<String>,
     /// News that could not be written to the ledger, and when to try again: the coordinator, having sent it, will not send it twice.
     unwritten: Option<(HostState, Mono)>,
+    /// When it was looked who listens on this host.
+    listeners_at: Option<Mono>,
     /// Sessions that the last host state asked for and nobody has taken yet.
     sessions: Vec<Session>,
 }
@@ -88,6 +85,8 @@ impl Agent {
             pulls: BTreeMap::new(),
             pull_failures: BTreeMap::new(),
             metas: BTreeMap::new(),
+            weakened: BTreeMap::new(),
+            pending: Vec::new(),
             remove_attempts: BTreeMap::new(),
             arrived: BTreeMap::new(),
             labels,
@@ -95,7 +94,9 @@ impl Agent {
             sync_problem: None,
             refusal: None,
             ledger_problem: None,
+            network_problem: None,
             unwritten: None,
+            listeners_at: None,
             sessions: Vec::new(),
         };
         agent.read_desired();
@@ -116,29 +117,29 @@ impl Agent {
                 .entry(id.instance.clone())
                 .or_insert_with(|| History::begin(&id, meta.fingerprint.clone()));
             let is_newest = history.fingerprint == meta.fingerprint && history.last_start <= id.start;
-            let (phase, pid) = match &one.state {
-                RecoveredState::Running(running) => {
-                    (Phase::Running { since: clock::mono_at(running.started_at, now) }, u32::try_from(running.pid).ok())
-                }
-                RecoveredState::Exited(exit) => {
-                    if is_newest {
-                        history.note_exit(wire_exit(exit), now.mono, Duration::ZERO);
-                    }
-                    (Phase::Exited { at: now.mono }, None)
-                }
-                RecoveredState::Unknown => {
-                    if is_newest {
-                        let unknown = coord_shared::wire::Exit { code: None, signal: None, oom_killed: false, at: now.wall };
-                        history.note_exit(unknown, now.mono, Duration::ZERO);
-                    }
-                    (Phase::Exited { at: now.mono }, None)
-                }
-            };
             if is_newest {
                 history.last_start = id.start;
             }
-            self.insert_container(id, meta, phase, pid);
+            match &one.state {
+                RecoveredState::Running(running) => {
+                    let since = clock::mono_at(running.started_at, now);
+                    self.insert_container(id.clone(), meta, Phase::Running { since }, u32::try_from(running.pid).ok());
+                    self.note_weakened(&id, running.weakened.clone());
+                    self.found_running(&id, since, now);
+                }
+                RecoveredState::Exited(_) | RecoveredState::Unknown => {
+                    let unknown = Exit { code: None, signal: None, oom_killed: false, memory_limit: None, at: now.wall };
+                    let exit = if let RecoveredState::Exited(exit) = &one.state { wire_exit(exit) } else { unknown };
+                    if is_newest {
+                        let memory_limit = meta.memory_limit.filter(|_| exit.oom_killed);
+                        history.note_found_exit(&id, Exit { memory_limit, ..exit }, now.mono);
+                    }
+                    history.forget_life(&id);
+                    self.insert_container(id, meta, Phase::Exited { at: now.mono }, None);
+                }
+            }
         }
+        self.adopt(now);
     }
 
     /// Takes in one event. Everything that follows from it is in the next [`Agent::plan`].
@@ -152,17 +153,26 @@ impl Agent {
                 }
                 self.sync_problem = Some(problem);
             }
-            Event::Pulled { digest, result } => self.pulled(digest, result, now),
+            Event::Pulled { digest, result } => {
+                self.pulled(digest, result, now);
+                self.adopt(now);
+            }
             Event::Started { container, result } => match result {
-                Ok(running) => self.started(&container, running.pid.unsigned_abs(), now),
+                Ok(running) => {
+                    self.note_weakened(&container, running.weakened);
+                    self.started(&container, running.pid.unsigned_abs(), now);
+                }
                 Err(error) => self.start_failed(&container, error, now),
             },
+            Event::Hooked { container, result } => self.hooked(&container, result, now),
+            Event::Health { container, health } => self.asked(&container, health),
             Event::Removed { container, result } => self.removed(container, result, now),
             Event::Runtime(RuntimeEvent::Exited { id, exit }) => {
                 if let Ok(container) = id.parse() {
                     self.exited(&container, wire_exit(&exit), now);
                 }
             }
+            Event::NetworkProblem(problem) => self.network_problem = problem,
             Event::Labels(labels) => self.labels = labels,
             Event::Facts(facts) => self.facts = *facts,
             // Whoever asked may have given up.
@@ -205,6 +215,7 @@ impl Agent {
                 self.ledger_problem = None;
                 tracing::info!(%generation, "host state accepted");
                 self.read_desired();
+                self.adopt(now);
                 self.forget_failed_pulls(new_logins);
                 self.arrived.retain(|id, _| self.desired.contains_key(id));
                 for id in self.desired.keys() {
@@ -249,7 +260,9 @@ impl Agent {
             None => Plan::default(),
         };
         let actions = std::mem::take(&mut plan.actions);
-        let tasks = actions.into_iter().filter_map(|action| self.begin(action, now)).collect();
+        let begun: Vec<Task> = actions.into_iter().filter_map(|action| self.begin(action, now)).collect();
+        let mut tasks = std::mem::take(&mut self.pending);
+        tasks.extend(begun);
         let look = self.next_look(now.mono);
         let retry_at = self.unwritten.as_ref().map(|(_, retry_at)| *retry_at);
         plan.wake_at = [plan.wake_at, look, retry_at].into_iter().flatten().min();
@@ -286,14 +299,25 @@ impl Agent {
         &self.facts
     }
 
+    /// What a container has not of the default isolation: by its document, then by its host.
+    fn loosened(&self, id: &ContainerId) -> Vec<String> {
+        let asked = self.metas.get(id).map(|meta| meta.loosened.as_slice()).unwrap_or_default();
+        let lacking = self.weakened.get(id).map(Vec::as_slice).unwrap_or_default();
+        [asked, lacking].concat()
+    }
+
     /// The whole of this host, as the coordinator should know it.
     pub fn report(&self, plan: &Plan, now: Now) -> FullReport {
         let arrived = |id: &InstanceId| self.arrived.get(id).copied().unwrap_or(now.mono);
-        let problems = [&self.refusal, &self.ledger_problem];
+        let problems = [&self.refusal, &self.ledger_problem, &self.network_problem];
+        let mut instances = planner::status::instance_reports(&self.desired, &self.observed, plan, arrived, now);
+        for instance in &mut instances {
+            instance.loosened = instance.container.as_ref().map(|id| self.loosened(id)).unwrap_or_default();
+        }
         FullReport {
             labels: self.labels.clone(),
             facts: self.facts.clone(),
-            instances: planner::status::instance_reports(&self.desired, &self.observed, plan, arrived, now),
+            instances,
             prefetch: planner::ahead::reports(&self.ahead, &self.observed, now),
             problems: problems.into_iter().flatten().cloned().collect(),
         }
@@ -301,6 +325,6 @@ impl Agent {
 }
 
 /// The runtime's word on an end, as it travels.
-fn wire_exit(exit: &coord_runtime::Exit) -> coord_shared::wire::Exit {
-    coord_shared::wire::Exit { code: exit.code, signal: exit.signal, oom_killed: exit.oom_killed, at: exit.at }
+fn wire_exit(exit: &coord_runtime::Exit) -> Exit {
+    Exit { code: exit.code, signal: exit.signal, oom_killed: exit.oom_killed, memory_limit: None, at: exit.at }
 }

@@ -95,7 +95,11 @@ fn show(task: &Task) -> String {
     match task {
         Task::Pull { .. } => "pull".to_owned(),
         Task::Start { container, .. } => format!("start {container}"),
-        Task::Signal { container, signal } => format!("signal {container} {signal}"),
+        Task::PostStart { container, hooks } => format!("run {} hooks in {container}", hooks.len()),
+        Task::Ask(asked) => format!("ask {}", asked.container),
+        Task::AskNoMore { container } => format!("ask {container} no more"),
+        Task::Stop { container, hooks, signal, .. } if hooks.is_empty() => format!("signal {container} {signal}"),
+        Task::Stop { container, hooks, signal, .. } => format!("run {} hooks, then signal {container} {signal}", hooks.len()),
         Task::Kill { container } => format!("kill {container}"),
         Task::Remove { container } => format!("remove {container}"),
     }

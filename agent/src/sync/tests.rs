@@ -25,6 +25,7 @@ fn coordinators(urls: Vec<String>) -> Coordinators {
     let config = Config {
         images: crate::config::ImagesConfig::default(),
         isolation: crate::config::IsolationConfig::default(),
+        network: coord_network::Settings::default(),
         host: host(),
         coordinators: urls,
         token: "coord-agent-secret".to_owned(),
@@ -35,6 +36,7 @@ fn coordinators(urls: Vec<String>) -> Coordinators {
         labels: Labels::new(),
         registries: Vec::new(),
         docker_config: None,
+        metrics_listen: None,
         log_max_bytes: 1 << 20,
         log_max_files: 1,
     };

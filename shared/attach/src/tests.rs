@@ -40,7 +40,7 @@ fn ended(mut child: Child) -> oneshot::Receiver<Exit> {
     std::thread::spawn(move || {
         let status = child.wait().expect("an end");
         let at = jiff::Timestamp::UNIX_EPOCH;
-        let _ = sender.send(Exit { code: status.code(), signal: status.signal(), oom_killed: false, at });
+        let _ = sender.send(Exit { code: status.code(), signal: status.signal(), oom_killed: false, memory_limit: None, at });
     });
     receiver
 }

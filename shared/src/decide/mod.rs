@@ -4,9 +4,11 @@
 //! same judgement through thousands of faults in a second.
 
 pub mod backoff;
+pub mod health;
 pub mod images;
 pub mod liveness;
 pub mod planner;
+pub mod ports;
 pub mod prefetch;
 pub mod reason;
 pub mod restart;

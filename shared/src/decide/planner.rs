@@ -6,27 +6,33 @@
 //! - Nothing old is touched before the new image is complete and verified here. Until then the previous revision is kept running,
 //!   and restarted if it ends.
 //! - A change that keeps the container's fingerprint restarts nothing: the running container takes on the new revision.
+//! - With `start-first`, nothing old is asked to end before the new container is ready, however often that one fails.
+//! - A container that is ill is ended only where its policy starts it again.
 //! - What is fetched ahead comes after every image that an instance waits for, and no container is touched for it.
 //! - Whatever is not desired is stopped, killed when its grace period is over, and removed.
 //!
 //! Deliberately absent: everything fleet-wide. Whose turn it is was decided before (see [`super::rollout`]).
 
+use super::health::{Health, Status};
+use super::ports::{Door, Listener};
 use super::reason::Reason;
-use super::restart::{self, AfterExit};
-use super::{Mono, Now, backoff};
-use crate::document::{Document, RestartPolicy, RolloutOrder};
+use super::{Mono, Now};
+use crate::document::{Document, PortMapping, RolloutOrder};
 use crate::names::{ContainerId, Digest, InstanceId, PinnedImage, Revision};
 use crate::quantity::Span;
-use crate::wire::Exit;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub mod ahead;
+mod history;
 mod instance;
+pub mod ports;
+mod start;
 pub mod status;
 #[cfg(test)]
 mod tests;
+
+pub use history::{End, History, Life};
 
 /// What the host should run.
 pub type Desired = BTreeMap<InstanceId, Wanted>;
@@ -74,6 +80,8 @@ pub struct Observed {
     pub images: BTreeMap<Digest, Image>,
     /// What happened to each instance before.
     pub histories: BTreeMap<InstanceId, History>,
+    /// Who else listens at ports that an instance waits for.
+    pub listeners: BTreeMap<Door, Listener>,
 }
 
 /// One container.
@@ -89,6 +97,30 @@ pub struct Container {
     pub phase: Phase,
     /// Its first process, once there is one.
     pub pid: Option<u32>,
+    /// While it is being made: its command runs already, and so do its `post_start` hooks. From then on it can be asked to end.
+    pub in_hooks: bool,
+    /// What its health check says; `None`: it has none.
+    pub health: Option<Health>,
+    /// How long it must do well to count as stable.
+    pub window: Span,
+    /// The ports of the host that lead to it.
+    pub ports: Vec<PortMapping>,
+}
+
+impl Container {
+    /// Whether it does its work: its command runs and, if it has a health check, that says so.
+    pub fn is_ready(&self) -> bool {
+        let is_well = self.health.as_ref().is_none_or(|health| health.status == Status::Healthy);
+        matches!(self.phase, Phase::Running { .. }) && is_well
+    }
+
+    /// Whether it has done well for so long that what went wrong before it no longer counts. One with a health check does well while
+    /// it is healthy.
+    pub fn was_stable(&self, now: Mono) -> bool {
+        let Phase::Running { since } = self.phase else { return false };
+        let well_for = self.health.as_ref().map_or_else(|| now.since(since), |health| health.shown_well_for(now));
+        well_for >= self.window.0
+    }
 }
 
 /// What a container does.
@@ -164,81 +196,6 @@ pub enum Image {
     },
 }
 
-/// What happened to an instance before, in one make of its container.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct History {
-    /// The make; ends of another one do not count.
-    pub fingerprint: Digest,
-    /// The revision whose starts `last_start` counts.
-    pub revision: Revision,
-    /// The number of its last start.
-    pub last_start: u32,
-    /// Starts after it ended by itself.
-    pub restarts: u32,
-    /// Ends and failed starts in a row without a stable run between them.
-    pub failures: u32,
-    /// How its last container ended, or did not start; `None` while the first one has not ended.
-    pub last_end: Option<End>,
-}
-
-/// How a container came to its end.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum End {
-    /// It ended by itself.
-    Exited {
-        /// How.
-        exit: Exit,
-        /// When.
-        at: Mono,
-    },
-    /// It could not be started.
-    StartFailed {
-        /// The error, with its cure.
-        error: String,
-        /// When.
-        at: Mono,
-    },
-}
-
-impl History {
-    /// The history of an instance whose first container of this make is being started.
-    pub fn begin(container: &ContainerId, fingerprint: Digest) -> Self {
-        Self { fingerprint, revision: container.revision, last_start: container.start, restarts: 0, failures: 0, last_end: None }
-    }
-
-    /// Takes note of a start of `container`, made as `fingerprint` says.
-    pub fn note_start(&mut self, container: &ContainerId, fingerprint: &Digest) {
-        if self.fingerprint == *fingerprint {
-            self.restarts = self.restarts.saturating_add(u32::from(matches!(self.last_end, Some(End::Exited { .. }))));
-            self.revision = container.revision;
-            self.last_start = container.start;
-        } else {
-            *self = Self::begin(container, fingerprint.clone());
-        }
-    }
-
-    /// Takes note that the instance is no longer wanted and gone. Only the count of its starts is kept, so that no container's name
-    /// comes back with it; what went wrong before is forgotten.
-    pub fn note_gone(&mut self) {
-        self.restarts = 0;
-        self.failures = 0;
-        self.last_end = None;
-    }
-
-    /// Takes note that the container ended by itself after it had run for `ran_for`.
-    pub fn note_exit(&mut self, exit: Exit, at: Mono, ran_for: Duration) {
-        self.failures = restart::count_failure(self.failures, ran_for);
-        self.last_end = Some(End::Exited { exit, at });
-    }
-
-    /// Takes note that the container could not be started.
-    pub fn note_start_failure(&mut self, error: String, at: Mono) {
-        self.failures = self.failures.saturating_add(1);
-        self.last_end = Some(End::StartFailed { error, at });
-    }
-}
-
 /// One thing to do now. All actions of a plan may be carried out at the same time.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
@@ -257,6 +214,8 @@ pub enum Action {
         container: ContainerId,
         /// When it will be killed if it has not.
         kill_at: Mono,
+        /// Because it is ill: that counts as if it had failed by itself (see [`History::note_unhealthy`]).
+        is_ill: bool,
     },
     /// Kill a container's whole cgroup.
     Kill {
@@ -308,49 +267,6 @@ pub fn plan(desired: &Desired, ahead: &[PinnedImage], observed: &Observed, now: 
     });
     ahead::fetch(ahead, observed, now, &mut plan);
     plan
-}
-
-/// What the restart rule says of an instance that has no live container of its make.
-pub(crate) enum StartDecision {
-    Now,
-    At(Mono, Reason),
-    Never(Reason),
-}
-
-/// Decides whether an instance without a live container of its make is started now.
-pub(crate) fn start_decision(spec: &Spec, history: Option<&History>, now: Now) -> StartDecision {
-    let Some(history) = history.filter(|history| history.fingerprint == spec.fingerprint) else {
-        return StartDecision::Now;
-    };
-    let at_or_now = |at: Mono, reason| if now.mono >= at { StartDecision::Now } else { StartDecision::At(at, reason) };
-    match &history.last_end {
-        None => StartDecision::Now,
-        Some(End::StartFailed { error, at }) => {
-            let due = at.in_this_boot(now.mono).after(backoff::RESTART.delay(history.failures));
-            let reason = Reason::StartFailed { error: error.clone(), attempts: history.failures, retry_at: now.wall_at(due) };
-            at_or_now(due, reason)
-        }
-        Some(End::Exited { exit, at }) => match restart::after_exit(spec.document.restart, exit, history.failures) {
-            AfterExit::StartAfter(delay) => {
-                let due = at.in_this_boot(now.mono).after(delay);
-                let reason = Reason::RestartBackoff { exit: *exit, restarts: history.restarts, retry_at: now.wall_at(due) };
-                at_or_now(due, reason)
-            }
-            AfterExit::Completed => StartDecision::Never(Reason::Completed),
-            AfterExit::GivenUp => {
-                StartDecision::Never(Reason::NotRestarted { exit: *exit, policy: policy_text(spec.document.restart) })
-            }
-        },
-    }
-}
-
-fn policy_text(policy: RestartPolicy) -> String {
-    match policy {
-        RestartPolicy::No => "no".to_owned(),
-        RestartPolicy::Always => "always".to_owned(),
-        RestartPolicy::OnFailure(None) => "on-failure".to_owned(),
-        RestartPolicy::OnFailure(Some(max)) => format!("on-failure:{max}"),
-    }
 }
 
 /// Whether the old container must be gone before the new one starts.

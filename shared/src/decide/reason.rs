@@ -3,6 +3,8 @@
 //! A closed set with one sentence each. The agent and the coordinator attach them to instances and workloads; `coordctl status`
 //! prints them. A reason of a newer peer reads as [`Reason::Unknown`] instead of failing the whole body.
 
+use super::health::brief;
+use crate::document::Protocol;
 use crate::names::{HostName, Revision};
 use crate::quantity::ByteSize;
 use crate::wire::Exit;
@@ -44,6 +46,31 @@ pub enum Reason {
         /// When the next one is due.
         retry_at: Timestamp,
     },
+    /// The container could not be started, and no other try follows.
+    NotStarted {
+        /// The error, with its cure.
+        error: String,
+        /// Tries so far.
+        attempts: u32,
+        /// What asks for no more, as the document says it.
+        policy: String,
+    },
+    /// Its command runs, and its health check has not said yet that it is well.
+    WaitingForHealth {
+        /// What the last failed check said; empty if none failed.
+        #[serde(default)]
+        output: String,
+    },
+    /// Its health check says that it is ill.
+    Unhealthy {
+        /// Failed checks in a row.
+        failures: u32,
+        /// What the last of them said.
+        #[serde(default)]
+        output: String,
+        /// What follows.
+        then: AfterUnhealthy,
+    },
     /// It ended by itself and will be started again.
     RestartBackoff {
         /// How it ended.
@@ -59,8 +86,17 @@ pub enum Reason {
     NotRestarted {
         /// How it ended.
         exit: Exit,
-        /// The policy, as written.
+        /// What asks for no more, as the document says it.
         policy: String,
+    },
+    /// Somebody else has a port of the host that it is to be reached by.
+    PortTaken {
+        /// The port.
+        port: u16,
+        /// Of which protocol.
+        protocol: Protocol,
+        /// Who has it: an instance, or a program of the host.
+        by: String,
     },
     /// The previous container is being stopped first.
     StoppingPrevious {
@@ -129,6 +165,49 @@ pub enum Reason {
     Unknown,
 }
 
+/// What follows when a container is ill.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum AfterUnhealthy {
+    /// It is being stopped, to be started again.
+    Stopping {
+        /// When it will be killed if it has not ended.
+        kill_at: Timestamp,
+    },
+    /// It was stopped, and will be started again.
+    Restarted {
+        /// Restarts so far.
+        restarts: u32,
+        /// When the next one is due.
+        retry_at: Timestamp,
+    },
+    /// It runs on.
+    Left {
+        /// What asks for no restart, as the document says it.
+        policy: String,
+    },
+    /// It was stopped, and stays so.
+    NotRestarted {
+        /// What asks for no restart, as the document says it.
+        policy: String,
+    },
+    /// Something that a newer peer does.
+    #[serde(other)]
+    Unknown,
+}
+
+impl fmt::Display for AfterUnhealthy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopping { .. } => f.write_str(", stopping it"),
+            Self::Restarted { restarts, .. } => write!(f, ", restarted {} so far", times(*restarts)),
+            Self::Left { policy } => write!(f, ", left running ({policy})"),
+            Self::NotRestarted { policy } => write!(f, ", not restarted ({policy})"),
+            Self::Unknown => Ok(()),
+        }
+    }
+}
+
 impl Reason {
     /// Whether all is as it should be in spite of it: a job that did its work.
     pub fn is_content(&self) -> bool {
@@ -151,9 +230,25 @@ impl fmt::Display for Reason {
             Self::PullFailed { error, attempts, .. } => write!(f, "pull failed ({}): {error}", times(*attempts)),
             Self::Starting => f.write_str("starting"),
             Self::StartFailed { error, attempts, .. } => write!(f, "start failed ({}): {error}", times(*attempts)),
+            Self::NotStarted { error, attempts, policy } => {
+                write!(f, "start failed ({}), not tried again ({policy}): {error}", times(*attempts))
+            }
+            Self::WaitingForHealth { output } if output.is_empty() => f.write_str("waits for its health check"),
+            Self::WaitingForHealth { output } => write!(f, "waits for its health check, which said: {}", brief(output)),
+            Self::Unhealthy { failures, output, then } => {
+                write!(f, "unhealthy ({} in a row){then}", failed_checks(*failures))?;
+                if output.is_empty() { Ok(()) } else { write!(f, ": {}", brief(output)) }
+            }
             Self::RestartBackoff { exit, restarts, .. } => write!(f, "{exit}; restarted {} so far", times(*restarts)),
             Self::Completed => f.write_str("completed"),
-            Self::NotRestarted { exit, policy } => write!(f, "{exit}; not restarted (restart = {policy:?})"),
+            Self::NotRestarted { exit, policy } => write!(f, "{exit}; not restarted ({policy})"),
+            Self::PortTaken { port, protocol, by } => {
+                let protocol = match protocol {
+                    Protocol::Tcp => "tcp",
+                    Protocol::Udp => "udp",
+                };
+                write!(f, "port {port}/{protocol} of the host is taken by {by}; stop that, or publish another port")
+            }
             Self::StoppingPrevious { .. } => f.write_str("stopping the previous container"),
             Self::Stopping { .. } => f.write_str("stopping"),
             Self::Removing => f.write_str("removing what is left of it"),
@@ -188,9 +283,15 @@ impl Reason {
             | Self::RemoveFailed { retry_at, .. }
             | Self::ImageUnresolved { retry_at, .. } => Some(*retry_at),
             Self::StoppingPrevious { kill_at } | Self::Stopping { kill_at } => Some(*kill_at),
+            Self::Unhealthy { then: AfterUnhealthy::Stopping { kill_at }, .. } => Some(*kill_at),
+            Self::Unhealthy { then: AfterUnhealthy::Restarted { retry_at, .. }, .. } => Some(*retry_at),
             Self::Monitoring { until } => Some(*until),
             Self::Pulling { .. }
             | Self::Starting
+            | Self::PortTaken { .. }
+            | Self::NotStarted { .. }
+            | Self::WaitingForHealth { .. }
+            | Self::Unhealthy { .. }
             | Self::Completed
             | Self::NotRestarted { .. }
             | Self::Removing
@@ -203,6 +304,13 @@ impl Reason {
             | Self::HostNotKnown { .. }
             | Self::Unknown => None,
         }
+    }
+}
+
+fn failed_checks(n: u32) -> String {
+    match n {
+        1 => "1 failed check".to_owned(),
+        n => format!("{n} failed checks"),
     }
 }
 

@@ -19,6 +19,7 @@ mod resources;
 mod security;
 mod tables;
 
+pub use path::mount_target;
 pub(super) use policy::ROLLOUT;
 
 use super::diagnostic::{Diagnostic, Rule};

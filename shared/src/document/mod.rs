@@ -25,6 +25,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, MISTAKES_MAX, Rule};
 pub use diff::diff;
 pub use file_name::workload_name;
 pub use loosened::DEFAULT_CAPABILITIES;
+pub use lower::mount_target;
 pub use model::{Container, Document, Network, Parallelism, PidsLimit, Resources, RestartPolicy, Rollout, RolloutOrder};
 pub use parts::{
     CpuSet, Device, Dns, Healthcheck, Hook, HostAddress, LogDriver, Logging, Mount, MountSource, Port, PortMapping, Probe,

@@ -26,7 +26,7 @@ pub struct Port {
 }
 
 /// A port of the host that leads to a port of the container (Compose's `ports`, short syntax; ranges are spelt out).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
 pub struct PortMapping {
     /// The host's address; every address of the host, IPv4 and IPv6, where absent.
     pub host_ip: Option<IpAddr>,
@@ -229,7 +229,7 @@ pub struct Healthcheck {
 }
 
 /// One way of asking.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Probe {
     /// A program run in the container; well if it exits with 0. Never empty; a shell's line is already in its shell's.
@@ -251,7 +251,7 @@ pub enum Probe {
 }
 
 /// A program that is run in the container at a point of its life (Compose's `post_start` and `pre_stop`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Hook {
     /// Program and arguments; never empty.
     pub command: Vec<String>,

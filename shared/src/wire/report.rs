@@ -2,7 +2,7 @@
 
 use crate::decide::reason::Reason;
 use crate::names::{ContainerId, Digest, Generation, HostName, InstanceId, Labels, Revision};
-use crate::quantity::ByteSize;
+use crate::quantity::{ByteSize, Signal};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -204,6 +204,17 @@ pub enum HealthStatus {
     Unknown,
 }
 
+impl std::fmt::Display for HealthStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Unknown => "health unknown",
+        })
+    }
+}
+
 /// What an instance does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -248,6 +259,9 @@ pub struct Exit {
     /// Whether the kernel killed it for want of memory.
     #[serde(default)]
     pub oom_killed: bool,
+    /// The limit that it had on its memory then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<ByteSize>,
     /// When.
     pub at: Timestamp,
 }
@@ -262,11 +276,32 @@ impl Exit {
 impl std::fmt::Display for Exit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.oom_killed, self.code, self.signal) {
-            (true, _, _) => f.write_str("killed: out of memory"),
-            (false, Some(code), _) => write!(f, "exit code {code}"),
-            (false, None, Some(signal)) => write!(f, "killed by {}", crate::quantity::Signal(signal)),
+            (true, _, _) => match self.memory_limit {
+                Some(limit) => write!(f, "killed: out of memory (limit {})", limit.human()),
+                None => f.write_str("killed: out of memory"),
+            },
+            (false, Some(code), _) => write!(f, "exit code {code}{}", code_in_words(code)),
+            (false, None, Some(number)) => {
+                let signal = Signal(number);
+                write!(f, "killed by {signal}")?;
+                signal.in_words().map_or(Ok(()), |words| write!(f, " ({words})"))
+            }
             (false, None, None) => f.write_str("ended, exit code unknown"),
         }
+    }
+}
+
+/// What shells, and whatever starts programs as they do, mean by a code (POSIX, Shell Command Language, 2.8.2); empty where the code is
+/// the program's own.
+fn code_in_words(code: i32) -> String {
+    match code {
+        126 => " (a command cannot be executed)".to_owned(),
+        127 => " (a command was not found)".to_owned(),
+        129..=159 => {
+            let signal = Signal(code - 128);
+            signal.in_words().map_or_else(|| format!(" ({signal})"), |words| format!(" ({signal}, {words})"))
+        }
+        _ => String::new(),
     }
 }
 

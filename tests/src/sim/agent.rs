@@ -9,10 +9,8 @@ use super::network::HostState;
 use super::promises::Promise;
 use super::scenario;
 use super::world::{Event, World};
-use coord_shared::decide::planner::{
-    self, Action, Container, Desired, End, History, Image, Observed, Phase, Spec, Target, Wanted,
-};
-use coord_shared::decide::{Mono, Now};
+use coord_shared::decide::planner::{self, Action, Container, Desired, History, Image, Observed, Phase, Spec, Target, Wanted};
+use coord_shared::decide::{Mono, Now, restart};
 use coord_shared::names::{ContainerId, Digest, InstanceId, PinnedImage};
 use coord_shared::wire::Exit;
 use std::collections::BTreeMap;
@@ -255,7 +253,7 @@ impl World {
                 agent.observed.containers.insert(id.clone(), container(spec, Phase::Starting { since: now.mono }));
                 self.start_process(host, id, spec);
             }
-            Action::Stop { container, kill_at } => {
+            Action::Stop { container, kill_at, is_ill: _ } => {
                 let phase = Phase::Stopping { since: now.mono, kill_at: *kill_at, killed: false };
                 agent.set_phase(container, phase);
                 self.ask_to_end(host, container);
@@ -298,17 +296,16 @@ impl Agent {
     /// An end that was asked for is not held against the instance.
     fn exited(&mut self, id: &ContainerId, exit: Exit, now: Now) {
         let Some(container) = self.observed.containers.get(id) else { return };
-        let ran_for = match container.phase {
-            Phase::Running { since } => Some(now.mono.since(since)),
-            // The news of its start was overtaken.
-            Phase::Starting { .. } => Some(Duration::ZERO),
-            Phase::Stopping { .. } => None,
+        let by_itself = match container.phase {
+            // Of one that is still starting, the news of its start were overtaken.
+            Phase::Running { .. } | Phase::Starting { .. } => true,
+            Phase::Stopping { .. } => false,
             Phase::Exited { .. } | Phase::Removing { .. } | Phase::RemoveFailed { .. } => return,
         };
-        let fingerprint = container.fingerprint.clone();
+        let (fingerprint, was_stable) = (container.fingerprint.clone(), container.was_stable(now.mono));
         let history = self.observed.histories.get_mut(&id.instance).filter(|history| history.fingerprint == fingerprint);
-        if let (Some(history), Some(ran_for)) = (history, ran_for) {
-            history.note_exit(exit, now.mono, ran_for);
+        if let Some(history) = history.filter(|_| by_itself) {
+            history.note_exit(exit, now.mono, was_stable);
         }
         self.set_phase(id, Phase::Exited { at: now.mono });
     }
@@ -317,10 +314,8 @@ impl Agent {
     fn note_found_exit(&mut self, id: &ContainerId, spec: &Spec, exit: Exit, now: Now) {
         let history = self.observed.histories.get_mut(&id.instance);
         let is_last = |history: &History| (history.revision, history.last_start) == (id.revision, id.start);
-        if let Some(history) = history.filter(|history| history.fingerprint == spec.fingerprint && is_last(history))
-            && !matches!(&history.last_end, Some(End::Exited { exit: noted, .. }) if *noted == exit)
-        {
-            history.note_exit(exit, now.mono, Duration::ZERO);
+        if let Some(history) = history.filter(|history| history.fingerprint == spec.fingerprint && is_last(history)) {
+            history.note_found_exit(id, exit, now.mono);
         }
     }
 
@@ -347,7 +342,7 @@ fn exit(end: Ending, at: jiff::Timestamp) -> Exit {
         Ending::Code(code) => (Some(code), None),
         Ending::Signal(signal) => (None, Some(signal)),
     };
-    Exit { code, signal, oom_killed: false, at }
+    Exit { code, signal, oom_killed: false, memory_limit: None, at }
 }
 
 fn container(spec: &Spec, phase: Phase) -> Container {
@@ -357,6 +352,10 @@ fn container(spec: &Spec, phase: Phase) -> Container {
         grace: spec.document.stop_grace_period,
         phase,
         pid: None,
+        in_hooks: false,
+        health: None,
+        window: restart::window(&spec.document.restart_policy),
+        ports: spec.document.container.ports.clone(),
     }
 }
 

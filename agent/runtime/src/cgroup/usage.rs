@@ -79,7 +79,9 @@ pub struct MemoryUsage {
 /// Processes and threads.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PidsUsage {
-    /// Now.
+    /// Processes.
+    pub processes: Option<u64>,
+    /// Processes and threads.
     pub current: Option<u64>,
     /// `None` where there is no limit, too.
     pub limit: Option<u64>,
@@ -244,7 +246,8 @@ impl Reader {
     }
 
     fn pids(&mut self, group: &Path) -> PidsUsage {
-        PidsUsage { current: self.number(group, "pids.current"), limit: self.number(group, "pids.max") }
+        let processes = self.text(group, "cgroup.procs").map(|list| list.lines().count() as u64);
+        PidsUsage { processes, current: self.number(group, "pids.current"), limit: self.number(group, "pids.max") }
     }
 
     fn v1_io(&mut self, group: &Path) -> Vec<IoUsage> {

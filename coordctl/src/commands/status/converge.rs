@@ -4,7 +4,7 @@
 //! revision, has said that it does, is heard of, and the instance is ready (or a job that did its work).
 
 use crate::output::{age, until};
-use coord_shared::decide::reason::Reason;
+use coord_shared::decide::reason::{AfterUnhealthy, Reason};
 use coord_shared::names::{HostName, Revision};
 use coord_shared::wire::{InstanceView, PrefetchState, WorkloadView};
 use jiff::Timestamp;
@@ -125,7 +125,10 @@ fn grade(reason: &Reason) -> Grade {
     match reason {
         Reason::PullFailed { .. }
         | Reason::StartFailed { .. }
+        | Reason::NotStarted { .. }
+        | Reason::PortTaken { .. }
         | Reason::RestartBackoff { .. }
+        | Reason::Unhealthy { .. }
         | Reason::NotRestarted { .. }
         | Reason::DocumentRejected { .. }
         | Reason::HostLost { .. }
@@ -135,6 +138,7 @@ fn grade(reason: &Reason) -> Grade {
         | Reason::ImageUnresolved { .. } => Grade::Failing,
         Reason::Pulling { .. }
         | Reason::Starting
+        | Reason::WaitingForHealth { .. }
         | Reason::StoppingPrevious { .. }
         | Reason::Stopping { .. }
         | Reason::Removing => Grade::Working,
@@ -151,7 +155,12 @@ fn grade(reason: &Reason) -> Grade {
 fn when(reason: &Reason, since: Option<Timestamp>, now: Timestamp) -> String {
     if let Some(due) = reason.due() {
         let left = until(now, due).map_or_else(|| "now".to_owned(), |left| format!("in {left}"));
-        let stops = matches!(reason, Reason::Stopping { .. } | Reason::StoppingPrevious { .. });
+        let stops = matches!(
+            reason,
+            Reason::Stopping { .. }
+                | Reason::StoppingPrevious { .. }
+                | Reason::Unhealthy { then: AfterUnhealthy::Stopping { .. }, .. }
+        );
         let watched = matches!(reason, Reason::Monitoring { .. });
         let what = if stops {
             "killed"

@@ -1,9 +1,10 @@
 //! `coordctl status`: where every workload stands, and why something is not as desired.
 //!
-//! `converge` judges, `render` shows, and here is when: once, whenever something changes (`--watch`), or when all is as desired
+//! `converge` judges, `render` and `notes` show, and here is when: once, whenever something changes (`--watch`), or when all is as desired
 //! (`--wait`).
 
 mod converge;
+mod notes;
 mod render;
 mod wait;
 mod watch;

@@ -1,6 +1,7 @@
 //! The status as text: the overview of all workloads, and one workload in detail.
 
 use super::converge::{Grade, Shortfall, shortfalls};
+use super::notes;
 use crate::output::{Cell, Column, Palette, Shrink, Table, Tone, age, ago, printable};
 use coord_shared::names::ImageReference;
 use coord_shared::wire::{InstanceView, ProblemView, StatusView, WorkloadView};
@@ -57,6 +58,7 @@ pub(super) fn overview(status: &StatusView, look: Look) -> String {
             let rest = format!("and {} more, see `coordctl status {}`", found.len() - shown, workload.name);
             table.note(Cell::default(), Cell::toned(rest, Tone::Faint), "");
         }
+        notes::of_workload(workload, look.verbose, &mut table);
     }
     text.push_str(&table.render(look.width, look.palette));
     text
@@ -95,6 +97,9 @@ pub(super) fn detail(status: &StatusView, look: Look) -> String {
             let line = format!("{}{}", shortfall.text, shortfall.when);
             table.note(Cell::default(), Cell::toned(line, tone(shortfall.grade)), "");
         }
+        if let Some(report) = instance.report.as_ref().filter(|_| instance.liveness.is_reachable()) {
+            notes::of_instance(report, &mut table);
+        }
     }
     text.push('\n');
     text.push_str(&table.render(None, look.palette));
@@ -124,7 +129,10 @@ fn instance_row(instance: &InstanceView, workload: &WorkloadView, found: &[Short
     let well = !found.iter().any(|shortfall| shortfall.host.as_ref() == Some(&instance.host));
     // What a host that is not heard of said last is history, not its state.
     let state = match report {
-        Some(report) if instance.liveness.is_reachable() => report.state.to_string(),
+        Some(report) if instance.liveness.is_reachable() => match &report.health {
+            Some(health) => format!("{} ({})", report.state, health.status),
+            None => report.state.to_string(),
+        },
         Some(report) => format!("unknown (was {})", report.state),
         None => "unknown".to_owned(),
     };

@@ -5,9 +5,12 @@ use super::*;
 use crate::expect::expect;
 use crate::output::Palette;
 use coord_shared::decide::liveness::Liveness;
-use coord_shared::decide::reason::Reason;
+use coord_shared::decide::reason::{AfterUnhealthy, Reason};
+use coord_shared::document::Protocol;
 use coord_shared::names::{Digest, Revision};
-use coord_shared::wire::{Exit as ContainerExit, InstanceReport, InstanceState, InstanceView, PrefetchState, WorkloadView};
+use coord_shared::wire::{
+    Exit as ContainerExit, HealthReport, HealthStatus, InstanceReport, InstanceState, InstanceView, PrefetchState, WorkloadView,
+};
 use jiff::{SignedDuration, Timestamp};
 
 fn now() -> Timestamp {
@@ -19,7 +22,7 @@ fn from_now(seconds: i64) -> Timestamp {
 }
 
 fn exit(code: i32) -> ContainerExit {
-    ContainerExit { code: Some(code), signal: None, oom_killed: false, at: from_now(-40) }
+    ContainerExit { code: Some(code), signal: None, oom_killed: false, memory_limit: None, at: from_now(-40) }
 }
 
 /// An instance as desired, in revision 4.
@@ -82,6 +85,10 @@ fn workload(name: &str, instances: Vec<InstanceView>) -> WorkloadView {
     }
 }
 
+fn unhealthy(then: AfterUnhealthy) -> Reason {
+    Reason::Unhealthy { failures: 3, output: "HTTP/1.1 503 Service Unavailable\nno database".to_owned(), then }
+}
+
 /// Each reason once, as its owner would give it.
 fn every_reason() -> Vec<Reason> {
     let host = |name: &str| name.parse().expect("a host name");
@@ -98,7 +105,19 @@ fn every_reason() -> Vec<Reason> {
         Reason::StartFailed { error: "\x1b[2Jexec /bin/web:\nno such file".to_owned(), attempts: 1, retry_at: from_now(0) },
         Reason::RestartBackoff { exit: exit(1), restarts: 3, retry_at: from_now(8) },
         Reason::Completed,
-        Reason::NotRestarted { exit: exit(2), policy: "no".to_owned() },
+        Reason::NotRestarted { exit: exit(2), policy: "restart = \"no\"".to_owned() },
+        Reason::NotStarted {
+            error: "post_start hook `/warm`: exit code 1".to_owned(),
+            attempts: 4,
+            policy: "restart_policy.max_attempts = 3".to_owned(),
+        },
+        Reason::WaitingForHealth { output: String::new() },
+        Reason::WaitingForHealth { output: "connection refused".to_owned() },
+        unhealthy(AfterUnhealthy::Stopping { kill_at: from_now(9) }),
+        unhealthy(AfterUnhealthy::Restarted { restarts: 2, retry_at: from_now(4) }),
+        unhealthy(AfterUnhealthy::Left { policy: "restart = \"no\"".to_owned() }),
+        unhealthy(AfterUnhealthy::NotRestarted { policy: "restart_policy.max_attempts = 3".to_owned() }),
+        Reason::PortTaken { port: 80, protocol: Protocol::Tcp, by: "program nginx (pid 7)".to_owned() },
         Reason::StoppingPrevious { kill_at: from_now(9) },
         Reason::Stopping { kill_at: from_now(5) },
         Reason::Removing,
@@ -172,6 +191,28 @@ fn rolling() -> WorkloadView {
     WorkloadView { ready: 2, ..rollout }
 }
 
+/// Instances that are asked whether they are well, one of which is not; and what they have of the host.
+fn asked() -> WorkloadView {
+    let with = |host: &str, status, failures, output: &str| {
+        with_report(instance("shop", host), |report| {
+            report.health = Some(HealthReport { status, failures, output: output.to_owned() });
+            report.addresses = vec!["10.88.0.2".parse().expect("an address"), "fd00:88::2".parse().expect("an address")];
+            report.loosened = vec!["capability NET_ADMIN".to_owned(), "no seccomp".to_owned()];
+        })
+    };
+    let refused = "curl: (7) Failed to connect to localhost port 8080\nno route to the database";
+    let ill = with_report(with("web-2", HealthStatus::Unhealthy, 3, refused), |report| {
+        report.ready = false;
+        report.loosened = Vec::new();
+        report.reason = Some(unhealthy(AfterUnhealthy::Stopping { kill_at: from_now(9) }));
+    });
+    let young = with_report(with("web-3", HealthStatus::Starting, 0, ""), |report| {
+        report.ready = false;
+        report.reason = Some(Reason::WaitingForHealth { output: String::new() });
+    });
+    workload("shop", vec![with("web-1", HealthStatus::Healthy, 0, ""), ill, young])
+}
+
 /// A fleet in the middle of things: broken files, a rollout, a lost host, a job, a deletion.
 fn busy() -> StatusView {
     let rollout = rolling();
@@ -218,7 +259,7 @@ fn busy() -> StatusView {
     };
     StatusView {
         now: now(),
-        workloads: vec![long, rollout, job, nowhere, leaving, crashing, waiting],
+        workloads: vec![long, rollout, asked(), job, nowhere, leaving, crashing, waiting],
         problems: vec![
             problem(
                 "folder:cache.toml",
@@ -281,7 +322,7 @@ fn a_large_fleet_does_not_push_the_next_workload_away() {
 
 #[test]
 fn one_workload_in_detail() {
-    for name in ["frontend", "payments", "search", "old"] {
+    for name in ["frontend", "shop", "payments", "search", "old"] {
         let status = chosen(busy(), Some(&name.parse().expect("a workload name")));
         expect(&format!("src/commands/status/tests/detail-{name}.txt"), &render::detail(&status, look(Some(100), false)));
     }

@@ -85,7 +85,7 @@ async fn frames_travel_both_ways_and_in_order() {
     }
     to_agent.send(&Frame::Stdin(Vec::new())).await.expect("half-closed");
     assert_eq!(next(&mut from_admin).await, Some(Frame::Stdin(Vec::new())));
-    let exit = Exit { code: Some(3), signal: None, oom_killed: false, at: jiff::Timestamp::UNIX_EPOCH };
+    let exit = Exit { code: Some(3), signal: None, oom_killed: false, memory_limit: None, at: jiff::Timestamp::UNIX_EPOCH };
     to_admin.send(&Frame::Exit(exit)).await.expect("sent");
     to_admin.close().await;
     assert_eq!(next(&mut from_agent).await, Some(Frame::Exit(exit)));

@@ -1,8 +1,13 @@
 //! The plan for one instance.
 
-use super::{Action, Container, Image, Observed, Phase, Plan, Spec, StartDecision, Target, Wanted, start_decision, stops_first};
-use crate::decide::reason::Reason;
-use crate::decide::{Now, backoff};
+use super::ports;
+use super::start::{StartDecision, start_decision};
+use super::{Action, Container, End, Image, Observed, Phase, Plan, Spec, Target, Wanted, stops_first};
+use crate::decide::health::{Health, Status};
+use crate::decide::ports::Taken;
+use crate::decide::reason::{AfterUnhealthy, Reason};
+use crate::decide::restart;
+use crate::decide::{Mono, Now, backoff};
 use crate::names::{ContainerId, InstanceId, PinnedImage};
 use std::sync::Arc;
 
@@ -109,23 +114,71 @@ impl Planner<'_> {
         };
         let current = *current;
         match container.phase {
-            Phase::Running { .. } => {
-                self.stop_all(|id| id != current);
-            }
-            Phase::Starting { .. } => {
-                if stops_first(spec) && !only_goes_on {
-                    self.stop_all(|id| id != current);
-                } else {
-                    self.see_stops_through();
+            Phase::Running { .. } => match &container.health {
+                Some(health) if health.status == Status::Starting => {
+                    self.make_room_for(current, spec, only_goes_on);
+                    let output = health.output.clone();
+                    self.plan.reasons.insert(self.id.clone(), Reason::WaitingForHealth { output });
                 }
+                Some(health) if health.status == Status::Unhealthy => {
+                    self.answer_illness(current, container, health, spec, only_goes_on);
+                }
+                Some(_) | None => {
+                    self.stop_all(|id| id != current);
+                }
+            },
+            Phase::Starting { .. } => {
+                self.make_room_for(current, spec, only_goes_on);
                 self.plan.reasons.insert(self.id.clone(), Reason::Starting);
             }
             Phase::Stopping { kill_at, .. } => {
                 // Asked to end, and now wanted again: it is seen to its end, and a new one follows.
                 self.see_stops_through();
-                self.plan.reasons.insert(self.id.clone(), Reason::StoppingPrevious { kill_at: self.now.wall_at(kill_at) });
+                let reason = self.why_it_stops(current, self.now.wall_at(kill_at));
+                self.plan.reasons.insert(self.id.clone(), reason);
             }
             Phase::Exited { .. } | Phase::Removing { .. } | Phase::RemoveFailed { .. } => {}
+        }
+    }
+
+    /// `current` is on its way: with `stop-first`, nothing lives beside it.
+    fn make_room_for(&mut self, current: &ContainerId, spec: &Spec, only_goes_on: bool) {
+        if stops_first(spec) && !only_goes_on {
+            self.stop_all(|id| id != current);
+        } else {
+            self.see_stops_through();
+        }
+    }
+
+    /// `current` is ill. It is ended where its policy starts it again, and left as it is where nothing would follow.
+    fn answer_illness(&mut self, current: &ContainerId, container: &Container, health: &Health, spec: &Spec, only_goes_on: bool) {
+        let document = &spec.document;
+        let before = self.observed.histories.get(self.id).filter(|history| history.fingerprint == spec.fingerprint);
+        let is_noted = before.is_some_and(|history| history.ended_as_ill(current));
+        let before = before.map_or(0, |history| history.failures);
+        let failures = if is_noted { before } else { restart::count_failure(before, container.was_stable(self.now.mono)) };
+        let then = match restart::after_failure(document.restart, &document.restart_policy, failures) {
+            Ok(_) => {
+                let kill_at = self.stop(|id| id == current, true).unwrap_or(self.now.mono);
+                AfterUnhealthy::Stopping { kill_at: self.now.wall_at(kill_at) }
+            }
+            Err(bound) => {
+                self.make_room_for(current, spec, only_goes_on);
+                AfterUnhealthy::Left { policy: bound.to_string() }
+            }
+        };
+        let reason = Reason::Unhealthy { failures: health.failures, output: health.output.clone(), then };
+        self.plan.reasons.insert(self.id.clone(), reason);
+    }
+
+    /// Why a container of the very make that is wanted was asked to end.
+    fn why_it_stops(&self, container: &ContainerId, kill_at: jiff::Timestamp) -> Reason {
+        match self.observed.histories.get(self.id).and_then(|history| history.last_end.as_ref()) {
+            Some(End::Unhealthy { container: ill, failures, output, .. }) if ill == container => {
+                let then = AfterUnhealthy::Stopping { kill_at };
+                Reason::Unhealthy { failures: *failures, output: output.clone(), then }
+            }
+            Some(_) | None => Reason::StoppingPrevious { kill_at },
         }
     }
 
@@ -133,6 +186,9 @@ impl Planner<'_> {
     fn start(&mut self, spec: &Arc<Spec>, only_goes_on: bool) {
         match start_decision(spec, self.observed.histories.get(self.id), self.now) {
             StartDecision::Now => {
+                if let Some(taken) = ports::taken(self.id, spec, self.observed, self.plan) {
+                    return self.wait_for_port(taken);
+                }
                 let others_alive = self.containers.iter().any(|(_, c)| c.phase.is_alive());
                 if others_alive && only_goes_on {
                     return self.see_stops_through();
@@ -155,10 +211,22 @@ impl Planner<'_> {
                 self.see_stops_through();
             }
             StartDecision::Never(reason) => {
+                // What was to take over and never became ready takes nobody's place.
+                let takes_over = !only_goes_on && (stops_first(spec) || reason.is_content());
                 self.plan.reasons.insert(self.id.clone(), reason);
-                self.stop_all(|_| !only_goes_on);
+                self.stop_all(|_| takes_over);
             }
         }
+    }
+
+    /// Somebody else has a port that it wants. Nothing is stopped for what cannot start.
+    fn wait_for_port(&mut self, taken: Taken) {
+        if taken.is_program {
+            self.plan.wake(self.now.mono.after(ports::LOOK_AGAIN));
+        }
+        let Taken { door, by, .. } = taken;
+        self.plan.reasons.insert(self.id.clone(), Reason::PortTaken { port: door.port, protocol: door.protocol, by });
+        self.see_stops_through();
     }
 
     /// A name for the next container that none before it had.
@@ -193,13 +261,18 @@ impl Planner<'_> {
 
     /// Asks the chosen running containers to end, and sees every stop to its end. Returns when the last of the chosen ones will be
     /// killed, or `None` if none of them is alive. One that is still being made is stopped once it runs.
-    fn stop_all(&mut self, chosen: impl Fn(&ContainerId) -> bool) -> Option<crate::decide::Mono> {
+    fn stop_all(&mut self, chosen: impl Fn(&ContainerId) -> bool) -> Option<Mono> {
+        self.stop(chosen, false)
+    }
+
+    /// The same; `is_ill` says why.
+    fn stop(&mut self, chosen: impl Fn(&ContainerId) -> bool, is_ill: bool) -> Option<Mono> {
         let mut last = None;
         for (id, container) in self.containers {
             let kill_at = match container.phase {
-                Phase::Running { .. } if chosen(id) => {
+                Phase::Running { .. } | Phase::Starting { .. } if chosen(id) && can_be_asked(container) => {
                     let kill_at = self.now.mono.after(container.grace.0);
-                    self.plan.actions.push(Action::Stop { container: (*id).clone(), kill_at });
+                    self.plan.actions.push(Action::Stop { container: (*id).clone(), kill_at, is_ill });
                     self.plan.wake(kill_at);
                     kill_at
                 }
@@ -224,4 +297,9 @@ impl Planner<'_> {
         }
         last
     }
+}
+
+/// Whether its command runs, so that it can be asked to end.
+fn can_be_asked(container: &Container) -> bool {
+    container.in_hooks || matches!(container.phase, Phase::Running { .. })
 }

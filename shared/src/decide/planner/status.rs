@@ -1,6 +1,7 @@
 //! What a host says of its instances: derived from what was planned and seen, never kept beside it.
 
 use super::{Container, Desired, End, Observed, Phase, Plan, Target};
+use crate::decide::health::Health;
 use crate::decide::reason::Reason;
 use crate::decide::{Mono, Now};
 use crate::names::{ContainerId, InstanceId};
@@ -39,7 +40,7 @@ fn instance_report(
             (InstanceState::Exited, at)
         }
         None => match history.and_then(|history| history.last_end.as_ref()) {
-            Some(End::Exited { at, .. }) => (InstanceState::Exited, at.in_this_boot(now.mono)),
+            Some(End::Exited { at, .. } | End::Unhealthy { at, .. }) => (InstanceState::Exited, at.in_this_boot(now.mono)),
             Some(End::StartFailed { at, .. }) => (InstanceState::Pending, at.in_this_boot(now.mono)),
             None => (InstanceState::Pending, arrived),
         },
@@ -54,7 +55,7 @@ fn instance_report(
     let own = shown.map(|(id, _)| id.revision).or(history.map(|history| history.revision));
     let last_exit = history.and_then(|history| history.last_end.as_ref()).and_then(|end| match end {
         End::Exited { exit, .. } => Some(*exit),
-        End::StartFailed { .. } => None,
+        End::StartFailed { .. } | End::Unhealthy { .. } => None,
     });
     let reason = plan.reasons.get(id).cloned();
     // A leftover of another make that still lives is not the one that did its work.
@@ -64,27 +65,33 @@ fn instance_report(
         instance: id.clone(),
         state,
         revision: adopted.or(own),
-        ready: state == InstanceState::Running || has_done_its_work,
+        ready: shown.is_some_and(|(_, container)| container.is_ready()) || has_done_its_work,
         since: now.wall_at(since),
         restarts: history.map_or(0, |history| history.restarts),
         last_exit,
         container: shown.map(|(id, _)| id.clone()),
         pid: shown.and_then(|(_, container)| container.pid),
         reason,
-        health: None,
+        health: shown.and_then(|(_, container)| shown_health(container)).map(Health::report),
         loosened: Vec::new(),
         addresses: Vec::new(),
     }
 }
 
-/// The container that stands for the instance: the one furthest alive, the newest among equals.
+/// What the health check says of a container that is asked.
+fn shown_health(container: &Container) -> Option<&Health> {
+    container.health.as_ref().filter(|_| matches!(container.phase, Phase::Running { .. }))
+}
+
+/// The container that stands for the instance: one that does its work, else the one furthest alive, the newest among equals.
 fn newest<'a>(id: &InstanceId, observed: &'a Observed) -> Option<(&'a ContainerId, &'a Container)> {
-    let rank = |phase: Phase| match phase {
+    let rank = |container: &Container| match container.phase {
+        Phase::Running { .. } if container.is_ready() => 4,
         Phase::Running { .. } => 3,
         Phase::Starting { .. } => 2,
         Phase::Stopping { .. } => 1,
         Phase::Exited { .. } | Phase::Removing { .. } | Phase::RemoveFailed { .. } => 0,
     };
     let own = observed.containers.iter().filter(|(container, _)| container.instance == *id);
-    own.max_by_key(|(container, c)| (rank(c.phase), container.revision, container.start))
+    own.max_by_key(|(container, c)| (rank(c), container.revision, container.start))
 }

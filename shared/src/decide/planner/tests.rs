@@ -5,6 +5,9 @@
 //! another environment, so another container.
 
 mod ahead;
+mod health;
+mod hooks;
+mod ports;
 mod pulls;
 mod replacing;
 mod restarts;
@@ -12,9 +15,11 @@ mod status;
 mod winding_down;
 
 use super::*;
-use crate::document::{self, Network, Parallelism, Resources, Rollout};
+use crate::document::{self, Network, Parallelism, Resources, RestartPolicy, Rollout};
 use crate::names::{ImageReference, WorkloadName};
+use crate::wire::Exit;
 use jiff::Timestamp;
+use std::time::Duration;
 
 /// The second at which every plan here is made.
 const NOW_SECONDS: u64 = 100;
@@ -161,6 +166,10 @@ impl World {
             grace: Span::seconds(GRACE_SECONDS),
             phase,
             pid: Some(4711),
+            in_hooks: false,
+            health: None,
+            window: Span::seconds(10),
+            ports: Vec::new(),
         };
         self.observed.containers.insert(id.parse().expect("a container name"), container);
         self
@@ -178,13 +187,13 @@ impl World {
     fn ended(self, id: &str, make: &str, code: i32, failures: u32, at: u64) -> Self {
         self.history(id, make, |history| {
             history.failures = failures - 1;
-            history.note_exit(exit(code, at), second(at), Duration::from_secs(1));
+            history.note_exit(exit(code, at), second(at), false);
         })
     }
 }
 
 fn exit(code: i32, at: u64) -> Exit {
-    Exit { code: Some(code), signal: None, oom_killed: false, at: wall(at) }
+    Exit { code: Some(code), signal: None, oom_killed: false, memory_limit: None, at: wall(at) }
 }
 
 /// Plans and compares with `expect`, in the notation of the header.
@@ -209,7 +218,10 @@ fn show_action(action: &Action) -> String {
     match action {
         Action::Pull(image) => format!("pull {}", image.reference.repository()),
         Action::Start { container, .. } => format!("start {container}"),
-        Action::Stop { container, kill_at } => format!("stop {container} by {}", kill_at.0.as_secs_f64()),
+        Action::Stop { container, kill_at, is_ill: false } => format!("stop {container} by {}", kill_at.0.as_secs_f64()),
+        Action::Stop { container, kill_at, is_ill: true } => {
+            format!("stop {container}, which is ill, by {}", kill_at.0.as_secs_f64())
+        }
         Action::Kill { container } => format!("kill {container}"),
         Action::Remove { container } => format!("remove {container}"),
     }

@@ -173,11 +173,7 @@ fn bind_source(entry: &Field<'_>, source: &str, mistakes: &mut Mistakes) -> Opti
 }
 
 fn target_of(entry: &Field<'_>, target: &str, mistakes: &mut Mistakes) -> Option<String> {
-    let normal = path::normal(target).and_then(|normal| match path::target_problem(&normal) {
-        Some(problem) => Err(problem.to_owned()),
-        None => Ok(normal),
-    });
-    normal
+    path::mount_target(target)
         .map_err(|problem| {
             let bad = entry.wrong(Rule::BadMount, format!("{target:?} {problem}"));
             mistakes.push(bad.hint("name a folder of the container by its absolute path"));

@@ -23,6 +23,16 @@ pub(super) fn normal(text: &str) -> Result<String, String> {
     Ok(format!("/{}", parts.join("/")))
 }
 
+/// The one spelling of a place in a container at which something may be mounted. The error goes on after `text`: "is not an absolute
+/// path". For what others than a document say, such as an image.
+pub fn mount_target(text: &str) -> Result<String, String> {
+    let target = normal(text)?;
+    match target_problem(&target) {
+        Some(problem) => Err(problem.to_owned()),
+        None => Ok(target),
+    }
+}
+
 /// Why nothing may be put at `target`, which is normal, in a container.
 pub(super) fn target_problem(target: &str) -> Option<&'static str> {
     let within = |folder: &str| target.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));

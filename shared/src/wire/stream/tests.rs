@@ -4,7 +4,13 @@ use super::*;
 use std::collections::VecDeque;
 
 fn exit() -> Exit {
-    Exit { code: Some(3), signal: None, oom_killed: false, at: "2026-11-22T20:00:00Z".parse().expect("a time") }
+    Exit {
+        code: Some(3),
+        signal: None,
+        oom_killed: false,
+        memory_limit: None,
+        at: "2026-11-22T20:00:00Z".parse().expect("a time"),
+    }
 }
 
 fn error(message: &str) -> ErrorBody {

@@ -73,14 +73,14 @@ fn the_history_counts_what_happened_in_one_make() {
     let id = |text: &str| -> ContainerId { text.parse().expect("a container name") };
     let make = |name: &str| spec(1, name).fingerprint;
     let mut history = History::begin(&id("web.0-r1-1"), make("a"));
-    history.note_exit(exit(1, 1), second(1), Duration::from_secs(1));
+    history.note_exit(exit(1, 1), second(1), false);
     history.note_start(&id("web.0-r1-2"), &make("a"));
     assert_eq!((history.restarts, history.failures, history.last_start), (1, 1, 2));
     history.note_start_failure("no".to_owned(), second(2));
     history.note_start(&id("web.0-r1-3"), &make("a"));
     assert_eq!((history.restarts, history.failures, history.last_start), (1, 2, 3), "a failed start is no restart");
     // A stable run starts the count anew.
-    history.note_exit(exit(1, 60), second(60), Duration::from_secs(50));
+    history.note_exit(exit(1, 60), second(60), true);
     assert_eq!(history.failures, 1);
     history.note_start(&id("web.0-r2-1"), &make("a"));
     assert_eq!((history.restarts, history.revision, history.last_start), (2, Revision(2), 1), "the same make goes on");
