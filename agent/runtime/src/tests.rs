@@ -8,4 +8,8 @@ mod isolation;
 mod lab;
 mod lifecycle;
 mod limits;
+mod mounts;
+mod network;
+mod rights;
 mod takeover;
+mod users;
