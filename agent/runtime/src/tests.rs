@@ -13,4 +13,5 @@ mod mounts;
 mod network;
 mod propagation;
 mod rights;
+mod takeover;
 mod users;
