@@ -188,7 +188,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let (histories, history_changes) = watch::channel(None);
     let writer = tokio::spawn(write_histories(history_file, history_changes));
 
-    let images = Images::new(opened.images.clone(), registry.clone());
+    let images = Images::new(opened.images.clone(), registry.clone(), &config.run_dir);
     let policy = config.images.policy();
     // Also while containers start: what is swept is no volume.
     let volumes = opened.volumes.clone();

@@ -5,7 +5,7 @@
 //! | `GET /v1/info` | which agent this is |
 //! | `GET /v1/images`, `GET /v1/images/{ref}` | the list, the details of one |
 //! | `POST /v1/images/pull` | lines: progress, then how it ended |
-//! | `POST /v1/images/{mount,unmount,verify,prune}` | what came of it |
+//! | `POST /v1/images/{ready,mount,unmount,verify,prune}` | what came of it |
 //! | `GET /v1/instances`, `GET /v1/instances/{name}` | the list, the details of one |
 //! | `GET /v1/usage`, `GET /metrics` | what containers use: for people, for Prometheus |
 //! | `POST /v1/exec` | an upgraded connection that carries a program's streams |
@@ -76,6 +76,10 @@ async fn route(request: Request<Incoming>, control: &Control) -> Result<Answer, 
         (&Method::POST, "/v1/images/mount") => {
             let ViewAsked { image, dir } = body(request).await?;
             Ok(ok(&store.mount(&image, &dir).await?))
+        }
+        (&Method::POST, "/v1/images/ready") => {
+            let ImageAsked { image } = body(request).await?;
+            Ok(ok(&store.ready(&image).await?))
         }
         (&Method::POST, "/v1/images/unmount") => {
             let UnmountAsked { dir } = body(request).await?;

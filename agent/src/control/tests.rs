@@ -34,7 +34,7 @@ async fn check<T>(test: impl AsyncFnOnce(&Client, &Path) -> T) -> T {
     content.send_replace(Content { generation: None, full });
     let control = Control {
         info,
-        images: Images::new(store, registry),
+        images: Images::new(store, registry, dir.path()),
         policy: Policy::default(),
         events,
         metrics: Metrics::new(Arc::new(NoFigures), shown.clone(), dir.path().to_owned(), "a".parse().expect("a name")),
