@@ -161,7 +161,9 @@ fn engine(rival: &Rival, image: &str, network: &str, number: usize) -> Result<Ti
     words.extend(crate::rivals::limits(rival.kind));
     let to_exit = rival.timed(&[words.as_slice(), &["--rm", "--name", &short, image, "/bin/true"]].concat())?;
     let to_running = rival.timed(&[words.as_slice(), &["-d", "--name", &long, image, "/bin/sleep", "1000"]].concat())?;
-    let to_gone = rival.timed(&["rm", "-f", &long])?;
+    // Podman gives ten seconds of grace even to those that it removes by force.
+    let grace: &[&str] = if rival.kind == Kind::Podman { &["-t", "0"] } else { &[] };
+    let to_gone = rival.timed(&[&["rm", "-f"], grace, &[&long]].concat())?;
     Ok(Times { to_exit, to_running: Some(to_running), to_gone: Some(to_gone) })
 }
 
