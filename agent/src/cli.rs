@@ -5,7 +5,7 @@
 mod containers;
 mod volumes;
 
-pub(crate) use containers::{EventsArgs, ExecArgs, InspectArgs, LogsArgs, PsArgs, RunArgs, TopArgs};
+pub(crate) use containers::{EventsArgs, ExecArgs, InspectArgs, LogsArgs, PsArgs, RunArgs, RunNetwork, TopArgs};
 pub(crate) use volumes::{VolumesArgs, VolumesCommand};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

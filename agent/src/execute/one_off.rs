@@ -3,14 +3,15 @@
 
 use super::container_spec::{Prepared, container_spec};
 use super::host;
-use super::mounts;
+use super::{mounts, network};
 use crate::config::Config;
 use crate::state::ContainerMeta;
 use crate::volumes::Volumes;
 use coord_image::Image;
-use coord_runtime::{ContainerSpec, LogPolicy, NetworkMode, Stdio};
+use coord_network::Lease;
+use coord_runtime::{Connect, ContainerSpec, LogPolicy, Stdio};
 use coord_shared::decide::planner::Spec;
-use coord_shared::document::{MountSource, Network};
+use coord_shared::document::MountSource;
 use coord_shared::names::ContainerId;
 use coord_shared::quantity::Signal;
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ pub struct OneOff<'a> {
     pub image: &'a Image,
     /// The image's layers, topmost first.
     pub lowers: Vec<PathBuf>,
+    /// Its addresses and who gives them to it, where it is to be on the bridge.
+    pub bridge: Option<(Lease, Connect)>,
     /// Its standard input, output and error.
     pub stdio: Stdio,
 }
@@ -33,21 +36,18 @@ pub struct OneOff<'a> {
 /// Spells it out on this host. Volumes with names are those of everybody; what else would be a volume lies in the container, and goes with
 /// it. The error is in words.
 pub fn one_off_spec(one: OneOff<'_>, config: &Config) -> Result<ContainerSpec, String> {
-    let OneOff { container, spec, image, lowers, stdio } = one;
+    let OneOff { container, spec, image, lowers, bridge, stdio } = one;
     let asked = &spec.document.container;
     let parts = host::devices_of(asked)?;
+    let network = network::connected(container, asked, bridge);
     let volumes = Volumes::new(&config.state_dir, &config.run_dir);
     let mut wanted = asked.mounts.clone();
     wanted.retain(|mount| !matches!(mount.source, MountSource::Anonymous));
     let prepared = Prepared {
         lowers,
-        network: match asked.network {
-            Network::Host => NetworkMode::Host,
-            Network::None => NetworkMode::None,
-            Network::Bridge => return Err("a one-off container cannot be connected to the bridge; use host or none".to_owned()),
-        },
-        hosts_file: None,
-        resolv_conf: None,
+        network: network.mode,
+        hosts_file: network.hosts_file,
+        resolv_conf: network.resolv_conf,
         mounts: [mounts::make(volumes, &wanted, container, asked.labels.clone())?, parts.mounts].concat(),
         devices: parts.devices,
         env: parts.env,

@@ -17,7 +17,7 @@ pub use error::OneOffError;
 pub use sweep::sweep;
 
 use coord_runtime::{EmbeddedRuntime, Runtime as _};
-use coord_shared::names::{ContainerId, Digest, InstanceId, Revision};
+use coord_shared::names::{ContainerId, Digest, InstanceId, Revision, WorkloadName};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
@@ -56,8 +56,7 @@ impl Place {
         lock.try_lock().map_err(|error| OneOffError::file("lock", &path)(error.into()))?;
         drop(all);
         let workload = WORKLOAD.parse().map_err(OneOffError::Name)?;
-        let container = ContainerId { instance: InstanceId { workload, index: pid }, revision: Revision(1), start: 1 };
-        Ok(Place { state_dir, run_dir, container, _lock: lock })
+        Ok(Place { state_dir, run_dir, container: container(workload, pid), _lock: lock })
     }
 
     /// The container that these are for.
@@ -82,6 +81,11 @@ impl Place {
         EmbeddedRuntime::open(&self.state_dir, &self.run_dir, helpers_dir).map_err(OneOffError::Runtime)
     }
 
+    /// Removes the folders of a container that was never made. What cannot be removed is left to the next one.
+    pub fn give_up(self) {
+        let _ = remove_folders(&self.state_dir, &self.run_dir);
+    }
+
     /// Removes the container, and kills it before if it runs, and everything else of it.
     ///
     /// # Errors
@@ -97,6 +101,22 @@ impl Place {
 pub fn images(run_dir: &Path) -> BTreeSet<Digest> {
     let noted = |name: String| read(&below(run_dir, &name).join("image")).ok()?.trim().parse().ok();
     names(&run_dir.join("one-off")).into_iter().filter_map(noted).collect()
+}
+
+/// The one-off containers that have a place, held or left.
+pub fn containers(run_dir: &Path) -> Vec<ContainerId> {
+    let named = |name: String| Some(container(WORKLOAD.parse().ok()?, name.parse().ok()?));
+    names(&run_dir.join("one-off")).into_iter().filter_map(named).collect()
+}
+
+/// Whether a container is one of these, by its name.
+pub fn is_one_off(id: &ContainerId) -> bool {
+    id.instance.workload.as_ref() == WORKLOAD
+}
+
+/// The only one of its process.
+fn container(workload: WorkloadName, pid: u32) -> ContainerId {
+    ContainerId { instance: InstanceId { workload, index: pid }, revision: Revision(1), start: 1 }
 }
 
 /// State and run folder of each of them.

@@ -7,13 +7,14 @@
 //! Needs no agent: the image store is opened for a moment, or asked for through the control socket where an agent holds it.
 
 mod document;
+mod network;
 mod stdio;
 
 use super::access::Access;
 use super::exec::{attend, wanted_terminal};
 use super::image::pull;
 use super::{CommandError, Outcome, failure};
-use crate::cli::RunArgs;
+use crate::cli::{RunArgs, RunNetwork};
 use crate::output::Output;
 use coord_agent::config::Config;
 use coord_agent::execute::{OneOff, one_off_spec};
@@ -23,10 +24,14 @@ use coord_agent::programs;
 use coord_attach::{Frames, Program, program};
 use coord_image::Image;
 use coord_runtime::{ContainerSpec, EmbeddedRuntime, Runtime as _, RuntimeEvent, Stdio};
+use coord_shared::document::Document;
 use coord_shared::names::Digest;
 use coord_shared::wire::{ErrorBody, Exit};
+use network::Bridge;
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use stdio::{Streams, streams};
 use tokio::sync::{mpsc, oneshot};
 
@@ -48,27 +53,56 @@ pub(super) async fn run(args: &RunArgs, config: &Config, output: &Output) -> Res
 /// A container that is ready to be started.
 struct Ready {
     place: Place,
+    bridge: Option<Bridge>,
     runtime: EmbeddedRuntime,
     spec: ContainerSpec,
     streams: Streams,
 }
 
+/// Checks all that can be checked before anything is made; then makes it, or leaves nothing.
 async fn prepare(args: &RunArgs, config: &Config, output: &Output) -> Result<Ready, ErrorBody> {
     let terminal = wanted_terminal(args.tty)?;
     let text = document::text(args)?;
     let document = document::parse(&text)?;
     sweep(&config.state_dir, &config.run_dir, &config.helpers_dir).await?;
     let place = Place::make(&config.state_dir, &config.run_dir)?;
-    let image = ready_image(&args.image, &place, config, output).await?;
-    let spec = document::spec(document, &image.digest);
-    let (stdio, streams) = streams(args.interactive, terminal)
+    let bridge = match args.network {
+        RunNetwork::Bridge => Some(Bridge::open(config).await?),
+        RunNetwork::None | RunNetwork::Host => None,
+    };
+    let streams = streams(args.interactive, terminal)
         .map_err(|e| failure("stdio", format!("cannot make the container's input and output: {e}")))?;
+    match make(args, document, (&place, bridge.as_ref()), streams.0, config, output).await {
+        Ok((runtime, spec)) => Ok(Ready { place, bridge, runtime, spec, streams: streams.1 }),
+        Err(error) => {
+            if let Some(bridge) = &bridge {
+                bridge.release(place.container()).await;
+            }
+            place.give_up();
+            Err(error)
+        }
+    }
+}
+
+async fn make(
+    args: &RunArgs,
+    document: Document,
+    (place, bridge): (&Place, Option<&Bridge>),
+    stdio: Arc<[OwnedFd; 3]>,
+    config: &Config,
+    output: &Output,
+) -> Result<(EmbeddedRuntime, ContainerSpec), ErrorBody> {
+    let image = ready_image(&args.image, place, config, output).await?;
+    let spec = document::spec(document, &image.digest);
+    let bridge = match bridge {
+        Some(bridge) => Some(bridge.lease(place.container(), config).await?),
+        None => None,
+    };
     let lowers = image.lowers;
     let image = Image { digest: image.digest, config: image.config, healthcheck: None, annotations: BTreeMap::new() };
-    let one = OneOff { container: place.container(), spec: &spec, image: &image, lowers, stdio: Stdio::Given(stdio) };
+    let one = OneOff { container: place.container(), spec: &spec, image: &image, lowers, bridge, stdio: Stdio::Given(stdio) };
     let spec = one_off_spec(one, config).map_err(|problem| failure("invalid_container", problem))?;
-    let runtime = place.runtime(&config.helpers_dir)?;
-    Ok(Ready { place, runtime, spec, streams })
+    Ok((place.runtime(&config.helpers_dir)?, spec))
 }
 
 /// The image, pulled where it is not here. Nobody removes it before the place is gone.
@@ -85,7 +119,7 @@ async fn ready_image(wanted: &str, place: &Place, config: &Config, output: &Outp
 
 impl Ready {
     async fn run(self, args: &RunArgs, output: &Output) -> Result<Outcome, CommandError> {
-        let Self { place, runtime, spec, streams } = self;
+        let Self { place, bridge, runtime, spec, streams } = self;
         let id = spec.id.clone();
         let done = match runtime.start(spec).await {
             Ok(running) => {
@@ -99,7 +133,11 @@ impl Ready {
                 Ok(Outcome::Code(error.exit_status()))
             }
         };
+        let container = place.container().clone();
         place.remove(&runtime).await.map_err(ErrorBody::from)?;
+        if let Some(bridge) = &bridge {
+            bridge.release(&container).await;
+        }
         done
     }
 }
