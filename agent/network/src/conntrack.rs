@@ -26,8 +26,10 @@ const IPS_SEEN_REPLY: u32 = 2;
 /// `struct nfgenmsg`.
 const FIXED_BYTES: usize = 4;
 
-/// Drops what the kernel remembers wrongly of the UDP doors that differ between `before` and `now`.
-pub(crate) fn forget(settings: &Settings, before: &Doors, now: &Doors) -> io::Result<()> {
+/// Drops what the kernel remembers wrongly of the UDP doors that differ between `before`, if that is known, and `now`.
+pub(crate) fn forget(settings: &Settings, before: Option<&Doors>, now: &Doors) -> io::Result<()> {
+    let none = Doors::new();
+    let before = before.unwrap_or(&none);
     let is_udp = |(door, _): &(&HostPort, &Target)| door.protocol == Protocol::Udp;
     let changed =
         now.iter().filter(is_udp).filter(|(door, target)| before.get(door) != Some(target)).map(|(d, t)| (*d, Some(*t)));

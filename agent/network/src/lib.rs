@@ -120,8 +120,8 @@ struct Shared {
 
 #[derive(Default)]
 struct Told {
-    doors: nft::Doors,
-    rules: String,
+    /// `None`: nothing yet.
+    doors: Option<nft::Doors>,
     /// The kernel's generation right after; `None` if somebody else may have changed something since before.
     generation: Option<u32>,
 }
@@ -220,11 +220,11 @@ impl Shared {
 
     fn apply(&self, wanted: &Wanted) -> Result<(), NetworkError> {
         let mut told = self.told();
-        let unwanted = self.book().unwanted(&wanted.containers);
+        let unwanted = self.book().unwanted(&wanted.containers)?;
         let bridge = self.tidy_links(&unwanted)?;
         let doors = self.doors(wanted);
         // A host that never had a container with an address is left as it is.
-        if bridge || !doors.is_empty() || !told.rules.is_empty() {
+        if bridge || !doors.is_empty() || told.doors.is_some() {
             self.tell(&mut told, doors)?;
         }
         Ok(())
@@ -271,18 +271,17 @@ impl Shared {
     /// Makes the kernel's rules these. If they are, and nobody has changed any rules since, nothing is done.
     fn tell(&self, told: &mut Told, doors: nft::Doors) -> Result<(), NetworkError> {
         let before = nft::generation();
-        let rules = nft::rules(&self.settings, &doors);
-        if told.generation.is_some() && told.generation == before && told.rules == rules {
+        if told.generation.is_some() && told.generation == before && told.doors.as_ref() == Some(&doors) {
             return Ok(());
         }
         told.generation = None;
-        nft::run(&rules)?;
+        nft::run(&nft::rules(&self.settings, &doors))?;
         // Anything but the next number means that somebody else was there in between; then the next time is not spared.
         told.generation = nft::generation().filter(|after| before.map(|before| before.wrapping_add(1)) == Some(*after));
-        if let Err(error) = conntrack::forget(&self.settings, &told.doors, &doors) {
+        if let Err(error) = conntrack::forget(&self.settings, told.doors.as_ref(), &doors) {
             tracing::debug!(%error, "what the kernel remembers of UDP clients stays until they pause");
         }
-        (told.rules, told.doors) = (rules, doors);
+        told.doors = Some(doors);
         self.has_rules.store(true, Ordering::Release);
         Ok(())
     }

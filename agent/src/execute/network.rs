@@ -31,16 +31,15 @@ impl Executor {
         let hostname = super::container_spec::hostname(container, asked);
         let hosts = files::hosts(asked, &hostname, lease.as_ref(), &read("/etc/hosts"));
         let resolv_conf = match asked.network {
-            Network::None => files::resolv_conf(&asked.dns, ""),
-            Network::Host => files::resolv_conf(&asked.dns, &read(files::RESOLV_CONF)),
-            Network::Bridge => files::resolv_conf_elsewhere(&asked.dns, &read(files::RESOLV_CONF), || read(files::RESOLVED)),
+            Network::Bridge => Some(files::resolv_conf(&asked.dns, &read(files::RESOLV_CONF), || read(files::RESOLVED))),
+            Network::Host | Network::None => None,
         };
         let mode = match (asked.network, lease) {
             (Network::Host, _) => NetworkMode::Host,
             (_, Some(lease)) => NetworkMode::Connected(self.connect(lease)?),
             (Network::None | Network::Bridge, None) => NetworkMode::None,
         };
-        Ok(Connected { mode, hosts_file: Some(hosts), resolv_conf: Some(resolv_conf) })
+        Ok(Connected { mode, hosts_file: Some(hosts), resolv_conf })
     }
 
     fn lease(&self, container: &ContainerId) -> Result<Lease, String> {

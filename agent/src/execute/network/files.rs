@@ -48,15 +48,10 @@ pub(super) fn hosts(asked: &Container, hostname: &str, lease: Option<&Lease>, of
     text
 }
 
-/// The text of `/etc/resolv.conf` where the host's servers can be reached as from the host; `of_host` is the host's text. What the
-/// document says takes the place of what the host says, kind by kind.
-pub(super) fn resolv_conf(dns: &Dns, of_host: &str) -> String {
-    write(dns, of_host, &servers(of_host))
-}
-
-/// The same for a container that has no part in the host's loopback interface. `of_resolver` gives the text that names the servers
-/// which the host's own resolver asks.
-pub(super) fn resolv_conf_elsewhere(dns: &Dns, of_host: &str, of_resolver: impl FnOnce() -> String) -> String {
+/// The text of `/etc/resolv.conf` of a container that has no part in the host's loopback interface; `of_host` is the host's own. What
+/// the document says takes the place of what the host says, kind by kind. `of_resolver` gives the text that names the servers which the
+/// host's own resolver asks.
+pub(super) fn resolv_conf(dns: &Dns, of_host: &str, of_resolver: impl FnOnce() -> String) -> String {
     let reachable = |text: &str| -> Vec<String> { servers(text).into_iter().filter(|server| is_reachable(server)).collect() };
     let mut known = reachable(of_host);
     if known.is_empty() && dns.servers.is_empty() {
@@ -155,7 +150,7 @@ mod tests {
     fn name_servers_that_a_container_can_ask() {
         let stub = "# stub\nnameserver 127.0.0.53\noptions edns0 trust-ad\nsearch lan\n";
         let check = |dns: &Dns, of_host: &str, of_resolver: &str, expect: &str| {
-            assert_eq!(resolv_conf_elsewhere(dns, of_host, || of_resolver.to_owned()), expect);
+            assert_eq!(resolv_conf(dns, of_host, || of_resolver.to_owned()), expect);
         };
         let none = Dns::default();
         check(&none, "nameserver 192.0.2.53\ndomain a\nsearch b c\n", "", "nameserver 192.0.2.53\nsearch b c\n");
@@ -168,7 +163,5 @@ mod tests {
         );
         let own = Dns { servers: vec![[9, 9, 9, 9].into()], search: vec![".".to_owned()], options: vec!["ndots:1".to_owned()] };
         check(&own, stub, "", "nameserver 9.9.9.9\noptions ndots:1\n");
-        assert_eq!(resolv_conf(&none, stub), "nameserver 127.0.0.53\nsearch lan\noptions edns0 trust-ad\n");
-        assert_eq!(resolv_conf(&none, ""), "");
     }
 }
