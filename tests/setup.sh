@@ -13,10 +13,10 @@ set -euo pipefail
 BUILD="cc:build-essential musl-gcc:musl-tools curl:curl git:git"
 DEMO="busybox:busybox-static docker-registry:docker-registry"
 TEST="shellcheck:shellcheck ip:iproute2 nsenter:util-linux setpriv:util-linux tini:tini openssl:openssl systemd-analyze:systemd
-    umoci:umoci skopeo:skopeo mkfs.ext4:e2fsprogs losetup:mount zstd:zstd"
+    umoci:umoci skopeo:skopeo mkfs.ext4:e2fsprogs losetup:mount zstd:zstd nft:nftables crun:crun runc:runc"
 GUEST="mmdebstrap:mmdebstrap linux.uml:user-mode-linux mke2fs:e2fsprogs depmod:kmod"
 BENCH="docker-registry:docker-registry dockerd:docker.io podman:podman containerd:containerd skopeo:skopeo umoci:umoci
-    buildah:buildah mmdebstrap:mmdebstrap igzip:isal zstd:zstd busybox:busybox-static"
+    buildah:buildah mmdebstrap:mmdebstrap igzip:isal zstd:zstd busybox:busybox-static crun:crun runc:runc nft:nftables wrk:wrk"
 TARGET=$(uname -m)-unknown-linux-musl
 
 say() { printf 'setup: %s\n' "$*" >&2; }
