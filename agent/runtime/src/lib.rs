@@ -247,7 +247,7 @@ pub enum MountSource {
     },
     /// A file or folder of the host; owners as for a volume.
     Bind {
-        /// On the host.
+        /// On the host; none of its parts may be a symbolic link.
         path: PathBuf,
         /// Mounts below it, and those that appear later.
         propagation: Propagation,

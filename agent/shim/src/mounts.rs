@@ -48,13 +48,13 @@ pub(crate) fn open<'a>(requests: &'a [MountRequest], users: Option<&File>) -> Re
 }
 
 fn open_one<'a>(request: &'a MountRequest, users: Option<&File>) -> Result<Source<'a>, OpenError> {
-    let (path, propagation) = match &request.source {
+    let (path, tree, propagation) = match &request.source {
         MountFrom::Tmpfs { .. } => return Ok(Source { request, tree: None }),
-        MountFrom::Volume { path, .. } => (path, BindPropagation::Private),
-        MountFrom::Bind { path, propagation } => (path, *propagation),
+        MountFrom::Volume { path, .. } => (path, Tree::clone_of(path, true), BindPropagation::Private),
+        MountFrom::Bind { path, propagation } => (path, Tree::clone_exactly(path), *propagation),
     };
     let failed = |error: io::Error| OpenError::Failed(failure(request, format!("{}: {error}", path.display())));
-    let tree = Tree::clone_of(path, true).map_err(|error| failed(error.into()))?;
+    let tree = tree.map_err(|error| failed(error.into()))?;
     if let Some(users) = users {
         tree.map_users(users).map_err(|error| OpenError::CannotMap(path.clone(), error))?;
     }

@@ -166,6 +166,11 @@ mod tests {
     }
 
     #[test]
+    fn what_counts_as_loosened_is_what_the_runtime_does_not_give() {
+        assert_eq!(document::DEFAULT_CAPABILITIES, coord_runtime::DEFAULT_CAPABILITIES);
+    }
+
+    #[test]
     fn entrypoint_and_command_are_merged_as_docker_does() {
         check(None, None, &["/init", "serve"]);
         check(None, Some(&["help"]), &["/init", "help"]);

@@ -1,7 +1,7 @@
 //! What a container gets of the host itself: devices, limits of its processes, the program that runs it.
 
 use super::{Executor, cdi};
-use coord_runtime::{Backend, DeviceFile, Mount};
+use coord_runtime::{Backend, DeviceFile, Mount, MountSource};
 use coord_shared::document::{self, Device, RuntimeName};
 use std::fs;
 use std::os::unix::fs::FileTypeExt as _;
@@ -76,6 +76,14 @@ fn devices(asked: &[Device], cdi_folders: &[PathBuf]) -> Result<HostParts, Strin
         Device::File { .. } => None,
     });
     cdi::add(named, cdi_folders, &mut parts).map_err(|error| crate::chain(&error))?;
+    for mount in &mut parts.mounts {
+        // Drivers' libraries often go by links, and the runtime follows none. What is missing, it says.
+        if let MountSource::Bind { path, .. } = &mut mount.source
+            && let Ok(real) = path.canonicalize()
+        {
+            *path = real;
+        }
+    }
     Ok(parts)
 }
 

@@ -66,6 +66,12 @@ async fn root_mounts_lead_nowhere_by_symlinks() {
         assert!(error.to_string().contains(&format!("cannot mount /{link}")), "{error}");
         assert_eq!(lab.leftovers(), Vec::<String>::new());
     }
+    // What is mounted was chosen behind all links; one that is there now was put there since.
+    symlink("data", lab.path("other")).expect("a link");
+    let spec = with_mounts(lab.spec("swapped", "true"), vec![bind(&lab.path("other"), "/x", false)]);
+    let error = lab.runtime.start(spec).await.expect_err("it must be refused");
+    assert!(error.to_string().contains("cannot mount /x"), "{error}");
+    assert_eq!(lab.leftovers(), Vec::<String>::new());
     // One that stays in the root is followed there.
     let spec = with_mounts(lab.spec("up", "touch /up/x; ls /tmp"), vec![bind(&data, "/up", false)]);
     assert_eq!(lab.output(spec).await.0, "x\n");
