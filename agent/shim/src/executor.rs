@@ -118,6 +118,7 @@ impl ContainerExecutor {
     fn restrict(&self) -> Result<(), String> {
         sys::reset_signals();
         rustix::process::umask(Mode::from_raw_mode(UMASK));
+        sys::new_session_keyring();
         if self.0.terminal {
             sys::take_terminal();
         }

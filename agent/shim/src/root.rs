@@ -55,8 +55,8 @@ pub(crate) fn map_layers(lowers: &[PathBuf], users: &File) -> Result<Vec<Tree>, 
 impl Workshop {
     /// Opens one where it hides nothing that is still needed.
     pub(crate) fn open(request: &Request) -> Result<Workshop, Failure> {
-        let program = &request.monitor.program;
-        let needed = |place: &Path| [&request.bundle, &request.run, program].iter().any(|path| path.starts_with(place));
+        let ours = [&request.bundle, &request.run, &request.monitor.program];
+        let needed = |place: &Path| ours.into_iter().chain(&request.lowers).any(|path| path.starts_with(place));
         let usable = |place: &&Path| place.is_dir() && !needed(place);
         let place = PLACES.iter().map(Path::new).find(usable).ok_or_else(|| Failure {
             kind: FailureKind::Host,

@@ -96,12 +96,12 @@ async fn root_what_cannot_be_mounted_is_said() {
 #[tokio::test]
 async fn root_memory_has_a_size_and_a_mode() {
     let mut lab = Lab::new();
-    let script = "stat -c %a:%u /work /dev/shm; dd if=/dev/zero of=/work/big bs=1024 count=200 2>&1 | grep -c 'No space'
-        grep ' /work ' /proc/mounts | grep -c nosuid,nodev,noexec; grep ' /dev/shm ' /proc/mounts | grep -c size=128k
+    let script = "stat -c %a:%u /scratch /dev/shm; dd if=/dev/zero of=/scratch/big bs=1024 count=200 2>&1 | grep -c 'No space'
+        grep ' /scratch ' /proc/mounts | grep -c nosuid,nodev,noexec; grep ' /dev/shm ' /proc/mounts | grep -c size=128k
         touch /ro/x 2>/dev/null || echo no; grep -c ' /dev/hugetmp ' /proc/mounts; touch /x 2>/dev/null || echo no";
     let mut spec = lab.spec("memory", script);
     let ro = Mount { read_only: true, ..tmpfs("/ro", 1 << 16, 0o755) };
-    spec.mounts = vec![tmpfs("/work", 64 << 10, 0o700), ro, tmpfs("/dev/hugetmp", 1 << 16, 0o755)];
+    spec.mounts = vec![tmpfs("/scratch", 64 << 10, 0o700), ro, tmpfs("/dev/hugetmp", 1 << 16, 0o755)];
     (spec.shm_bytes, spec.read_only) = (128 << 10, true);
     assert_eq!(lab.output(spec).await.0, "700:0\n1777:0\n1\n1\n1\nno\n1\nno\n");
 }

@@ -63,6 +63,21 @@ async fn root_limits_of_processes_and_groups_are_set() {
     spec.oom_score_adj = 500;
     spec.groups = vec!["staff".to_owned(), "4711".to_owned()];
     assert_eq!(lab.output(spec).await.0, "100\n200\n0\n41\n500\n0 50 4711\n");
+    // Above what this process may give, if that is limited at all.
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    if let Some(above) = own.checked_add(1) {
+        let mut spec = lab.spec("above", "ulimit -Hn");
+        spec.rlimits = vec![("RLIMIT_NOFILE".to_owned(), 100, above)];
+        match lab.runtime.start(spec).await {
+            Ok(_) => {
+                lab.exit("above").await;
+                assert_eq!(log_text(&lab.path("log/above.jsonl")), format!("{above}\n"));
+                lab.runtime.remove("above").await.expect("a removal");
+            }
+            Err(error) => assert!(error.to_string().contains(&format!("allows RLIMIT_NOFILE to be at most {own}")), "{error}"),
+        }
+        assert_eq!(lab.leftovers(), Vec::<String>::new());
+    }
     let (log, _) = lab.output(lab.spec("usual", "ulimit -Sn; test $(ulimit -Hn) -le 524288 && echo hard")).await;
     assert_eq!(log, "1024\nhard\n");
 }
