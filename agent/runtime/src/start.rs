@@ -20,11 +20,12 @@ use tokio::sync::watch as signal;
 use super::cgroup::ContainerCgroup;
 use super::embedded::{Container, Inner, make_private_folder};
 use super::error::{RuntimeError, StartFailure};
-use super::request::{Message, MonitorConfig, Network, ProcessId, Request, Users};
+use super::request::{LogTarget, Message, MonitorConfig, Network, PROTOCOL, ProcessId, Request, Users};
 use super::spec::HostFacts;
 use super::state::{ContainerState, Phase, boot_id, read_limited};
 use super::{
-    Backend, ContainerSpec, MountSource, NetworkMode, Running, Stdio, conversation, external, host, seccomp, spec, systemd, watch,
+    Backend, ContainerSpec, LogDriver, MountSource, NetworkMode, Running, Stdio, conversation, external, host, seccomp, spec,
+    systemd, watch,
 };
 
 /// A start takes some 10 ms. On a host that is swamped it takes longer; beyond this, something hangs.
@@ -199,6 +200,7 @@ impl Attempt {
         let monitor = self.monitor_config(&cgroup);
         let placement = inner.cgroups.placement(&cgroup);
         let mut state = ContainerState {
+            protocol: PROTOCOL,
             generation: 0,
             boot_id: boot_id()?,
             phase: Phase::Creating,
@@ -227,6 +229,7 @@ impl Attempt {
         fs::write(&path, oci.to_string()).map_err(|source| RuntimeError::File { operation: "write", path, source })?;
         let (seccomp, filtered) = self.link_seccomp()?;
         let request = Request {
+            protocol: PROTOCOL,
             id: spec.id.clone(),
             bundle: bundle.clone(),
             run: run.clone(),
@@ -280,6 +283,15 @@ impl Attempt {
             log_max_bytes: self.spec.log.max_bytes,
             log_max_files: self.spec.log.max_files.max(1),
             oom_events: cgroup.oom_events.clone(),
+            target: match self.spec.log.driver {
+                LogDriver::JsonFile => LogTarget::File,
+                LogDriver::Journald => LogTarget::Journald,
+                LogDriver::None => LogTarget::Nobody,
+            },
+            rate_bytes_per_s: self.spec.log.rate_bytes_per_s,
+            id: self.spec.id.clone(),
+            // A log is named by what people call the container.
+            name: self.spec.log.path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
         }
     }
 

@@ -31,12 +31,13 @@ mod sys;
 mod trace;
 mod tree;
 mod user;
+mod verify;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use agent::Agent;
-use request::{Failure, FailureKind, Message, Request};
+use request::{Failure, FailureKind, Message, PROTOCOL, Request};
 
 fn main() -> ExitCode {
     // For whoever checks an installation.
@@ -59,6 +60,14 @@ fn main() -> ExitCode {
     let Ok((stdio, request)) = agent.receive_files().and_then(|stdio| Ok((stdio, agent.receive::<Request>()?))) else {
         return ExitCode::from(2);
     };
+    if request.protocol != PROTOCOL {
+        let detail = format!(
+            "the agent speaks protocol {}, this shim {PROTOCOL}: install agent and helpers of one release",
+            request.protocol
+        );
+        agent.say(&Message::Failed(Failure { kind: FailureKind::Host, object: "coord-shim".to_owned(), detail }));
+        return ExitCode::FAILURE;
+    }
     // A subscriber is set once, here.
     let _ = tracing::subscriber::set_global_default(trace::ErrorsToStderr);
     match start::start(&request, stdio, &mut agent) {
