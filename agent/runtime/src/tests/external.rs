@@ -23,11 +23,13 @@ const SUITES: [(&[&str], &str); 2] = [
     (&["tests::crash::", "tests::exec::"], "--test-threads=1"),
 ];
 
-/// Tests that count what a runtime does in its own way: of crun, of runc.
-const CRUNS_OWN: [&str; 1] = [ONE_FILTER];
-const RUNCS_OWN: [&str; 2] = [ONE_FILTER, NUMBERS];
+/// Tests of what a runtime does in its own way: of crun, of runc.
+const CRUNS_OWN: [&str; 2] = [ONE_FILTER, NARROW_CALLS];
+const RUNCS_OWN: [&str; 3] = [ONE_FILTER, NARROW_CALLS, NUMBERS];
 /// The same rules are one filter for the command, and two for a program that we run beside it.
 const ONE_FILTER: &str = "root_it_is_what_the_command_is";
+/// Their library ends a process that makes one.
+const NARROW_CALLS: &str = "root_calls_of_32_bits_are_answered";
 /// runc's threads have had the first numbers of processes.
 const NUMBERS: &str = "root_an_init_reaps_and_passes_signals_on";
 
