@@ -25,11 +25,13 @@ const SUITES: [(&[&str], &str); 2] = [
 
 /// Tests of what a runtime does in its own way: of crun, of runc.
 const CRUNS_OWN: [&str; 2] = [ONE_FILTER, NARROW_CALLS];
-const RUNCS_OWN: [&str; 3] = [ONE_FILTER, NARROW_CALLS, NUMBERS];
+const RUNCS_OWN: [&str; 4] = [ONE_FILTER, NARROW_CALLS, NUMBERS, LONG_LINE];
 /// The same rules are one filter for the command, and two for a program that we run beside it.
 const ONE_FILTER: &str = "root_it_is_what_the_command_is";
 /// Their library ends a process that makes one.
 const NARROW_CALLS: &str = "root_calls_of_32_bits_are_answered";
+/// runc reads no line of an image's `/etc/passwd` that is longer than 64 KiB, and does not start.
+const LONG_LINE: &str = "root_traps_of_the_image_are_not_walked_into";
 /// runc's threads have had the first numbers of processes.
 const NUMBERS: &str = "root_an_init_reaps_and_passes_signals_on";
 
