@@ -15,6 +15,19 @@ fn rules_become_lines() {
 }
 
 #[test]
+fn rules_become_words_for_oci_runtimes() {
+    let mut spec = ContainerSpec::new("x", Vec::new(), Vec::new(), crate::LogPolicy::default());
+    spec.devices = vec![DeviceFile { source: "/dev/loop-control".into(), target: "/dev/x".into(), read: true, write: false }];
+    let words = oci_rules(&spec).expect("rules");
+    assert_eq!(words[0], json!({ "allow": false, "access": "rwm" }));
+    assert_eq!(words[1], json!({ "allow": true, "type": "c", "access": "m" }));
+    assert!(words.contains(&json!({ "allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm" })));
+    assert_eq!(words.last(), Some(&json!({ "allow": true, "type": "c", "major": 10, "minor": 237, "access": "rm" })));
+    spec.security.privileged = true;
+    assert_eq!(oci_rules(&spec).expect("rules"), [json!({ "allow": true, "access": "rwm" })]);
+}
+
+#[test]
 fn devices_of_the_host_become_rules() {
     let device = |source: &str, read, write| DeviceFile { source: source.into(), target: "/dev/x".into(), read, write };
     let check = |device: DeviceFile, expect: &str| {
