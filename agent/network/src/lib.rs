@@ -145,6 +145,11 @@ impl Network {
         self.shared.book().get(container).cloned()
     }
 
+    /// The containers that have a lease.
+    pub fn leases(&self) -> Vec<String> {
+        self.shared.book().leases().map(|lease| lease.container.clone()).collect()
+    }
+
     /// Gives a new network namespace, in which nothing is up yet but `lo`, its link, addresses and routes. Makes the bridge when it is
     /// missing, and with it the rules that let containers out. The namespace may belong to another user namespace.
     pub async fn attach(&self, lease: &Lease, namespace: BorrowedFd<'_>) -> Result<(), NetworkError> {
