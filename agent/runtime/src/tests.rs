@@ -3,8 +3,15 @@
 
 mod crash;
 mod exec;
+mod external;
 mod failures;
 mod isolation;
 mod lab;
 mod lifecycle;
 mod limits;
+mod mounts;
+mod network;
+mod propagation;
+mod rights;
+mod takeover;
+mod users;
