@@ -4,7 +4,7 @@ use super::{Container, Desired, End, Observed, Phase, Plan, Target};
 use crate::decide::health::Health;
 use crate::decide::reason::Reason;
 use crate::decide::{Mono, Now};
-use crate::names::{ContainerId, InstanceId};
+use crate::names::{ContainerId, InstanceId, Revision};
 use crate::wire::{InstanceReport, InstanceState};
 use std::collections::BTreeSet;
 
@@ -92,6 +92,8 @@ fn newest<'a>(id: &InstanceId, observed: &'a Observed) -> Option<(&'a ContainerI
         Phase::Stopping { .. } => 1,
         Phase::Exited { .. } | Phase::Removing { .. } | Phase::RemoveFailed { .. } => 0,
     };
-    let own = observed.containers.iter().filter(|(container, _)| container.instance == *id);
+    // Containers lie in the order of their instances, so that a host full of them is not searched for each of them.
+    let first = ContainerId { instance: id.clone(), revision: Revision(0), start: 0 };
+    let own = observed.containers.range(first..).take_while(|(container, _)| container.instance == *id);
     own.max_by_key(|(container, c)| (rank(c), container.revision, container.start))
 }
