@@ -24,7 +24,8 @@ use super::request::{LogTarget, Message, MonitorConfig, Network, PROTOCOL, Proce
 use super::spec::HostFacts;
 use super::state::{ContainerState, Phase, boot_id, read_limited};
 use super::{
-    ContainerSpec, LogDriver, MountSource, NetworkMode, Running, Stdio, conversation, host, seccomp, spec, systemd, watch,
+    Backend, ContainerSpec, LogDriver, MountSource, NetworkMode, Running, Stdio, conversation, external, host, seccomp, spec,
+    systemd, watch,
 };
 
 /// A start takes some 10 ms. On a host that is swamped it takes longer; beyond this, something hangs.
@@ -214,6 +215,10 @@ impl Attempt {
                 Users::Host | Users::HostBecause(_) => None,
             },
             weakened: Vec::new(),
+            runtime: match &spec.backend {
+                Backend::Embedded => None,
+                Backend::External(program) => Some(program.clone()),
+            },
             meta: spec.meta.clone(),
         };
         state.save(run).inspect_err(|_| state.cgroup.remove_now())?;
@@ -223,11 +228,9 @@ impl Attempt {
             ..host::facts(spec, shim.pid).map_err(refused)?
         };
         let path = bundle.join("config.json");
-        fs::write(&path, spec::oci(spec, &host).to_string()).map_err(|source| RuntimeError::File {
-            operation: "write",
-            path,
-            source,
-        })?;
+        let mut oci = spec::oci(spec, &host);
+        external::complete(&mut oci, spec)?;
+        fs::write(&path, oci.to_string()).map_err(|source| RuntimeError::File { operation: "write", path, source })?;
         let (seccomp, filtered) = self.link_seccomp()?;
         let request = Request {
             protocol: PROTOCOL,
@@ -250,6 +253,10 @@ impl Attempt {
             cgroup: placement,
             seccomp,
             filters_first: filtered && spec::gains_privileges(spec),
+            external: match &spec.backend {
+                Backend::Embedded => None,
+                Backend::External(program) => Some(program.clone()),
+            },
             monitor,
         };
         Ok((state, request))
@@ -364,6 +371,7 @@ impl Attempt {
             init_fd,
             cgroup: state.cgroup,
             monitor: state.monitor_config,
+            runtime: state.runtime,
             ended: signal::Sender::new(false),
         });
         let weakened = [container.cgroup.weakened.clone(), state.weakened].concat();

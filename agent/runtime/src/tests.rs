@@ -3,6 +3,7 @@
 
 mod crash;
 mod exec;
+mod external;
 mod failures;
 mod isolation;
 mod lab;

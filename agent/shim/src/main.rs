@@ -10,7 +10,7 @@
 //! agent ──request──▶ shim ── users, network ── root ── libcontainer ──▶ init ── execve ──▶ the command
 //!       ◀─outcome──       ── execve ──▶ monitor (same pid, parent of init)
 //! ```
-//! Its second mode runs a program in a container that runs (`exec`).
+//! Where an OCI runtime is asked for, that does libcontainer's part (`external`). Its second mode runs a program in a container that runs (`exec`).
 //! Deliberately absent: cgroups are made and limited by the agent; cleaning up after a failure is the agent's as well.
 
 mod agent;
@@ -21,6 +21,7 @@ mod copy_up;
 mod exec;
 mod exec_request;
 mod executor;
+mod external;
 mod mounts;
 mod namespaces;
 mod request;
@@ -44,6 +45,10 @@ fn main() -> ExitCode {
         return if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     sys::ignore_stop_signals();
+    if let Some(mode) = std::env::args_os().nth(1).filter(|mode| external::is_mode(mode)) {
+        external::become_command(&mode, std::env::args_os().skip(2));
+        return ExitCode::FAILURE;
+    }
     if std::env::args_os().nth(1).is_some_and(|argument| argument == exec_request::EXEC_ARGUMENT) {
         return if exec::serve().is_ok() { ExitCode::SUCCESS } else { ExitCode::from(2) };
     }

@@ -63,6 +63,8 @@ pub(crate) struct Request {
     pub(crate) seccomp: PathBuf,
     /// The filters must be loaded before capabilities are dropped: the command's programs may gain rights.
     pub(crate) filters_first: bool,
+    /// The OCI runtime that makes the first process; the shim does it itself where there is none.
+    pub(crate) external: Option<PathBuf>,
     /// What the shim becomes when the container runs.
     pub(crate) monitor: MonitorConfig,
 }
