@@ -11,6 +11,7 @@ mod lifecycle;
 mod limits;
 mod mounts;
 mod network;
+mod propagation;
 mod rights;
 mod takeover;
 mod users;

@@ -20,6 +20,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use crate::request::{Failure, FailureKind};
 use crate::sys;
+use crate::verify::verify;
 
 /// What programs expect to find, and what container engines give them.
 const UMASK: u32 = 0o022;
@@ -77,7 +78,11 @@ impl ContainerExecutor {
 
 impl Executor for ContainerExecutor {
     /// Runs as the container's user inside its root, before the container counts as created.
-    fn validate(&self, _spec: &Spec) -> Result<(), ExecutorValidationError> {
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        verify(spec).map_err(|error| {
+            let text = self.host_failure("isolating the container", &error);
+            ExecutorValidationError::ArgValidationError(text)
+        })?;
         for procs in &self.0.v1_tasks {
             rustix::io::write(procs, b"0").map_err(|error| {
                 let text = self.host_failure("entering the container's cgroup", &error.into());

@@ -31,6 +31,7 @@ mod sys;
 mod trace;
 mod tree;
 mod user;
+mod verify;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
