@@ -7,9 +7,9 @@ use super::lab::RUNTIME;
 
 /// Tests that hold whatever makes a container's first process, and how many of them at a time.
 const SUITES: [(&[&str], &str); 2] = [
-    (&["tests::exec::", "tests::lifecycle::", "tests::failures::", "tests::isolation::", "tests::limits::"], "--test-threads=4"),
-    // They kill what this program has started, whichever test it was.
-    (&["tests::crash::"], "--test-threads=1"),
+    (&["tests::lifecycle::", "tests::failures::", "tests::isolation::", "tests::limits::"], "--test-threads=4"),
+    // They kill what this program has started, or count it, whichever test it was.
+    (&["tests::crash::", "tests::exec::root_it_", "tests::exec::root_a_", "tests::exec::root_many_"], "--test-threads=1"),
 ];
 
 fn check(name: &str) {
