@@ -145,6 +145,11 @@ impl Network {
         self.shared.book().get(container).cloned()
     }
 
+    /// The containers that have a lease.
+    pub fn leases(&self) -> Vec<String> {
+        self.shared.book().leases().map(|lease| lease.container.clone()).collect()
+    }
+
     /// Gives a new network namespace, in which nothing is up yet but `lo`, its link, addresses and routes. Makes the bridge when it is
     /// missing, and with it the rules that let containers out. The namespace may belong to another user namespace.
     pub async fn attach(&self, lease: &Lease, namespace: BorrowedFd<'_>) -> Result<(), NetworkError> {
@@ -247,6 +252,7 @@ impl Shared {
         if !bridge.is_up {
             bridge = bridge::ensure(&mut links, &self.settings)?;
         }
+        bridge::look_after(&mut links, &self.settings, &bridge)?;
         for link in links.pairs().map_err(kernel("list the links"))? {
             let is_ours = link.name.starts_with(pool::LINK_PREFIX);
             if leases.contains(&link.name) && link.master != Some(bridge.index) {

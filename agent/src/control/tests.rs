@@ -35,9 +35,10 @@ async fn check<T>(test: impl AsyncFnOnce(&Client, &Path) -> T) -> T {
     content.send_replace(Content { generation: None, full });
     let control = Control {
         info,
-        images: Images::new(store, registry),
+        images: Images::new(store, registry, dir.path()),
         policy: Policy::default(),
         events,
+        network: Err("no network in tests".to_owned()),
         metrics: Metrics::new(Arc::new(NoFigures), shown.clone(), dir.path().to_owned(), "a".parse().expect("a name")),
         programs: Programs::new(Arc::new(exec::ThisMachine), shown.clone()),
         content: shown,
