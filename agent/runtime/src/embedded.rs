@@ -67,6 +67,8 @@ pub(super) struct Container {
     pub(super) init_fd: OwnedFd,
     pub(super) cgroup: ContainerCgroup,
     pub(super) monitor: MonitorConfig,
+    /// The OCI runtime that made it, if that was not the shim.
+    pub(super) runtime: Option<PathBuf>,
     /// Becomes true when it has ended and its log is complete.
     pub(super) ended: watch::Sender<bool>,
 }

@@ -4,6 +4,7 @@
 //! and nothing is left beside it. We hold its pidfd until it ends and take note of its status then, whoever still listens; a child that
 //! nobody takes note of would keep its container from coming to its end.
 
+use std::ffi::OsStr;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -42,6 +43,12 @@ pub(super) async fn exec(inner: Arc<Inner>, container: Arc<Container>, spec: Exe
     check(&spec).map_err(|what| RuntimeError::Specification { id: id.clone(), what })?;
     if has_ended(&container.init_fd) {
         return Err(RuntimeError::NotRunning { id });
+    }
+    // Its first process is the sandbox: what enters beside that runs on the host's kernel.
+    if container.runtime.as_ref().is_some_and(|program| program.file_name() == Some(OsStr::new("runsc"))) {
+        let what =
+            "programs cannot be run in containers of runsc: nothing but runsc itself could keep them from the host's kernel";
+        return Err(RuntimeError::Specification { id, what: what.to_owned() });
     }
     let internal = |what: String| RuntimeError::Internal { id: id.clone(), what };
     let _permit = inner.execs.acquire().await.map_err(|error| internal(error.to_string()))?;

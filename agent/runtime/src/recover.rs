@@ -128,6 +128,7 @@ fn recover_one(inner: &Arc<Inner>, id: &str, boot: &str) -> Result<Option<Recove
         init_fd,
         cgroup: state.cgroup,
         monitor: state.monitor_config,
+        runtime: state.runtime,
         ended: signal::Sender::new(false),
     });
     let weakened = [container.cgroup.weakened.clone(), weakened].concat();

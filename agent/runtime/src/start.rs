@@ -215,6 +215,10 @@ impl Attempt {
                 Users::Host | Users::HostBecause(_) => None,
             },
             weakened: Vec::new(),
+            runtime: match &spec.backend {
+                Backend::Embedded => None,
+                Backend::External(program) => Some(program.clone()),
+            },
             meta: spec.meta.clone(),
         };
         state.save(run).inspect_err(|_| state.cgroup.remove_now())?;
@@ -367,6 +371,7 @@ impl Attempt {
             init_fd,
             cgroup: state.cgroup,
             monitor: state.monitor_config,
+            runtime: state.runtime,
             ended: signal::Sender::new(false),
         });
         let weakened = [container.cgroup.weakened.clone(), state.weakened].concat();

@@ -39,6 +39,9 @@ pub(super) struct ContainerState {
     /// See [`super::Running::weakened`].
     #[serde(default)]
     pub(super) weakened: Vec<String>,
+    /// The OCI runtime that made it, if that was not the shim.
+    #[serde(default)]
+    pub(super) runtime: Option<PathBuf>,
     pub(super) meta: serde_json::Value,
 }
 
