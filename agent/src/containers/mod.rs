@@ -15,6 +15,25 @@ pub use details::details;
 pub use on_disk::reports;
 pub use rows::{rows, spec_of};
 
+use coord_shared::names::ContainerId;
+use std::path::Path;
+
+/// The containers that run, with their first processes.
+///
+/// # Errors
+/// When a container's files cannot be read.
+pub fn running(state_dir: &Path, run_dir: &Path) -> Result<Vec<(ContainerId, i32)>, ContainersError> {
+    let mut running = Vec::new();
+    for id in coord_runtime::containers(run_dir).map_err(ContainersError::Files)? {
+        let found = coord_runtime::inspect(state_dir, run_dir, &id).map_err(ContainersError::Files)?;
+        // What is not ours is nobody's container of ours.
+        if let (Ok(id), Some(pid)) = (id.parse(), found.and_then(|found| found.pid)) {
+            running.push((id, pid));
+        }
+    }
+    Ok(running)
+}
+
 /// Why containers cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum ContainersError {

@@ -1,6 +1,6 @@
 //! Why something cannot be done with a volume, and the same as it is told to whoever asked.
 
-use coord_runtime::RuntimeError;
+use crate::containers::ContainersError;
 use coord_shared::names::{ContainerId, NameError, VolumeName};
 use coord_shared::wire::ErrorBody;
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ pub enum VolumesError {
     },
     /// Who uses what cannot be told, so nothing may be deleted.
     #[error("cannot tell which containers run here")]
-    Containers(#[source] RuntimeError),
+    Containers(#[source] ContainersError),
     /// The agent is ending.
     #[error("the agent is ending")]
     Ending,

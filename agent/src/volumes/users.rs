@@ -3,6 +3,7 @@
 //! So it holds for containers of an earlier agent and of an external runtime as well, whatever any file says.
 
 use super::VolumesError;
+use crate::containers::running;
 use coord_shared::names::{ContainerId, VolumeName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -28,10 +29,7 @@ pub(super) fn users(folder: &Path, state_dir: &Path, run_dir: &Path) -> Result<U
     // Where there is no folder yet, nobody uses one.
     let Ok(folder) = folder.canonicalize() else { return Ok(users) };
     let Some(place) = place(&folder, &mounts("self")?) else { return Ok(users) };
-    for id in coord_runtime::containers(run_dir).map_err(VolumesError::Containers)? {
-        let Ok(container) = id.parse::<ContainerId>() else { continue };
-        let found = coord_runtime::inspect(state_dir, run_dir, &id).map_err(VolumesError::Containers)?;
-        let Some(pid) = found.and_then(|found| found.pid) else { continue };
+    for (container, pid) in running(state_dir, run_dir).map_err(VolumesError::Containers)? {
         // One that has ended meanwhile uses nothing.
         let Ok(mounts) = mounts(&pid.to_string()) else { continue };
         for name in mounts.iter().filter_map(|mount| volume_of(mount, &place)) {
