@@ -8,3 +8,8 @@ mod isolation;
 mod lab;
 mod lifecycle;
 mod limits;
+mod mounts;
+mod network;
+mod propagation;
+mod rights;
+mod users;
