@@ -130,7 +130,7 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, DaemonError> {
 }
 
 /// What the operator has set, in the runtime's terms.
-pub(crate) fn isolation(config: &Config) -> Isolation {
+pub fn isolation(config: &Config) -> Isolation {
     let asked = &config.isolation;
     Isolation {
         user_namespaces: match asked.user_namespaces {
@@ -322,7 +322,7 @@ fn listen(
 
 /// Removes what killed `coord-agent run`s have left.
 async fn sweep_one_offs(config: Config) {
-    match one_off::sweep(&config.state_dir, &config.run_dir, &config.helpers_dir).await {
+    match one_off::sweep(&config.state_dir, &config.run_dir, &config.helpers_dir, isolation(&config)).await {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "removed one-off containers that were left"),
         Err(error) => tracing::warn!(error = %crate::chain(&error), "cannot look for one-off containers that were left"),
