@@ -3,3 +3,4 @@
 mod chaos;
 mod hosts;
 mod images;
+mod leaks;

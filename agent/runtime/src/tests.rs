@@ -3,6 +3,7 @@
 
 mod crash;
 mod exec;
+mod external;
 mod failures;
 mod isolation;
 mod lab;
@@ -12,4 +13,5 @@ mod mounts;
 mod network;
 mod propagation;
 mod rights;
+mod takeover;
 mod users;

@@ -97,16 +97,23 @@ impl Executor for ContainerExecutor {
     }
 
     fn exec(&self, _spec: &Spec) -> Result<(), ExecutorError> {
-        self.restrict().map_err(ExecutorError::Other)?;
-        let failure = match &self.0.init {
-            Some(init) => self.execute_below(init),
-            None => self.execute(),
-        };
-        Err(ExecutorError::Other(self.fail(&failure)))
+        Err(ExecutorError::Other(self.become_command()))
     }
 }
 
 impl ContainerExecutor {
+    /// Executes the command, or the init and the command below it. Returns why it could not, having told it.
+    pub(crate) fn become_command(&self) -> String {
+        if let Err(told) = self.restrict() {
+            return told;
+        }
+        let failure = match &self.0.init {
+            Some(init) => self.execute_below(init),
+            None => self.execute(),
+        };
+        self.fail(&failure)
+    }
+
     /// The last restrictions: what comes after this is the command's own doing.
     fn restrict(&self) -> Result<(), String> {
         sys::reset_signals();

@@ -17,7 +17,6 @@ use super::{CommandError, Outcome, failure};
 use crate::cli::{RunArgs, RunNetwork};
 use crate::output::Output;
 use coord_agent::config::Config;
-use coord_agent::daemon::isolation;
 use coord_agent::execute::{OneOff, one_off_spec};
 use coord_agent::images::ReadyImage;
 use coord_agent::one_off::{Place, sweep};
@@ -65,7 +64,7 @@ async fn prepare(args: &RunArgs, config: &Config, output: &Output) -> Result<Rea
     let terminal = wanted_terminal(args.tty)?;
     let text = document::text(args)?;
     let document = document::parse(&text)?;
-    sweep(&config.state_dir, &config.run_dir, &config.helpers_dir, isolation(config)).await?;
+    sweep(&config.state_dir, &config.run_dir, &config.helpers_dir, config.isolation.of_containers()).await?;
     let place = Place::make(&config.state_dir, &config.run_dir)?;
     let bridge = match args.network {
         RunNetwork::Bridge => Some(Bridge::open(config).await?),
@@ -103,7 +102,7 @@ async fn make(
     let image = Image { digest: image.digest, config: image.config, healthcheck: None, annotations: BTreeMap::new() };
     let one = OneOff { container: place.container(), spec: &spec, image: &image, lowers, bridge, stdio: Stdio::Given(stdio) };
     let spec = one_off_spec(one, config).map_err(|problem| failure("invalid_container", problem))?;
-    Ok((place.runtime(&config.helpers_dir, isolation(config))?, spec))
+    Ok((place.runtime(&config.helpers_dir, config.isolation.of_containers())?, spec))
 }
 
 /// The image, pulled where it is not here. Nobody removes it before the place is gone.
