@@ -134,10 +134,13 @@ impl Ready {
             }
         };
         let container = place.container().clone();
-        place.remove(&runtime).await.map_err(ErrorBody::from)?;
         if let Some(bridge) = &bridge {
+            // Its addresses are given back once nothing of it runs, and while it still has a place by which the agent knows it. What
+            // cannot be removed is said below, where it is tried again.
+            let _ = runtime.remove(&container.to_string()).await;
             bridge.release(&container).await;
         }
+        place.remove(&runtime).await.map_err(ErrorBody::from)?;
         done
     }
 }
