@@ -312,7 +312,7 @@ fn listen(
 
 /// Removes what killed `coord-agent run`s have left.
 async fn sweep_one_offs(config: Config) {
-    match one_off::sweep(&config.state_dir, &config.run_dir, &config.helpers_dir).await {
+    match one_off::sweep(&config.state_dir, &config.run_dir, &config.helpers_dir, config.isolation.of_containers()).await {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "removed one-off containers that were left"),
         Err(error) => tracing::warn!(error = %crate::chain(&error), "cannot look for one-off containers that were left"),

@@ -21,9 +21,11 @@ pub(super) async fn run(config: &Config, format: Format, output: &Output) -> Res
         }
         answer => answer?,
     };
+    let now = clock::now().wall;
+    let rows = [rows, containers::one_offs(config, now).map_err(ErrorBody::from)?].concat();
     match format {
         Format::Json => output.json(&rows)?,
-        Format::Table => output.data(&table(&rows, clock::now().wall).render(output.width(), output.palette))?,
+        Format::Table => output.data(&table(&rows, now).render(output.width(), output.palette))?,
     }
     Ok(Outcome::Done)
 }

@@ -1,27 +1,47 @@
 //! What the containers' folders say where no agent runs that could be asked.
 
-use super::ContainersError;
+use super::{ContainersError, InstanceRow};
 use crate::config::Config;
+use crate::one_off;
 use coord_runtime::Inspected;
 use coord_shared::names::ContainerId;
 use coord_shared::wire::{Exit, InstanceReport, InstanceState};
 use jiff::Timestamp;
+use std::path::Path;
 
 /// A report for each container. Whether one is ready is for an agent to say: none is here.
 ///
 /// # Errors
 /// When a folder or a file cannot be read.
 pub fn reports(config: &Config, now: Timestamp) -> Result<Vec<InstanceReport>, ContainersError> {
-    let ids = coord_runtime::containers(&config.run_dir).map_err(ContainersError::Files)?;
-    let mut reports = Vec::new();
-    for id in ids {
-        let inspected = coord_runtime::inspect(&config.state_dir, &config.run_dir, &id).map_err(ContainersError::Files)?;
-        // What is not ours, or just going, is passed over.
-        if let (Some(inspected), Ok(id)) = (inspected, id.parse::<ContainerId>()) {
-            reports.push(report(id, &inspected, now));
+    Ok(inspected(&config.state_dir, &config.run_dir)?.into_iter().map(|(id, found)| report(id, &found, now)).collect())
+}
+
+/// A row for each one-off container. Whether an agent runs is nothing to them.
+///
+/// # Errors
+/// As `reports`.
+pub fn one_offs(config: &Config, now: Timestamp) -> Result<Vec<InstanceRow>, ContainersError> {
+    let mut rows = Vec::new();
+    for (state_dir, run_dir) in one_off::folders(&config.state_dir, &config.run_dir) {
+        for (id, found) in inspected(&state_dir, &run_dir)? {
+            let image = found.meta.get("image").and_then(|image| image.as_str()).map(str::to_owned);
+            let report = report(id, &found, now);
+            let ready = report.state == InstanceState::Running;
+            rows.push(InstanceRow { report: InstanceReport { ready, ..report }, image, ports: Vec::new() });
         }
     }
-    Ok(reports)
+    Ok(rows)
+}
+
+/// The containers of these folders; what is not ours, or just going, is passed over.
+fn inspected(state_dir: &Path, run_dir: &Path) -> Result<Vec<(ContainerId, Inspected)>, ContainersError> {
+    let mut containers = Vec::new();
+    for id in coord_runtime::containers(run_dir).map_err(ContainersError::Files)? {
+        let found = coord_runtime::inspect(state_dir, run_dir, &id).map_err(ContainersError::Files)?;
+        containers.extend(id.parse::<ContainerId>().ok().zip(found));
+    }
+    Ok(containers)
 }
 
 fn report(id: ContainerId, inspected: &Inspected, now: Timestamp) -> InstanceReport {

@@ -2,8 +2,8 @@
 //! agent, and no agent takes it for one of its own.
 //!
 //! ```text
-//!   RUN/one-off/NAME/{lock, image, c/ID}     lock: held by the `run` that made it, for as long as it lives
-//!   STATE/one-off/NAME/c/ID                  image: the digest that it uses
+//!   RUN/one-off/NAME/{lock, image, users, c/ID}    lock: held by the `run` that made it, for as long as it lives
+//!   STATE/one-off/NAME/c/ID                        image: the digest that it uses; users: the number of its range of users
 //! ```
 //! A folder whose lock nobody holds was left by a `run` that was killed: the next `run`, and an agent that starts, remove it with all
 //! that is still in it. Deliberately absent: restarting, and any word to the coordinator.
@@ -16,8 +16,7 @@ mod tests;
 pub use error::OneOffError;
 pub use sweep::sweep;
 
-use crate::config::IsolationConfig;
-use coord_runtime::{EmbeddedRuntime, Runtime as _};
+use coord_runtime::{EmbeddedRuntime, Isolation, Runtime as _};
 use coord_shared::names::{ContainerId, Digest, InstanceId, Revision, WorkloadName};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -27,6 +26,8 @@ use std::path::{Path, PathBuf};
 
 /// The workload that they are said to be of.
 const WORKLOAD: &str = "run";
+/// Numbers of 16 bits, as images use them.
+const USERS_PER_CONTAINER: u32 = 65_536;
 /// A digest, or what was meant to be one.
 const IMAGE_FILE_MAX_BYTES: u64 = 4096;
 
@@ -36,6 +37,8 @@ pub struct Place {
     state_dir: PathBuf,
     run_dir: PathBuf,
     container: ContainerId,
+    /// Counts from the end of the host's ranges of users; no other one-off container has it.
+    users: u32,
     /// Given back by the kernel, however this process ends.
     _lock: File,
 }
@@ -48,6 +51,7 @@ impl Place {
     pub fn make(state_dir: &Path, run_dir: &Path) -> Result<Place, OneOffError> {
         let all = lock_all(run_dir)?;
         let pid = std::process::id();
+        let top = run_dir.join("one-off");
         let (state_dir, run_dir) = (below(state_dir, &pid.to_string()), below(run_dir, &pid.to_string()));
         for path in [&state_dir, &run_dir] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(OneOffError::file("make", path))?;
@@ -55,9 +59,12 @@ impl Place {
         let path = run_dir.join("lock");
         let lock = File::create(&path).map_err(OneOffError::file("make", &path))?;
         lock.try_lock().map_err(|error| OneOffError::file("lock", &path)(error.into()))?;
+        let users = free_users(&top);
+        let path = run_dir.join("users");
+        fs::write(&path, users.to_string()).map_err(OneOffError::file("write", &path))?;
         drop(all);
         let workload = WORKLOAD.parse().map_err(OneOffError::Name)?;
-        Ok(Place { state_dir, run_dir, container: container(workload, pid), _lock: lock })
+        Ok(Place { state_dir, run_dir, container: container(workload, pid), users, _lock: lock })
     }
 
     /// The container that these are for.
@@ -74,12 +81,12 @@ impl Place {
         fs::write(&path, image.as_str()).map_err(OneOffError::file("write", &path))
     }
 
-    /// What runs the container.
+    /// What runs the container: as the agent does, but for its users, which are taken from the other end.
     ///
     /// # Errors
     /// When the helpers cannot be used, or the folders.
-    pub fn runtime(&self, helpers_dir: &Path, isolation: &IsolationConfig) -> Result<EmbeddedRuntime, OneOffError> {
-        let isolation = isolation.of_one_off(std::process::id());
+    pub fn runtime(&self, helpers_dir: &Path, isolation: Isolation) -> Result<EmbeddedRuntime, OneOffError> {
+        let isolation = own_users(isolation, self.users);
         EmbeddedRuntime::open(&self.state_dir, &self.run_dir, helpers_dir, isolation).map_err(OneOffError::Runtime)
     }
 
@@ -127,6 +134,22 @@ pub fn folders(state_dir: &Path, run_dir: &Path) -> Vec<(PathBuf, PathBuf)> {
     // After a reboot only these are left.
     all.extend(names(&state_dir.join("one-off")));
     all.into_iter().map(|name| (below(state_dir, &name), below(run_dir, &name))).collect()
+}
+
+/// The lowest number that no one-off container has. Only while none is made.
+fn free_users(top: &Path) -> u32 {
+    let noted = |name: String| read(&top.join(name).join("users")).ok()?.trim().parse().ok();
+    let taken: BTreeSet<u32> = names(top).into_iter().filter_map(noted).collect();
+    (0..).find(|number| !taken.contains(number)).unwrap_or(0)
+}
+
+/// The one range of users with this number, counted from the end of the pool: the agent gives out its own from the beginning. Where the
+/// pool is too small for that, they meet.
+fn own_users(isolation: Isolation, number: u32) -> Isolation {
+    let ranges = (isolation.user_count / USERS_PER_CONTAINER).max(1);
+    let range = ranges - 1 - number % ranges;
+    let first_user = isolation.first_user.saturating_add(range.saturating_mul(USERS_PER_CONTAINER));
+    Isolation { first_user, user_count: isolation.user_count.min(USERS_PER_CONTAINER), ..isolation }
 }
 
 fn below(dir: &Path, name: &str) -> PathBuf {

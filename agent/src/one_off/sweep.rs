@@ -18,10 +18,10 @@ struct Left {
 ///
 /// # Errors
 /// When it cannot be told what is left.
-pub async fn sweep(state_dir: &Path, run_dir: &Path, helpers_dir: &Path) -> Result<usize, OneOffError> {
+pub async fn sweep(state_dir: &Path, run_dir: &Path, helpers_dir: &Path, isolation: Isolation) -> Result<usize, OneOffError> {
     let mut swept = 0;
     for left in find(state_dir, run_dir)? {
-        match remove(&left, helpers_dir).await {
+        match remove(&left, helpers_dir, isolation).await {
             Ok(()) => swept += 1,
             Err(error) => {
                 tracing::warn!(folder = %left.run_dir.display(), error = %crate::chain(&error), "cannot remove a one-off container that was left");
@@ -50,11 +50,11 @@ fn find(state_dir: &Path, run_dir: &Path) -> Result<Vec<Left>, OneOffError> {
     Ok(found)
 }
 
-async fn remove(left: &Left, helpers_dir: &Path) -> Result<(), OneOffError> {
+async fn remove(left: &Left, helpers_dir: &Path, isolation: Isolation) -> Result<(), OneOffError> {
     // Nothing of a container was made yet, or nothing of it is left.
     if left.state_dir.join("c").exists() || left.run_dir.join("c").exists() {
-        let runtime = EmbeddedRuntime::open(&left.state_dir, &left.run_dir, helpers_dir, Isolation::default());
-        let runtime = runtime.map_err(OneOffError::Runtime)?;
+        let runtime =
+            EmbeddedRuntime::open(&left.state_dir, &left.run_dir, helpers_dir, isolation).map_err(OneOffError::Runtime)?;
         for container in runtime.recover().map_err(OneOffError::Runtime)? {
             runtime.remove(&container.id).await.map_err(OneOffError::Runtime)?;
         }

@@ -24,7 +24,7 @@ impl Host {
     }
 
     async fn sweep(&self) -> usize {
-        sweep(&self.state_dir(), &self.run_dir(), Path::new("/nonexistent")).await.expect("swept")
+        sweep(&self.state_dir(), &self.run_dir(), Path::new("/nonexistent"), Isolation::default()).await.expect("swept")
     }
 
     fn folders(&self) -> usize {
@@ -68,6 +68,22 @@ fn what_is_no_place_is_nobodys_image() {
         assert_eq!(images(&host.run_dir()), BTreeSet::new());
     }
     assert_eq!(images(Path::new("/nonexistent")), BTreeSet::new());
+}
+
+#[test]
+fn no_two_have_the_same_users() {
+    let pool = Isolation { first_user: 1_000_000, user_count: 3 * USERS_PER_CONTAINER, ..Isolation::default() };
+    let first = |number| own_users(pool, number).first_user;
+    assert_eq!([first(0), first(1), first(2)], [2, 1, 0].map(|range| 1_000_000 + range * USERS_PER_CONTAINER));
+    assert_eq!(own_users(pool, 0).user_count, USERS_PER_CONTAINER);
+    let host = Host::new();
+    let top = host.run_dir().join("one-off");
+    for (name, number) in [("1", 0), ("2", 1), ("4", 3)] {
+        assert_eq!(free_users(&top), number.min(2));
+        fs::create_dir_all(top.join(name)).expect("a folder");
+        fs::write(top.join(name).join("users"), number.to_string()).expect("a number");
+    }
+    assert_eq!(free_users(&top), 2);
 }
 
 #[test]

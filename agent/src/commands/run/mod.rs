@@ -64,7 +64,7 @@ async fn prepare(args: &RunArgs, config: &Config, output: &Output) -> Result<Rea
     let terminal = wanted_terminal(args.tty)?;
     let text = document::text(args)?;
     let document = document::parse(&text)?;
-    sweep(&config.state_dir, &config.run_dir, &config.helpers_dir).await?;
+    sweep(&config.state_dir, &config.run_dir, &config.helpers_dir, config.isolation.of_containers()).await?;
     let place = Place::make(&config.state_dir, &config.run_dir)?;
     let bridge = match args.network {
         RunNetwork::Bridge => Some(Bridge::open(config).await?),
@@ -102,7 +102,7 @@ async fn make(
     let image = Image { digest: image.digest, config: image.config, healthcheck: None, annotations: BTreeMap::new() };
     let one = OneOff { container: place.container(), spec: &spec, image: &image, lowers, bridge, stdio: Stdio::Given(stdio) };
     let spec = one_off_spec(one, config).map_err(|problem| failure("invalid_container", problem))?;
-    Ok((place.runtime(&config.helpers_dir, &config.isolation)?, spec))
+    Ok((place.runtime(&config.helpers_dir, config.isolation.of_containers())?, spec))
 }
 
 /// The image, pulled where it is not here. Nobody removes it before the place is gone.
@@ -134,10 +134,13 @@ impl Ready {
             }
         };
         let container = place.container().clone();
-        place.remove(&runtime).await.map_err(ErrorBody::from)?;
         if let Some(bridge) = &bridge {
+            // Its addresses are given back once nothing of it runs, and while it still has a place by which the agent knows it. What
+            // cannot be removed is said below, where it is tried again.
+            let _ = runtime.remove(&container.to_string()).await;
             bridge.release(&container).await;
         }
+        place.remove(&runtime).await.map_err(ErrorBody::from)?;
         done
     }
 }
