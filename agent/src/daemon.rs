@@ -9,7 +9,7 @@
 //! Ending the service ends no container: they have monitors of their own, and the next agent finds them.
 
 use crate::clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::containers::happenings::Happenings;
 use crate::control::{self, AgentInfo, Control};
 use crate::event::Event;
@@ -27,7 +27,7 @@ use crate::{durable, facts, logs_sweep, network_keeper, watch_config};
 use coord_image::{ImageStore, StoreError};
 use coord_network::{Network, Wanted};
 use coord_registry::{Registry, login_files};
-use coord_runtime::{EmbeddedRuntime, Runtime as _, RuntimeEvent};
+use coord_runtime::{EmbeddedRuntime, Isolation, Runtime as _, RuntimeEvent, UserNamespaces};
 use coord_shared::decide::planner::{History, Plan};
 use coord_shared::decide::{Mono, Now};
 use coord_shared::names::InstanceId;
@@ -117,7 +117,8 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, DaemonError> {
     // Both: containers are found by their run folder, and two agents would take each other's for their own.
     let locks = [lock(&config.state_dir)?, lock(&config.run_dir)?];
     durable::remove_unfinished(&config.state_dir);
-    let runtime = EmbeddedRuntime::open(&config.state_dir, &config.run_dir, &config.helpers_dir).map_err(part("the runtime"))?;
+    let runtime = EmbeddedRuntime::open(&config.state_dir, &config.run_dir, &config.helpers_dir, isolation(config))
+        .map_err(part("the runtime"))?;
     let images = open_images(config).await.map_err(part("the image store"))?;
     let logs = LogSettings { dir: logs, max_bytes: config.log_max_bytes, max_files: config.log_max_files };
     let volumes = Volumes::new(&config.state_dir, &config.run_dir);
@@ -126,6 +127,20 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, DaemonError> {
         tracing::error!(%problem, "no container can have a network of its own");
     }
     Ok(Opened { runtime, images, network, logs, volumes, _locks: locks })
+}
+
+/// What the operator has set, in the runtime's terms.
+pub(crate) fn isolation(config: &Config) -> Isolation {
+    let asked = &config.isolation;
+    Isolation {
+        user_namespaces: match asked.user_namespaces {
+            config::UserNamespaces::Auto => UserNamespaces::Auto,
+            config::UserNamespaces::Off => UserNamespaces::Off,
+            config::UserNamespaces::Require => UserNamespaces::Require,
+        },
+        first_user: asked.user_range.first,
+        user_count: asked.user_range.count,
+    }
 }
 
 /// A command of ours may hold the store for a moment, or for as long as a pull takes.

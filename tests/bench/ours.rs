@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use coord_network::Settings;
-use coord_runtime::{Connect, ContainerSpec, EmbeddedRuntime, LogPolicy, NetworkMode, Runtime as _, RuntimeEvent};
+use coord_runtime::{Connect, ContainerSpec, EmbeddedRuntime, Isolation, LogPolicy, NetworkMode, Runtime as _, RuntimeEvent};
 use coord_tests::binaries;
 use coord_tests::fleet::unmount_below;
 use tokio::sync::mpsc::Receiver;
@@ -61,7 +61,7 @@ impl Ours {
     }
 
     fn open(network: Network, folder: &Path) -> Result<Ours> {
-        let runtime = EmbeddedRuntime::open(&folder.join("state"), &folder.join("run"), &binaries::helpers())?;
+        let runtime = EmbeddedRuntime::open(&folder.join("state"), &folder.join("run"), &binaries::helpers(), Isolation::default())?;
         runtime.recover()?;
         let events = runtime.events().context("the events of a new runtime")?;
         let network = match network {

@@ -5,12 +5,14 @@
 //! when the first process ends it leaves `exit.json` and ends too. The agent may come and go meanwhile. When the monitor is
 //! killed, the output waits in the FIFOs for the next one, except for what it had read and not yet written.
 //!
+//! Its second mode, `--init`, is the first process of containers that have a small one (`init`).
 //! There is one per container, so every page counts: no allocation after the start, no threads, no serde, a static
 //! binary. Deliberately absent: restarts (the agent's), health, signals to the container (by pidfd, without us).
 
 mod arguments;
 mod clock;
 mod exit;
+mod init;
 mod json;
 mod log;
 mod output;
@@ -32,6 +34,9 @@ fn main() -> ExitCode {
         let said = std::io::stdout().write_all(concat!("coord-monitor ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
         return if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
+    if let Some(child) = child_of_init(&mut std::env::args().skip(1)) {
+        std::process::exit(init::run(child));
+    }
     let Some(arguments) = Arguments::parse(std::env::args_os().skip(1)) else {
         return ExitCode::from(USAGE);
     };
@@ -40,6 +45,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE, // The agent sees that there is no exit.json, and looks after the container itself.
     }
+}
+
+/// The number in `--init CHILD`: this is the first process of a container then.
+fn child_of_init(arguments: &mut impl Iterator<Item = String>) -> Option<i32> {
+    (arguments.next()? == "--init").then(|| arguments.next()?.parse().ok())?
 }
 
 /// Logs until the container's first process is gone; then says how it ended.

@@ -141,3 +141,51 @@ fn status_of_other(process: &ProcessFd) -> Option<Status> {
 /// How often and at what distance to look whether somebody else's child has been reaped: 1 s in all.
 const REAP_ATTEMPTS: u32 = 100;
 const REAP_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
+/// Sets the name that `ps` shows.
+pub(crate) fn name_process(name: &std::ffi::CStr) {
+    // SAFETY: the string ends with a zero byte; the kernel copies at most 16 bytes of it.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// A set of signals.
+pub(crate) struct Signals(libc::sigset_t);
+
+/// From here on signals wait until they are asked for. Those by which the kernel tells of a fault of this process's own do not.
+pub(crate) fn block_all_signals() -> Signals {
+    // SAFETY: all-zero is a valid sigset_t, and is filled in; the old mask is not asked for.
+    unsafe {
+        let mut set = mem::zeroed::<libc::sigset_t>();
+        libc::sigfillset(&raw mut set);
+        for fault in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGSYS, libc::SIGTRAP, libc::SIGABRT] {
+            libc::sigdelset(&raw mut set, fault);
+        }
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+        Signals(set)
+    }
+}
+
+/// Waits for the next signal. `None`: there was none after all.
+pub(crate) fn wait_signal(signals: &Signals) -> Option<i32> {
+    // SAFETY: the set is valid, and the details of the signal are not asked for.
+    let signal = unsafe { libc::sigwaitinfo(&raw const signals.0, std::ptr::null_mut()) };
+    (signal > 0).then_some(signal)
+}
+
+/// Takes note of a child that has ended, if there is one.
+pub(crate) fn reap_any() -> Option<(i32, Status)> {
+    let mut status = 0;
+    // SAFETY: `status` is valid for writing.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    let ended = match libc::WIFEXITED(status) {
+        true => Status::Code(libc::WEXITSTATUS(status)),
+        false => Status::Signal(libc::WTERMSIG(status)),
+    };
+    (pid > 0).then_some((pid, ended))
+}
+
+/// Sends a signal to a child. One that has just ended gets none.
+pub(crate) fn pass_on(child: i32, signal: i32) {
+    // SAFETY: plain numbers. The child is not taken note of yet, so that the number is its own.
+    unsafe { libc::kill(child, signal) };
+}

@@ -14,9 +14,11 @@ use super::cgroup::{Cgroups, ContainerCgroup, Usage};
 use super::error::RuntimeError;
 use super::helpers::Helpers;
 use super::request::{MonitorConfig, ProcessId};
+use super::seccomp::Profiles;
 use super::state::ContainerState;
+use super::users::UserPool;
 use super::{
-    ContainerSpec, Exec, ExecSpec, Recovered, Running, Runtime, RuntimeEvent, exec, recover, seccomp, start, sys, systemd,
+    ContainerSpec, Exec, ExecSpec, Isolation, Recovered, Running, Runtime, RuntimeEvent, exec, recover, start, sys, systemd,
 };
 
 /// Starts at the same time. Each is a process of a few MiB for some milliseconds.
@@ -41,7 +43,8 @@ pub(super) struct Inner {
     pub(super) cgroups: Cgroups,
     /// systemd is asked for a scope per container.
     pub(super) systemd: bool,
-    pub(super) seccomp: PathBuf,
+    pub(super) seccomp: Profiles,
+    pub(super) users: UserPool,
     pub(super) starts: Semaphore,
     pub(super) execs: Semaphore,
     pub(super) events: mpsc::Sender<RuntimeEvent>,
@@ -73,7 +76,12 @@ impl EmbeddedRuntime {
     ///
     /// `state_dir` is on disk, `run_dir` in memory (it need not survive a boot), `helpers_dir` holds `coord-shim` and
     /// `coord-monitor`. Must not be used by two agents at once; the caller sees to that.
-    pub fn open(state_dir: &Path, run_dir: &Path, helpers_dir: &Path) -> Result<EmbeddedRuntime, RuntimeError> {
+    pub fn open(
+        state_dir: &Path,
+        run_dir: &Path,
+        helpers_dir: &Path,
+        isolation: Isolation,
+    ) -> Result<EmbeddedRuntime, RuntimeError> {
         let absolute = |path: &Path| {
             std::path::absolute(path).map_err(|source| RuntimeError::File { operation: "find", path: path.to_owned(), source })
         };
@@ -92,7 +100,8 @@ impl EmbeddedRuntime {
             helpers: Helpers::open(&absolute(helpers_dir)?)?,
             cgroups: Cgroups::detect(&folders.state)?,
             systemd: systemd::is_running(),
-            seccomp: seccomp::write_profile(&run_dir)?,
+            seccomp: Profiles::open(&run_dir)?,
+            users: UserPool::new(isolation),
             starts: Semaphore::new(STARTS_MAX),
             execs: Semaphore::new(EXECS_MAX),
             events,
@@ -211,6 +220,7 @@ impl Inner {
                 _ => {}
             }
         }
+        self.users.release(id);
         Ok(())
     }
 }

@@ -167,7 +167,13 @@ impl RuntimeError {
             RuntimeError::Start { failure, .. } | RuntimeError::Exec { failure, .. } => match failure.kind {
                 FailureKind::CommandNotFound => 127,
                 FailureKind::CommandNotExecutable | FailureKind::CommandFormat => 126,
-                FailureKind::User | FailureKind::WorkingDirectory | FailureKind::Root | FailureKind::Host => 125,
+                FailureKind::User
+                | FailureKind::WorkingDirectory
+                | FailureKind::Root
+                | FailureKind::Mount
+                | FailureKind::Network
+                | FailureKind::Users
+                | FailureKind::Host => 125,
             },
             RuntimeError::Helper { .. }
             | RuntimeError::Specification { .. }
@@ -210,7 +216,7 @@ impl StartFailure {
             FailureKind::CommandNotExecutable | FailureKind::CommandFormat => Some("name another command"),
             FailureKind::WorkingDirectory => Some("choose a folder that the container has"),
             FailureKind::User => self.hint(),
-            FailureKind::Root | FailureKind::Host => None,
+            FailureKind::Root | FailureKind::Mount | FailureKind::Network | FailureKind::Users | FailureKind::Host => None,
         }
     }
 
@@ -226,7 +232,11 @@ impl StartFailure {
             FailureKind::User => "use a user of the image, or numbers: user = \"1000:1000\"",
             FailureKind::WorkingDirectory => "choose another `working_dir`",
             FailureKind::Root => "check the image; `coordctl status` shows the message",
-            FailureKind::Host => return None,
+            FailureKind::Mount => "check the mounts in the document: their sources on this host, and their targets in the image",
+            FailureKind::Users => {
+                "set host_users = true in the document, or user_namespaces = \"auto\" in agent.toml, to let it have the host's users"
+            }
+            FailureKind::Network | FailureKind::Host => return None,
         })
     }
 }
@@ -243,6 +253,9 @@ impl std::fmt::Display for Described<'_> {
             FailureKind::User => write!(formatter, "user {object:?}: {detail}"),
             FailureKind::WorkingDirectory => write!(formatter, "working directory {object:?}: {detail}"),
             FailureKind::Root => write!(formatter, "root file system, {object}: {detail}"),
+            FailureKind::Mount => write!(formatter, "cannot mount {object}: {detail}"),
+            FailureKind::Network => write!(formatter, "cannot connect its network: {detail}"),
+            FailureKind::Users => write!(formatter, "it cannot have users of its own: {detail}"),
             FailureKind::Host if object.is_empty() => formatter.write_str(detail),
             FailureKind::Host => write!(formatter, "{object}: {detail}"),
         }

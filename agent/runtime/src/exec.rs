@@ -111,7 +111,7 @@ fn request(inner: &Inner, container: &Container, spec: &ExecSpec) -> ExecRequest
         bundle: inner.folders.bundle(&container.id),
         init: container.init,
         cgroup: inner.cgroups.placement(&container.cgroup),
-        seccomp: Some(inner.seccomp.clone()),
+        seccomp: Some(inner.seccomp.of_container(&container.run)),
         args: spec.args.clone(),
         env: spec.env.clone(),
         cwd: spec.cwd.clone(),

@@ -3,7 +3,7 @@
 //! A container's first process is, until it executes its command, a copy of the shim, and reachable from inside through
 //! `/proc/self/exe`. Were that a file on the host's disk, a container could overwrite it and have its own code run as
 //! root at the next start. A sealed memory file cannot be written by anybody, and one serves all starts.
-//! The monitor is never visible inside a container.
+//! The monitor is never visible inside a container, but as the init of those that have one: then it is sealed as well.
 
 use std::fs::File;
 use std::io;
@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
@@ -24,6 +25,8 @@ use super::request::{MonitorConfig, ProcessId};
 pub(super) struct Helpers {
     shim: OwnedFd,
     monitor: PathBuf,
+    /// The monitor, sealed: made for the first container that has it for its init.
+    init: OnceLock<OwnedFd>,
 }
 
 impl Helpers {
@@ -34,12 +37,24 @@ impl Helpers {
         if let Err(source) = rustix::fs::access(&monitor, rustix::fs::Access::EXEC_OK) {
             return Err(RuntimeError::Helper { path: monitor, source: source.into() });
         }
-        Ok(Helpers { shim: sealed, monitor })
+        Ok(Helpers { shim: sealed, monitor, init: OnceLock::new() })
     }
 
     /// The program `coord-monitor`.
     pub(super) fn monitor(&self) -> &Path {
         &self.monitor
+    }
+
+    /// A path at which a shim can open the sealed monitor: inside a container, as its init, it must be no file of the host.
+    pub(super) fn init(&self) -> io::Result<PathBuf> {
+        let init = match self.init.get() {
+            Some(init) => init,
+            None => {
+                let sealed = seal(&self.monitor)?;
+                self.init.get_or_init(|| sealed)
+            }
+        };
+        Ok(PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), init.as_raw_fd())))
     }
 
     /// Starts a shim that reads its request from `socket` and leaves its complaints in `stderr`.

@@ -14,12 +14,14 @@
 
 mod cgroup;
 mod clock;
+mod conversation;
 mod embedded;
 mod error;
 mod exec;
 #[path = "../../shim/src/exec_request.rs"]
 mod exec_request;
 mod helpers;
+mod host;
 mod inspect;
 mod recover;
 #[path = "../../shim/src/request.rs"]
@@ -30,6 +32,7 @@ mod start;
 mod state;
 mod sys;
 mod systemd;
+mod users;
 mod watch;
 
 use std::future::Future;
@@ -51,6 +54,37 @@ pub use recover::peek;
 
 /// What root may do in a container unless told otherwise.
 pub use spec::CAPABILITIES as DEFAULT_CAPABILITIES;
+
+/// How containers are kept apart on this host, whatever they ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Isolation {
+    /// Whether they have users of their own.
+    pub user_namespaces: UserNamespaces,
+    /// The first of the host's users that are set apart for containers.
+    pub first_user: u32,
+    /// How many there are: 65536 for each container that runs at the same time.
+    pub user_count: u32,
+}
+
+impl Default for Isolation {
+    /// Users behind those that distributions, systemd and container engines give away, for 4000 containers.
+    fn default() -> Isolation {
+        Isolation { user_namespaces: UserNamespaces::Auto, first_user: 0x7000_0000, user_count: 4000 << 16 }
+    }
+}
+
+/// Whether containers have users of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UserNamespaces {
+    /// Where the kernel and the file systems can; else [`Running::weakened`] says why not.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+    /// Always: one that cannot have any is not started.
+    Require,
+}
 
 /// Size of `/dev/shm` unless told otherwise (Docker's default).
 pub const SHM_DEFAULT_BYTES: u64 = 64 << 20;

@@ -101,8 +101,12 @@ fn recover_one(inner: &Arc<Inner>, id: &str, boot: &str) -> Result<Option<Recove
         }
     }
     let Some(init) = state.init else { return Ok(None) };
+    if let Some(range) = state.users {
+        inner.users.keep(id, range);
+    }
     let recovered = |state: RecoveredState, meta| Ok(Some(Recovered { id: id.to_owned(), meta, state }));
     let (meta, started_at) = (std::mem::take(&mut state.meta), state.started_at());
+    let weakened = std::mem::take(&mut state.weakened);
     let monitor = state.monitor.and_then(open_process);
     let alive = open_process(init).filter(|init| !has_ended(init));
     let Some(init_fd) = alive else {
@@ -121,7 +125,7 @@ fn recover_one(inner: &Arc<Inner>, id: &str, boot: &str) -> Result<Option<Recove
         monitor: state.monitor_config,
         ended: signal::Sender::new(false),
     });
-    let weakened = container.cgroup.weakened.clone();
+    let weakened = [container.cgroup.weakened.clone(), weakened].concat();
     inner.containers().insert(id.to_owned(), container.clone());
     tokio::spawn(watch::watch(inner.clone(), container, monitor));
     recovered(RecoveredState::Running(Running { id: id.to_owned(), pid: init.pid, started_at, weakened }), meta)

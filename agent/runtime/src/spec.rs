@@ -1,35 +1,26 @@
 //! The OCI runtime specification (`config.json`, github.com/opencontainers/runtime-spec 1.x) of a container, and the few
 //! files that are bound into it.
 //!
-//! Pure: what a container may do is decided here and can be read in one place. The shim adds the user's numbers, the home
-//! and the path of the network namespace; seccomp is loaded by the shim (libcontainer ignores it without libseccomp), so
-//! it does not stand here.
+//! Pure: what a container may do is decided here and can be read in one place. The shim adds the user's numbers, the home,
+//! the paths of namespaces and the root; seccomp is loaded by the shim (libcontainer ignores it without libseccomp), so
+//! it does not stand here. What the operator mounts is the shim's as well ([`mounts`]).
 
-use std::path::Path;
+mod capabilities;
+mod check;
+mod mounts;
+
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+pub use capabilities::CAPABILITIES;
+pub(super) use capabilities::{Capabilities, capability_set};
+pub(super) use check::check;
+pub(super) use mounts::{device_nodes, mount_requests};
+
 use super::{ContainerSpec, NetworkMode};
 
-/// What root may do in a container: the usual fourteen of container engines, without MKNOD, because no device rules would
-/// stand behind it.
-pub const CAPABILITIES: [&str; 13] = [
-    "CAP_AUDIT_WRITE",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_RAW",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-];
-
-/// Kernel interfaces that tell too much of the host; the list is moby's.
+/// Kernel interfaces that tell too much of the host; the list is moby's (oci/defaults.go).
 const MASKED_PATHS: [&str; 12] = [
     "/proc/acpi",
     "/proc/asound",
@@ -48,15 +39,45 @@ const MASKED_PATHS: [&str; 12] = [
 /// Kernel interfaces that steer the host; the list is moby's.
 const READ_ONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
+/// How many files a process may have open, softly and at most, where nobody says otherwise: systemd's limits for services,
+/// as engines give them.
+const OPEN_FILES: (u64, u64) = (1024, 524_288);
+
 /// For commands without a path, in images that set none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The content of `config.json`. `bundle` holds the files to be bound (in `etc/`), `cgroup` is the container's group in the
-/// v2 tree, `mount_cgroup` whether it may see it.
-pub(super) fn oci(spec: &ContainerSpec, bundle: &Path, cgroup: Option<&Path>, mount_cgroup: bool) -> Value {
-    let mut namespaces = vec!["pid", "mount", "ipc", "uts", "cgroup"];
-    if !matches!(spec.network, NetworkMode::Host) {
-        namespaces.push("network");
+/// What the host says to a container's specification.
+pub(super) struct HostFacts {
+    /// The container's group in the v2 tree.
+    pub(super) cgroup: Option<PathBuf>,
+    /// It may see it.
+    pub(super) mount_cgroup: bool,
+    /// More kernel interfaces to hide, which not every host has.
+    pub(super) masked_paths: Vec<String>,
+    /// The largest number of open files that the agent may give to others.
+    pub(super) open_files_max: u64,
+    /// The host's device files; for those that may use all.
+    pub(super) devices: Vec<Value>,
+}
+
+/// The content of `config.json`.
+pub(super) fn oci(spec: &ContainerSpec, host: &HostFacts) -> Value {
+    let security = &spec.security;
+    let capabilities = Capabilities::of(spec).names();
+    let unmasked = security.unmasked || security.privileged;
+    let masked = MASKED_PATHS.into_iter().chain(host.masked_paths.iter().map(String::as_str));
+    let rlimits = rlimits(spec, host).into_iter().map(|(kind, soft, hard)| json!({ "type": kind, "soft": soft, "hard": hard }));
+    let mut linux = json!({
+        "namespaces": namespaces(spec).into_iter().map(|kind| json!({ "type": kind })).collect::<Vec<_>>(),
+        "cgroupsPath": host.cgroup.as_deref().unwrap_or(Path::new("")),
+        "maskedPaths": if unmasked { Vec::new() } else { masked.collect::<Vec<_>>() },
+        "readonlyPaths": if unmasked { &[] } else { READ_ONLY_PATHS.as_slice() },
+    });
+    if !spec.sysctls.is_empty() {
+        linux["sysctl"] = spec.sysctls.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    }
+    if security.privileged {
+        linux["devices"] = host.devices.clone().into();
     }
     json!({
         "ociVersion": "1.2.0",
@@ -69,21 +90,44 @@ pub(super) fn oci(spec: &ContainerSpec, bundle: &Path, cgroup: Option<&Path>, mo
             "env": environment(spec),
             "cwd": if spec.cwd.is_empty() { "/" } else { &spec.cwd },
             "capabilities": {
-                "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES,
+                "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
                 "inheritable": [], "ambient": [],
             },
-            "noNewPrivileges": true,
+            "rlimits": rlimits.collect::<Vec<_>>(),
+            "noNewPrivileges": !gains_privileges(spec),
             // The agent's own must not be inherited.
-            "oomScoreAdj": 0,
+            "oomScoreAdj": spec.oom_score_adj,
         },
-        "mounts": mounts(bundle, mount_cgroup),
-        "linux": {
-            "namespaces": namespaces.into_iter().map(|kind| json!({ "type": kind })).collect::<Vec<_>>(),
-            "cgroupsPath": cgroup.unwrap_or(Path::new("")),
-            "maskedPaths": MASKED_PATHS,
-            "readonlyPaths": READ_ONLY_PATHS,
-        },
+        "mounts": mounts::kernel_mounts(spec, host.mount_cgroup),
+        "linux": linux,
     })
+}
+
+/// Whether its programs may have more rights than those that run them.
+pub(super) fn gains_privileges(spec: &ContainerSpec) -> bool {
+    spec.security.new_privileges || spec.security.privileged
+}
+
+fn namespaces(spec: &ContainerSpec) -> Vec<&'static str> {
+    let all = [
+        ("pid", !spec.security.host_pid),
+        ("mount", true),
+        ("ipc", !spec.security.host_ipc),
+        ("uts", true),
+        ("cgroup", true),
+        ("network", !matches!(spec.network, NetworkMode::Host)),
+    ];
+    all.into_iter().filter(|(_, own)| *own).map(|(kind, _)| kind).collect()
+}
+
+/// Limits of its processes: those that were given, and one that nobody can do without.
+fn rlimits(spec: &ContainerSpec, host: &HostFacts) -> Vec<(String, u64, u64)> {
+    let mut rlimits = spec.rlimits.clone();
+    if !rlimits.iter().any(|(name, ..)| name == "RLIMIT_NOFILE") {
+        let hard = OPEN_FILES.1.min(host.open_files_max);
+        rlimits.push(("RLIMIT_NOFILE".to_owned(), OPEN_FILES.0.min(hard), hard));
+    }
+    rlimits
 }
 
 fn environment(spec: &ContainerSpec) -> Vec<String> {
@@ -96,38 +140,15 @@ fn environment(spec: &ContainerSpec) -> Vec<String> {
     environment
 }
 
-fn mounts(bundle: &Path, mount_cgroup: bool) -> Vec<Value> {
-    let mount = |destination: &str, kind: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": kind, "options": options });
-    let mut mounts = vec![
-        mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
-        // Always: device nodes made in the root itself would be the image's to choose.
-        mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
-        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
-        mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-    ];
-    if mount_cgroup {
-        mounts.push(mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]));
-    }
-    for name in ["hosts", "hostname", "resolv.conf"] {
-        mounts.push(json!({
-            "destination": format!("/etc/{name}"),
-            "type": "bind",
-            "source": bundle.join("etc").join(name),
-            "options": ["bind", "ro", "nosuid", "nodev", "noexec"],
-        }));
-    }
-    mounts
-}
-
 /// The files of the container's `/etc` that are ours: name and content. `host` reads a file of the host's `/etc`.
 pub(super) fn etc_files(spec: &ContainerSpec, host: impl Fn(&str) -> Option<String>) -> [(&'static str, String); 3] {
-    let (mut hosts, resolv) = match spec.network {
-        NetworkMode::Host => (host("hosts"), host("resolv.conf")),
-        NetworkMode::None | NetworkMode::Connected(_) => (None, None),
-    };
-    let hosts = hosts.get_or_insert_with(|| "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n".to_owned());
+    let hosts = spec.hosts_file.clone().unwrap_or_else(|| make_hosts(spec, shared(spec, "hosts", &host)));
+    let resolv_conf = spec.resolv_conf.clone().or_else(|| shared(spec, "resolv.conf", &host)).unwrap_or_default();
+    [("hosts", hosts), ("hostname", format!("{}\n", spec.hostname)), ("resolv.conf", resolv_conf)]
+}
+
+fn make_hosts(spec: &ContainerSpec, host: Option<String>) -> String {
+    let mut hosts = host.unwrap_or_else(|| "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n".to_owned());
     let known = hosts.lines().any(|line| line.split_whitespace().skip(1).any(|name| name == spec.hostname));
     if !known {
         if !hosts.ends_with('\n') {
@@ -135,42 +156,16 @@ pub(super) fn etc_files(spec: &ContainerSpec, host: impl Fn(&str) -> Option<Stri
         }
         hosts.push_str(&format!("127.0.1.1\t{}\n", spec.hostname));
     }
-    [("hosts", hosts.clone()), ("hostname", format!("{}\n", spec.hostname)), ("resolv.conf", resolv.unwrap_or_default())]
+    hosts
 }
 
-/// What is wrong with a specification, as far as that can be told without the image.
-pub(super) fn check(spec: &ContainerSpec) -> Result<(), String> {
-    let nameable = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if spec.id.is_empty() || spec.id.len() > ID_MAX_BYTES || !spec.id.bytes().all(nameable) || spec.id.starts_with('.') {
-        return Err("its ID is not made of 1 to 128 letters, digits, dots, underscores and hyphens".to_owned());
+/// A file of the host that a container on the host's network has as well.
+fn shared(spec: &ContainerSpec, name: &str, host: impl Fn(&str) -> Option<String>) -> Option<String> {
+    match spec.network {
+        NetworkMode::Host => host(name),
+        NetworkMode::None | NetworkMode::Connected(_) => None,
     }
-    if spec.args.first().is_none_or(String::is_empty) {
-        return Err("there is no command: neither the document nor the image has one".to_owned());
-    }
-    if spec.lowers.is_empty() {
-        return Err("its image has no layers".to_owned());
-    }
-    if !spec.cwd.is_empty() && !spec.cwd.starts_with('/') {
-        return Err(format!("the working directory {:?} is not an absolute path", spec.cwd));
-    }
-    if spec.hostname.is_empty() || spec.hostname.len() > HOSTNAME_MAX_BYTES || !spec.hostname.bytes().all(nameable) {
-        return Err(format!("the host name {:?} is not one", spec.hostname));
-    }
-    if let Some((name, _)) = spec.env.iter().find(|(name, _)| name.is_empty() || name.contains('=')) {
-        return Err(format!("{name:?} is no name of an environment variable"));
-    }
-    let env = spec.env.iter().flat_map(|(name, value)| [name, value]);
-    if spec.args.iter().chain(env).chain([&spec.cwd, &spec.user]).any(|text| text.contains('\0')) {
-        return Err("its command, environment, user or working directory holds a zero byte".to_owned());
-    }
-    Ok(())
 }
-
-/// A folder and a unit of systemd are named by it.
-const ID_MAX_BYTES: usize = 128;
-
-/// The kernel's limit for a host name.
-const HOSTNAME_MAX_BYTES: usize = 64;
 
 #[cfg(test)]
 mod tests;

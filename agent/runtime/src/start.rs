@@ -15,25 +15,24 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
 use tokio::sync::watch as signal;
 
 use super::cgroup::ContainerCgroup;
 use super::embedded::{Container, Inner, make_private_folder};
 use super::error::{RuntimeError, StartFailure};
-use super::request::{MonitorConfig, Outcome, ProcessId, Request};
+use super::request::{Message, MonitorConfig, Network, ProcessId, Request, Users};
+use super::spec::HostFacts;
 use super::state::{ContainerState, Phase, boot_id, read_limited};
-use super::{ContainerSpec, NetworkMode, Running, spec, systemd, watch};
+use super::{ContainerSpec, MountSource, NetworkMode, Running, Stdio, conversation, host, seccomp, spec, systemd, watch};
 
 /// A start takes some 10 ms. On a host that is swamped it takes longer; beyond this, something hangs.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// One that copies files of its image into a volume takes as long as the disk does.
+const FILL_TIMEOUT: Duration = Duration::from_secs(1800);
+
 /// How long the answer of a shim that has ended may still be on its way.
 const LAST_WORD: Duration = Duration::from_millis(500);
-/// The shim's answer is a few hundred bytes.
-const OUTCOME_MAX_BYTES: u64 = 256 * 1024;
-
 /// Of what the shim leaves on standard error, this much is passed on.
 const STDERR_MAX_BYTES: u64 = 2048;
 
@@ -114,13 +113,17 @@ impl Attempt {
             false => None,
         };
         let this = self.clone();
-        let (state, request) = self.blocking(move || this.place(id, scope)).await?;
+        let (mut state, request) = self.blocking(move || this.place(id, scope)).await?;
         let outcome = self.exchange(shim.as_ref(), socket, &request).await?;
         let failed =
             |failure| RuntimeError::Start { id: self.spec.id.clone(), failure: StartFailure::new(failure, &self.stderr()) };
         match outcome {
-            Outcome::Failed(failure) => Err(failed(failure)),
-            Outcome::Running { init, started_at_ms } => self.watch(state, init, started_at_ms, shim),
+            Message::Failed(failure) => Err(failed(failure)),
+            Message::Running { init, started_at_ms, weakened } => {
+                state.weakened = weakened;
+                self.watch(state, init, started_at_ms, shim)
+            }
+            Message::Network { .. } => Err(RuntimeError::Internal { id: self.spec.id.clone(), what: "no last word".to_owned() }),
         }
     }
 
@@ -188,6 +191,8 @@ impl Attempt {
     /// Makes the cgroup with its limits, `config.json` and `state.json`.
     fn place(&self, shim: ProcessId, scope: Option<(String, PathBuf)>) -> Result<(ContainerState, Request), RuntimeError> {
         let Attempt { inner, spec, bundle, run } = self;
+        let refused = |what| RuntimeError::Specification { id: spec.id.clone(), what };
+        let users = inner.users.assign(spec).map_err(refused)?;
         let cgroup = inner.cgroups.create(spec, shim.pid.cast_unsigned(), scope)?;
         let monitor = self.monitor_config(&cgroup);
         let placement = inner.cgroups.placement(&cgroup);
@@ -201,24 +206,67 @@ impl Attempt {
             started_at_ms: None,
             cgroup,
             monitor_config: monitor.clone(),
+            users: match &users {
+                Users::Own { range, .. } => Some(*range),
+                Users::Host | Users::HostBecause(_) => None,
+            },
+            weakened: Vec::new(),
             meta: spec.meta.clone(),
         };
         state.save(run).inspect_err(|_| state.cgroup.remove_now())?;
-        let oci = spec::oci(spec, bundle, placement.unified.as_deref(), inner.cgroups.may_be_mounted());
+        let host = HostFacts {
+            cgroup: placement.unified.clone(),
+            mount_cgroup: inner.cgroups.may_be_mounted(),
+            ..host::facts(spec, shim.pid).map_err(refused)?
+        };
         let path = bundle.join("config.json");
-        fs::write(&path, oci.to_string()).map_err(|source| RuntimeError::File { operation: "write", path, source })?;
+        fs::write(&path, spec::oci(spec, &host).to_string()).map_err(|source| RuntimeError::File {
+            operation: "write",
+            path,
+            source,
+        })?;
+        let (seccomp, filtered) = self.link_seccomp()?;
         let request = Request {
             id: spec.id.clone(),
             bundle: bundle.clone(),
             run: run.clone(),
             lowers: spec.lowers.clone(),
             user: spec.user.clone(),
-            own_network: !matches!(spec.network, NetworkMode::Host),
+            groups: spec.groups.clone(),
+            network: match spec.network {
+                NetworkMode::Host => Network::Host,
+                NetworkMode::None => Network::Own,
+                NetworkMode::Connected(_) => Network::Connected,
+            },
+            users,
+            mounts: spec::mount_requests(spec, bundle),
+            devices: spec::device_nodes(spec).map_err(refused)?,
+            given_stdio: matches!(spec.stdio, Stdio::Given(_)),
+            init: self.init()?,
             cgroup: placement,
-            seccomp: inner.seccomp.clone(),
+            seccomp,
+            filters_first: filtered && spec::gains_privileges(spec),
             monitor,
         };
         Ok((state, request))
+    }
+
+    /// The container's own name of its system call filter, and whether it has one: a profile that is compiled anew for later
+    /// containers does not change what this one and its programs go by.
+    fn link_seccomp(&self) -> Result<(PathBuf, bool), RuntimeError> {
+        let path = self.run.join(seccomp::CONTAINERS_OWN);
+        let profile = self.inner.seccomp.of(&self.spec)?;
+        let made = match &profile {
+            Some(profile) => fs::hard_link(profile, &path),
+            None => File::create(&path).map(drop),
+        };
+        made.map_err(|source| RuntimeError::File { operation: "make", path: path.clone(), source })?;
+        Ok((path, profile.is_some()))
+    }
+
+    fn init(&self) -> Result<Option<PathBuf>, RuntimeError> {
+        let sealed = self.spec.init.then(|| self.inner.helpers.init()).transpose();
+        sealed.map_err(|source| RuntimeError::Helper { path: self.inner.helpers.monitor().to_owned(), source })
     }
 
     fn monitor_config(&self, cgroup: &ContainerCgroup) -> MonitorConfig {
@@ -237,17 +285,11 @@ impl Attempt {
         shim: Option<&Shim>,
         socket: Option<StdUnixStream>,
         request: &Request,
-    ) -> Result<Outcome, RuntimeError> {
+    ) -> Result<Message, RuntimeError> {
         let id = || self.spec.id.clone();
         let talk = async {
             let socket = socket.ok_or(io::ErrorKind::NotConnected)?;
-            socket.set_nonblocking(true)?;
-            let mut socket = UnixStream::from_std(socket)?;
-            socket.write_all(&serde_json::to_vec(request)?).await?;
-            socket.shutdown().await?;
-            let mut text = Vec::new();
-            socket.take(OUTCOME_MAX_BYTES).read_to_end(&mut text).await?;
-            Ok::<_, io::Error>(text)
+            conversation::hold(socket, &self.spec, request).await
         };
         // A shim that was killed leaves children that hold its socket open: its end is seen by its pidfd. What it said before it
         // ended is still read.
@@ -260,19 +302,20 @@ impl Attempt {
         };
         let talk = async {
             tokio::select! {
-                text = talk => text,
-                () = died_in_silence => Ok(Vec::new()),
+                said = talk => said,
+                () = died_in_silence => Ok(None),
             }
         };
-        match tokio::time::timeout(START_TIMEOUT, talk).await {
-            Err(_) => Err(RuntimeError::Timeout { id: id(), seconds: START_TIMEOUT.as_secs(), detail: self.stderr() }),
+        let timeout = if fills_volumes(&self.spec) { FILL_TIMEOUT } else { START_TIMEOUT };
+        match tokio::time::timeout(timeout, talk).await {
+            Err(_) => Err(RuntimeError::Timeout { id: id(), seconds: timeout.as_secs(), detail: self.stderr() }),
             Ok(answer) => {
                 let died = |said: String| {
                     let detail = if said.trim().is_empty() { "it said nothing".to_owned() } else { said };
                     RuntimeError::ShimDied { id: id(), detail }
                 };
-                let text = answer.map_err(|error| died(format!("{error} {}", self.stderr())))?;
-                serde_json::from_slice(&text).map_err(|_| died(self.stderr()))
+                let said = answer.map_err(|error| died(format!("{error} {}", self.stderr())))?;
+                said.ok_or_else(|| died(self.stderr()))
             }
         }
     }
@@ -310,7 +353,7 @@ impl Attempt {
             monitor: state.monitor_config,
             ended: signal::Sender::new(false),
         });
-        let weakened = container.cgroup.weakened.clone();
+        let weakened = [container.cgroup.weakened.clone(), state.weakened].concat();
         self.inner.containers().insert(id.clone(), container.clone());
         tokio::spawn(watch::watch(self.inner.clone(), container, Some(monitor)));
         let started_at = Timestamp::from_millisecond(started_at_ms).unwrap_or_default();
@@ -326,6 +369,10 @@ impl Attempt {
         }
         self.inner.clean(&self.spec.id)
     }
+}
+
+fn fills_volumes(spec: &ContainerSpec) -> bool {
+    spec.mounts.iter().any(|mount| matches!(mount.source, MountSource::Volume { copy_up: true, .. }))
 }
 
 /// A pidfd of exactly this process, or `None` when it is gone.

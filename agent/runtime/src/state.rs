@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::ContainerCgroup;
 use super::error::RuntimeError;
-use super::request::{MonitorConfig, ProcessId};
+use super::request::{MonitorConfig, ProcessId, UserRange};
 
 /// A larger file is not ours. The caller's `meta` is the largest part.
 const STATE_MAX_BYTES: u64 = 8 * 1024 * 1024;
@@ -30,6 +30,12 @@ pub(super) struct ContainerState {
     pub(super) started_at_ms: Option<i64>,
     pub(super) cgroup: ContainerCgroup,
     pub(super) monitor_config: MonitorConfig,
+    /// The host's users that are this container's.
+    #[serde(default)]
+    pub(super) users: Option<UserRange>,
+    /// See [`super::Running::weakened`].
+    #[serde(default)]
+    pub(super) weakened: Vec<String>,
     pub(super) meta: serde_json::Value,
 }
 

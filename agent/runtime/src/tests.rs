@@ -8,3 +8,7 @@ mod isolation;
 mod lab;
 mod lifecycle;
 mod limits;
+mod mounts;
+mod network;
+mod rights;
+mod users;

@@ -16,7 +16,7 @@ mod rights;
 mod stdio;
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -31,8 +31,22 @@ use crate::request::{CgroupPlacement, Failure, ProcessId};
 use crate::{host_failure, sys};
 use program::Program;
 
-/// Brings the program on its way; what becomes of it after that, its process tells `agent` itself.
-pub(crate) fn exec(agent: &UnixStream, request: &ExecRequest) {
+/// A request that is larger than this is refused. The largest part is the environment, which the kernel itself limits to 2 MiB
+/// together with the arguments.
+const REQUEST_MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Reads the request and brings the program on its way; what becomes of it after that, its process tells the agent itself.
+/// Without an agent at the other end there is nothing to run: it died before it had said what.
+pub(crate) fn serve() -> io::Result<()> {
+    // The only thread of this process: nobody else can use the descriptor.
+    let agent = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from)?;
+    let mut text = Vec::new();
+    (&agent).take(REQUEST_MAX_BYTES).read_to_end(&mut text)?;
+    exec(&agent, &serde_json::from_slice(&text)?);
+    Ok(())
+}
+
+fn exec(agent: &UnixStream, request: &ExecRequest) {
     let answer = start(agent, request).map_or_else(ExecAnswer::Failed, |pid| ExecAnswer::Forked { pid });
     tell(agent, &answer);
 }

@@ -9,12 +9,14 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use rustix::fs::Mode;
+use rustix::process::Pid;
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use crate::request::{Failure, FailureKind};
 use crate::sys;
@@ -36,6 +38,12 @@ pub(crate) struct Prepared {
     pub(crate) v1_tasks: Vec<OwnedFd>,
     /// To be loaded in this order.
     pub(crate) filters: Vec<Vec<sys::Instruction>>,
+    /// What is left of the rights once the filters are loaded, where something was kept for that.
+    pub(crate) rights: Option<CapabilitySet>,
+    /// The program that is the first process, and whose child is the command.
+    pub(crate) init: Option<OwnedFd>,
+    /// Standard input may be a terminal.
+    pub(crate) terminal: bool,
     /// Where a [`Failure`] is written to. A number, because the shim closes its copy while this lives on.
     pub(crate) failure_pipe: i32,
 }
@@ -84,16 +92,57 @@ impl Executor for ContainerExecutor {
     }
 
     fn exec(&self, _spec: &Spec) -> Result<(), ExecutorError> {
-        sys::reset_signals();
-        rustix::process::umask(Mode::from_raw_mode(UMASK));
-        for filter in &self.0.filters {
-            sys::load_seccomp(filter)
-                .map_err(|error| ExecutorError::Other(self.host_failure("loading the seccomp filter", &error)))?;
-        }
-        let failure = self.execute();
+        self.restrict().map_err(ExecutorError::Other)?;
+        let failure = match &self.0.init {
+            Some(init) => self.execute_below(init),
+            None => self.execute(),
+        };
         Err(ExecutorError::Other(self.fail(&failure)))
     }
 }
+
+impl ContainerExecutor {
+    /// The last restrictions: what comes after this is the command's own doing.
+    fn restrict(&self) -> Result<(), String> {
+        sys::reset_signals();
+        rustix::process::umask(Mode::from_raw_mode(UMASK));
+        if self.0.terminal {
+            sys::take_terminal();
+        }
+        for filter in &self.0.filters {
+            sys::load_seccomp(filter).map_err(|error| self.host_failure("loading the seccomp filter", &error))?;
+        }
+        if let Some(rights) = self.0.rights {
+            let sets = CapabilitySets { effective: rights, permitted: rights, inheritable: CapabilitySet::empty() };
+            set_capabilities(None, sets).map_err(|error| self.host_failure("dropping capabilities", &error.into()))?;
+        }
+        Ok(())
+    }
+
+    /// Executes the command in a child, and the init in its parent. Whether the command can be executed is told by the
+    /// child, as ever; the pipe is closed when both have been.
+    fn execute_below(&self, init: &OwnedFd) -> Failure {
+        let child = sys::fork_child(|| {
+            if self.0.terminal {
+                sys::lead_foreground();
+            }
+            self.fail(&self.execute());
+            CANNOT_EXECUTE
+        });
+        let arguments = |child: Pid| ["coord-init".to_owned(), "--init".to_owned(), child.as_raw_nonzero().to_string()];
+        let error = match child {
+            Ok(child) => {
+                let arguments = arguments(child).into_iter().filter_map(|text| CString::new(text).ok()).collect::<Vec<_>>();
+                sys::execute_open(init.as_fd(), &arguments)
+            }
+            Err(error) => error,
+        };
+        Failure::new(FailureKind::Host, "the container's init", &error)
+    }
+}
+
+/// What shells say of a command that could not be executed. Nobody sees it: the start has failed.
+const CANNOT_EXECUTE: i32 = 126;
 
 /// Executes the first of `candidates` that is a program. Returns why it cannot be executed, or `None` when there is none.
 pub(crate) fn execute_first(candidates: &[CString], arguments: &[CString], environment: &[CString]) -> Option<Failure> {

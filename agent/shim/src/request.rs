@@ -1,6 +1,12 @@
-//! What the agent and the shim say to each other over the shim's standard input, a socket: one [`Request`] in, one
-//! [`Outcome`] back, both as JSON.
+//! What the agent and the shim say to each other over the shim's standard input, a socket: lines of JSON.
 //!
+//! ```text
+//! agent ─ one byte, with the container's own standard files if it has been given some ─▶ shim
+//!       ─ Request ─▶
+//!       ◀─ Message::Network: here is the new network namespace ─
+//!       ─ Connected: it is connected, or why it cannot be ─▶        (meanwhile the shim goes on)
+//!       ◀─ Message::Running or Message::Failed ─
+//! ```
 //! The agent compiles this very file as a module of its own (`runtime::request`), so the two can never disagree, and the
 //! agent does not link libcontainer. Also here: how a monitor's command line is written, because both sides start
 //! monitors. Deliberately absent: versions. Agent and helpers are one release and lie side by side.
@@ -23,14 +29,125 @@ pub(crate) struct Request {
     pub(crate) lowers: Vec<PathBuf>,
     /// As the document or the image says it; looked up inside the mounted root.
     pub(crate) user: String,
-    /// A new network namespace with nothing but `lo`. Otherwise the network of the host is shared.
-    pub(crate) own_network: bool,
+    /// Groups beside the user's own, by name or number; looked up inside the mounted root.
+    pub(crate) groups: Vec<String>,
+    /// Which network the container sees.
+    pub(crate) network: Network,
+    /// The users that it gets.
+    pub(crate) users: Users,
+    /// Mounted into the root, in this order.
+    pub(crate) mounts: Vec<MountRequest>,
+    /// Made in `/dev`, beside the usual ones.
+    pub(crate) devices: Vec<DeviceNode>,
+    /// Its standard files came with the first byte; else they are nothing and the FIFOs.
+    pub(crate) given_stdio: bool,
+    /// The first process is a small init: this program, sealed.
+    pub(crate) init: Option<PathBuf>,
     /// Where the container's processes go.
     pub(crate) cgroup: CgroupPlacement,
-    /// Two seccomp programs, each as its length in instructions (u32, native order) and that many `sock_filter`.
+    /// Seccomp programs to be loaded in this order, each as its length in instructions (u32, native order) and that many
+    /// `sock_filter`. An empty file is no filter.
     pub(crate) seccomp: PathBuf,
+    /// The filters must be loaded before capabilities are dropped: the command's programs may gain rights.
+    pub(crate) filters_first: bool,
     /// What the shim becomes when the container runs.
     pub(crate) monitor: MonitorConfig,
+}
+
+/// Which network a container sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Network {
+    /// The host's.
+    Host,
+    /// Its own, with nothing but `lo`.
+    Own,
+    /// Its own, which the agent connects.
+    Connected,
+}
+
+/// The users of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Users {
+    /// The host's, as it was asked for.
+    Host,
+    /// The host's, because of this, in a few words.
+    HostBecause(String),
+    /// Its own: user `n` of the container is user `first + n` of the host.
+    Own {
+        /// On the host.
+        range: UserRange,
+        /// Rather than with the host's users, it is not started.
+        required: bool,
+    },
+}
+
+/// Users and groups of the host that are one container's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UserRange {
+    /// User 0 of the container.
+    pub(crate) first: u32,
+    /// How many.
+    pub(crate) count: u32,
+}
+
+/// Something to be mounted into the root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MountRequest {
+    /// Absolute and without `..`; in the container.
+    pub(crate) target: PathBuf,
+    /// It refuses writes, and so does all that is mounted below it.
+    pub(crate) read_only: bool,
+    /// What.
+    pub(crate) source: MountFrom,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum MountFrom {
+    /// A folder of ours.
+    Volume {
+        /// On the host.
+        path: PathBuf,
+        /// Filled from the image while it is empty.
+        copy_up: bool,
+    },
+    /// A file or folder of the host.
+    Bind {
+        /// On the host.
+        path: PathBuf,
+        /// Of the mounts below it.
+        propagation: BindPropagation,
+    },
+    /// Memory.
+    Tmpfs {
+        /// The kernel's default where absent.
+        size_bytes: Option<u64>,
+        /// Permissions of its root.
+        mode: u32,
+    },
+}
+
+/// Mount propagation; see `mount_namespaces(7)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum BindPropagation {
+    Private,
+    Slave,
+    Shared,
+}
+
+/// A device file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeviceNode {
+    /// In the container.
+    pub(crate) target: PathBuf,
+    /// A block device; else a character device.
+    pub(crate) block: bool,
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+    /// Permissions, and the users that they are for.
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
 /// How the container enters its cgroup, which the agent has made and limited already.
@@ -103,19 +220,30 @@ impl ProcessId {
     }
 }
 
-/// The shim's one answer.
+/// What the shim says; the last of it is `Running` or `Failed`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) enum Outcome {
+pub(crate) enum Message {
+    /// The network namespace to be connected. The shim goes on meanwhile, and needs a [`Connected`] before the command is
+    /// executed.
+    Network {
+        /// It can be opened here.
+        namespace: PathBuf,
+    },
     /// The container's command has been executed; `state.json` says so too.
     Running {
         /// The container's first process.
         init: ProcessId,
         /// When, in milliseconds since 1970.
         started_at_ms: i64,
+        /// What the host could not give it of the default isolation, a few words each.
+        weakened: Vec<String>,
     },
     /// Nothing runs.
     Failed(Failure),
 }
+
+/// The agent's answer to [`Message::Network`]: an error is in words for the operator.
+pub(crate) type Connected = Result<(), String>;
 
 /// Why a container could not be started, in terms of what its owner can change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +271,12 @@ pub(crate) enum FailureKind {
     WorkingDirectory,
     /// The root file system cannot be put together.
     Root,
+    /// Something cannot be mounted into it.
+    Mount,
+    /// Its network cannot be connected.
+    Network,
+    /// It may run with users of its own only, and the host cannot give it any.
+    Users,
     /// The host refuses something that every container needs.
     Host,
 }

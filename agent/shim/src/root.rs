@@ -1,18 +1,17 @@
-//! The container's root file system: an overlay of the image's layers, and the few files that must exist in it.
+//! The container's root file system: an overlay of the image's layers and a folder of its own.
 //!
 //! Mounted in the shim's own mount namespace, so that the host never sees it and nothing is left to unmount: the mount
-//! ends with the last process of the container. Whatever the image holds is hostile: every path is resolved inside the
-//! root (`pathrs`), and nothing of ours may be mounted onto `/proc`, `/sys` or `/dev` by way of an image's symlink.
+//! ends with the last process of the container. It lies in memory at a path that every user may walk, because root of a
+//! user namespace is one of them; the host's own folders stay closed.
+//!
+//! With users of its own, the layers are seen through idmapped mounts (user 0 of the disk is user 0 of the container), and
+//! the upper folder belongs to the container's root. Deliberately absent: an idmapped upper, which overlayfs refuses.
 
-use std::fs::{File, Permissions};
-use std::io::{self, Read};
+use std::fs::{self, File};
+use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use libcontainer::oci_spec::runtime::Spec;
-use pathrs::Root;
-use pathrs::flags::OpenFlags;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{
@@ -20,32 +19,113 @@ use rustix::mount::{
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, mount_change, move_mount,
 };
 
-use crate::request::{Failure, FailureKind, Request};
+use crate::request::{Failure, FailureKind, Request, UserRange};
+use crate::tree::Tree;
 
-/// `/etc/passwd` and `/etc/group` are read up to here; more is refused. The largest seen in images are a few KiB.
-const ACCOUNTS_MAX_BYTES: u64 = 1024 * 1024;
+/// Folders that every system has and any user may walk. One of them is covered, in this process's mounts alone.
+const PLACES: [&str; 4] = ["/mnt", "/srv", "/opt", "/tmp"];
 
-/// Mounts that belong to the kernel; nothing of the host may end up inside them.
-const KERNEL_MOUNTS: [&str; 3] = ["proc", "sys", "dev"];
-
-/// Makes this process's mounts its own (changes of the host still come through, so that nothing is kept busy) and
-/// mounts the overlay at `rootfs/` of the bundle.
-pub(crate) fn mount_root(request: &Request) -> Result<PathBuf, Failure> {
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
-        .map_err(|error| Failure::new(FailureKind::Host, "making a mount namespace", &error))?;
-    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
-        .map_err(|error| Failure::new(FailureKind::Host, "separating the mounts from the host's", &error))?;
-    let target = request.bundle.join("rootfs");
-    overlay(request, &target)
-        .map_err(|error| Failure::new(FailureKind::Root, target.to_string_lossy(), &io::Error::from(error)))?;
-    Ok(target)
+/// Where the root, and what is to be mounted into it, is put together.
+pub(crate) struct Workshop {
+    place: &'static Path,
 }
 
-fn overlay(request: &Request, target: &Path) -> rustix::io::Result<()> {
+/// Makes this process's mounts its own. Changes of the host still come through, so that nothing is kept busy.
+pub(crate) fn leave_host_mounts() -> Result<(), Failure> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
+        .map_err(|error| Failure::new(FailureKind::Host, "making a mount namespace", &error))
+}
+
+/// The other half of [`leave_host_mounts`]: nothing that is mounted from now on gets out. What was cloned before it may.
+pub(crate) fn close_to_host() -> Result<(), Failure> {
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        .map_err(|error| Failure::new(FailureKind::Host, "separating the mounts from the host's", &error))
+}
+
+/// The layers as the container's users are to see them. Fails when one of them lies on a file system that cannot.
+pub(crate) fn map_layers(lowers: &[PathBuf], users: &File) -> Result<Vec<Tree>, (PathBuf, io::Error)> {
+    let map = |lower: &PathBuf| {
+        let tree = Tree::clone_of(lower, false).map_err(io::Error::from)?;
+        tree.map_users(users)?;
+        Ok(tree)
+    };
+    lowers.iter().map(|lower| map(lower).map_err(|error| (lower.clone(), error))).collect()
+}
+
+impl Workshop {
+    /// Opens one where it hides nothing that is still needed.
+    pub(crate) fn open(request: &Request) -> Result<Workshop, Failure> {
+        let program = &request.monitor.program;
+        let needed = |place: &Path| [&request.bundle, &request.run, program].iter().any(|path| path.starts_with(place));
+        let usable = |place: &&Path| place.is_dir() && !needed(place);
+        let place = PLACES.iter().map(Path::new).find(usable).ok_or_else(|| Failure {
+            kind: FailureKind::Host,
+            object: PLACES.join(", "),
+            detail: "none of these folders is there to mount the container's root on".to_owned(),
+        })?;
+        let memory = || -> io::Result<()> {
+            Tree::memory(None, 0o711, None, MountAttrFlags::MOUNT_ATTR_NOSUID)?.attach_at(place)?;
+            fs::create_dir(place.join("root"))?;
+            Ok(())
+        };
+        memory().map_err(|error| Failure::new(FailureKind::Host, place.to_string_lossy(), &error))?;
+        Ok(Workshop { place })
+    }
+
+    /// Where the root is mounted.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.place.join("root")
+    }
+
+    /// A name for something that is made there.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.place.join(name)
+    }
+
+    /// A new file or folder to mount something on.
+    pub(crate) fn spot(&self, name: &str, folder: bool) -> io::Result<PathBuf> {
+        let path = self.place.join(name);
+        if folder {
+            fs::create_dir(&path)?
+        } else {
+            File::create_new(&path).map(drop)?
+        }
+        Ok(path)
+    }
+
+    /// Mounts the overlay of the layers: those in `mapped` if there are any, else the host's own.
+    pub(crate) fn mount_root(&self, request: &Request, mapped: Option<(Vec<Tree>, UserRange)>) -> Result<(), Failure> {
+        let (upper, target) = (request.bundle.join("upper"), self.root());
+        let mount = || -> io::Result<()> {
+            let mut lowers = request.lowers.clone();
+            if let Some((trees, range)) = &mapped {
+                for (number, (tree, lower)) in trees.iter().zip(&mut lowers).enumerate() {
+                    *lower = self.spot(&number.to_string(), true)?;
+                    tree.attach_at(lower)?;
+                }
+                give(&upper, *range)?;
+            }
+            Ok(overlay(request, &lowers, &target)?)
+        };
+        mount().map_err(|error| Failure::new(FailureKind::Root, target.to_string_lossy(), &error))
+    }
+}
+
+/// Gives a folder that belongs to a user of the disk to the same user of the container.
+fn give(folder: &Path, range: UserRange) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = folder.metadata()?;
+    let mapped = |id: u32| range.host(id).unwrap_or(id);
+    std::os::unix::fs::chown(folder, Some(mapped(metadata.uid())), Some(mapped(metadata.gid())))?;
+    // A change of owner takes the setgid bit away.
+    fs::set_permissions(folder, metadata.permissions())
+}
+
+fn overlay(request: &Request, lowers: &[PathBuf], target: &Path) -> rustix::io::Result<()> {
     if takes_layers_singly(&rustix::system::uname().release().to_string_lossy()) {
-        overlay_by_layers(request, target)
+        overlay_by_layers(request, lowers, target)
     } else {
-        overlay_by_mount(request, target)
+        overlay_by_mount(request, lowers, target)
     }
 }
 
@@ -57,10 +137,10 @@ fn takes_layers_singly(release: &str) -> bool {
 }
 
 /// Paths may be long and need no escapes.
-fn overlay_by_layers(request: &Request, target: &Path) -> rustix::io::Result<()> {
+fn overlay_by_layers(request: &Request, lowers: &[PathBuf], target: &Path) -> rustix::io::Result<()> {
     let (upper, work) = (request.bundle.join("upper"), request.bundle.join("work"));
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for lower in &request.lowers {
+    for lower in lowers {
         fsconfig_set_string(context.as_fd(), "lowerdir+", lower)?;
     }
     fsconfig_set_string(context.as_fd(), "source", "overlay")?;
@@ -79,8 +159,8 @@ fn overlay_by_layers(request: &Request, target: &Path) -> rustix::io::Result<()>
 
 /// The same for older kernels. All options share one page of 4096 bytes, hence the short paths: the layers are named
 /// from their common folder.
-fn overlay_by_mount(request: &Request, target: &Path) -> rustix::io::Result<()> {
-    let (common, names) = relative_to_common(&request.lowers);
+fn overlay_by_mount(request: &Request, lowers: &[PathBuf], target: &Path) -> rustix::io::Result<()> {
+    let (common, names) = relative_to_common(lowers);
     let escape = |path: &Path| path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,");
     let lowers = names.iter().map(|name| escape(name)).collect::<Vec<_>>().join(":");
     let options = format!(
@@ -105,112 +185,6 @@ fn relative_to_common(paths: &[PathBuf]) -> (PathBuf, Vec<PathBuf>) {
     }
     let names = paths.iter().map(|path| path.strip_prefix(&common).unwrap_or(path).to_owned()).collect();
     (common, names)
-}
-
-/// A mounted root, through which all paths of the container are resolved.
-pub(crate) struct ContainerRoot {
-    root: Root,
-    path: PathBuf,
-}
-
-impl ContainerRoot {
-    pub(crate) fn open(path: PathBuf) -> Result<ContainerRoot, Failure> {
-        let root = Root::open(&path).map_err(|error| Failure::new(FailureKind::Root, path.to_string_lossy(), &error))?;
-        Ok(ContainerRoot { root, path })
-    }
-
-    /// The text of `/etc/passwd` or `/etc/group`; empty when the image has none.
-    pub(crate) fn read_accounts(&self, file: &str) -> Result<String, Failure> {
-        let failure = |error: &dyn std::error::Error| Failure::new(FailureKind::User, file, error);
-        // Not to be blocked by a FIFO of this name.
-        let flags = OpenFlags::O_RDONLY | OpenFlags::O_NONBLOCK | OpenFlags::O_CLOEXEC;
-        let Ok(handle) = self.root.resolve(file) else {
-            return Ok(String::new());
-        };
-        let opened = handle.reopen(flags).map_err(|error| failure(&error))?;
-        read_text(opened, ACCOUNTS_MAX_BYTES).map_err(|error| failure(&error))
-    }
-
-    /// Makes the working directory when the image lacks it.
-    pub(crate) fn make_working_directory(&self, folder: &Path) -> Result<(), Failure> {
-        self.make_folder(folder).map_err(|error| Failure::new(FailureKind::WorkingDirectory, folder.to_string_lossy(), &error))
-    }
-
-    /// Prepares the places where `spec` binds something of ours: plain files, not reached through a symlink that ends in
-    /// a kernel mount.
-    pub(crate) fn prepare_bind_targets(&self, spec: &Spec) -> Result<(), Failure> {
-        let mounts = spec.mounts().iter().flatten();
-        for mount in mounts.filter(|mount| mount.typ().as_deref() == Some("bind")) {
-            let target = mount.destination();
-            let failure = |error: &dyn std::error::Error| Failure::new(FailureKind::Root, target.to_string_lossy(), error);
-            let source = mount.source().as_deref().unwrap_or(Path::new("/"));
-            let parent = if source.is_dir() { target } else { target.parent().unwrap_or(Path::new("/")) };
-            self.make_folder(parent).map_err(|error| failure(&error))?;
-            self.refuse_kernel_mounts(parent).map_err(|error| failure(&error))?;
-            if !source.is_dir() {
-                self.make_plain_file(target).map_err(|error| failure(&error))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn make_folder(&self, folder: &Path) -> Result<(), pathrs::error::Error> {
-        // One that exists may be reached through symlinks, which mkdir_all does not follow at its end.
-        if self.root.resolve(folder).is_ok_and(|handle| is_folder(&handle)) {
-            return Ok(());
-        }
-        self.root.mkdir_all(folder, &Permissions::from_mode(0o755)).map(drop)
-    }
-
-    fn refuse_kernel_mounts(&self, folder: &Path) -> io::Result<()> {
-        let handle = self.root.resolve(folder).map_err(io::Error::other)?;
-        let real = rustix::fs::readlinkat(CWD, format!("/proc/self/fd/{}", number(&handle)), Vec::new())?;
-        let real = PathBuf::from(std::ffi::OsString::from(real.to_string_lossy().into_owned()));
-        let inside = real.strip_prefix(&self.path).map_err(|_| io::Error::other("it lies outside of the root"))?;
-        if KERNEL_MOUNTS.iter().any(|mount| inside.starts_with(mount)) {
-            return Err(io::Error::other(format!("the image leads it to /{}", inside.display())));
-        }
-        Ok(())
-    }
-
-    /// Whatever else has this name (a dangling symlink, a device) is replaced: it would be hidden by the mount anyway.
-    fn make_plain_file(&self, path: &Path) -> Result<(), pathrs::error::Error> {
-        match self.root.resolve_nofollow(path) {
-            Ok(handle) if is_plain_file(&handle) => return Ok(()),
-            Ok(_) => self.root.remove_all(path)?,
-            Err(_) => {}
-        }
-        let flags = OpenFlags::O_CREAT | OpenFlags::O_EXCL | OpenFlags::O_NOFOLLOW | OpenFlags::O_CLOEXEC;
-        self.root.create_file(path, flags, &Permissions::from_mode(0o644)).map(drop)
-    }
-}
-
-fn number(handle: &pathrs::Handle) -> i32 {
-    std::os::fd::AsRawFd::as_raw_fd(&handle.as_fd())
-}
-
-fn file_type(handle: &pathrs::Handle) -> Option<rustix::fs::FileType> {
-    rustix::fs::fstat(handle.as_fd()).ok().map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode))
-}
-
-fn is_folder(handle: &pathrs::Handle) -> bool {
-    file_type(handle) == Some(rustix::fs::FileType::Directory)
-}
-
-fn is_plain_file(handle: &pathrs::Handle) -> bool {
-    file_type(handle) == Some(rustix::fs::FileType::RegularFile)
-}
-
-fn read_text(file: File, max_bytes: u64) -> io::Result<String> {
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a plain file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(max_bytes + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > max_bytes {
-        return Err(io::Error::other(format!("larger than {max_bytes} bytes")));
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

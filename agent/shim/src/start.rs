@@ -10,17 +10,16 @@ use std::path::Path;
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
-use libcontainer::oci_spec::runtime::{LinuxNamespaceType, Spec};
 use libcontainer::syscall::syscall::SyscallType;
-use nix::sched::{CloneFlags, setns, unshare};
-use rustix::fs::{Mode, OFlags, open};
+use nix::sched::{CloneFlags, setns};
+use rustix::fs::{Gid, Mode, OFlags, Uid, open};
 use rustix::mount::mount_bind;
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::agent::{Agent, STDIO};
+use crate::assemble::{Assembled, Users, assemble};
 use crate::executor::{ContainerExecutor, Prepared, candidates};
-use crate::request::{Failure, FailureKind, ProcessId, Request};
-use crate::root::{ContainerRoot, mount_root};
-use crate::user::{self, User};
+use crate::request::{Failure, FailureKind, Message, Network, ProcessId, Request};
 use crate::{clock, host_failure, sys};
 
 /// Where libcontainer looks for cgroups.
@@ -39,39 +38,38 @@ const MONITOR_OOM_SCORE_ADJUSTMENT: &str = "-900";
 pub(crate) struct Started {
     pub(crate) init: ProcessId,
     pub(crate) started_at_ms: i64,
+    /// What the host could not give it, a few words each.
+    pub(crate) weakened: Vec<String>,
     /// Its FIFOs, kept open until the monitor has opened them: what a container that ended at once has written is lost
     /// with the last one who has them open.
     outputs: [OwnedFd; 2],
 }
 
-/// Starts the container. When it returns `Ok`, the command runs and `state.json` says so.
-pub(crate) fn start(request: &Request) -> Result<Started, Failure> {
+/// Starts the container. When it returns `Ok`, the command runs and `state.json` says so. `stdio` are the files that the
+/// container has been given, if it has been given any.
+pub(crate) fn start(request: &Request, stdio: Vec<OwnedFd>, agent: &mut Agent) -> Result<Started, Failure> {
     // Own session: a Ctrl-C in the agent's terminal is not for containers. Fails when this is a session leader already.
     let _ = rustix::process::setsid();
     // libcontainer leaves the groups of its caller when the container's user has none.
     rustix::thread::set_thread_groups(&[]).map_err(|error| host_failure("dropping the agent's groups", error))?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
 
-    let host = HostNamespaces::open()?;
-    let network = if request.own_network { Some(host.make_network()?) } else { None };
-    let root_path = mount_root(request)?;
-    let root = ContainerRoot::open(root_path)?;
-    let mut spec = load_spec(request)?;
-    let user = user::lookup(&request.user, &root.read_accounts("/etc/passwd")?, &root.read_accounts("/etc/group")?)?;
-    complete(&mut spec, &user, network.as_ref());
-    if let Some(process) = spec.process() {
-        root.make_working_directory(process.cwd())?;
+    let host = HostMounts::open()?;
+    let users = Users::make(request)?;
+    if request.network == Network::Connected
+        && let Some(network) = &users.network
+    {
+        let namespace = format!("/proc/{}/fd/{}", std::process::id(), network.as_raw_fd()).into();
+        agent.say(&Message::Network { namespace });
     }
-    root.prepare_bind_targets(&spec)?;
-    save_spec(request, &spec)?;
-
-    let outputs = [open_fifo(request, "out.fifo", &user)?, open_fifo(request, "err.fifo", &user)?];
-    let init = run(request, &spec, &outputs)?;
+    let made = assemble(request, users)?;
+    let outputs = [open_fifo(request, "out.fifo", &made)?, open_fifo(request, "err.fifo", &made)?];
+    let init = run(request, &made, stdio, &outputs, agent)?;
     host.reenter()?;
     // Best effort: needs CAP_SYS_RESOURCE, and only matters when the whole host is out of memory.
     let _ = fs::write("/proc/self/oom_score_adj", MONITOR_OOM_SCORE_ADJUSTMENT);
-    let started_at_ms = write_state(request, init).map_err(|error| host_failure("writing state.json", error))?;
-    Ok(Started { init, started_at_ms, outputs })
+    let started_at_ms = write_state(request, init, &made.weakened).map_err(|error| host_failure("writing state.json", error))?;
+    Ok(Started { init, started_at_ms, weakened: made.weakened, outputs })
 }
 
 /// Replaces this process by the container's monitor. Returns only when that failed.
@@ -86,64 +84,19 @@ pub(crate) fn become_monitor(request: &Request, started: &Started) -> io::Error 
     sys::execute(&program, &arguments, &[])
 }
 
-/// The namespaces that this process leaves for a while, and comes back to before it becomes the monitor: so the monitor
-/// keeps no mount and no network of the container alive.
-struct HostNamespaces {
-    mounts: File,
-    network: File,
-}
+/// The mounts that this process leaves for a while, and comes back to before it becomes the monitor: so the monitor keeps
+/// no mount of the container alive.
+struct HostMounts(File);
 
-impl HostNamespaces {
-    fn open() -> Result<HostNamespaces, Failure> {
-        let open = |path: &str| File::open(path).map_err(|error| host_failure(path, error));
-        Ok(HostNamespaces { mounts: open("/proc/self/ns/mnt")?, network: open("/proc/self/ns/net")? })
-    }
-
-    /// A new network namespace whose `lo` is up.
-    fn make_network(&self) -> Result<File, Failure> {
-        let make = || -> io::Result<File> {
-            unshare(CloneFlags::CLONE_NEWNET)?;
-            let socket = std::net::UdpSocket::bind("0.0.0.0:0").map(OwnedFd::from)?;
-            sys::loopback_up(&socket)?;
-            let made = File::open("/proc/self/ns/net")?;
-            setns(self.network.as_fd(), CloneFlags::CLONE_NEWNET)?;
-            Ok(made)
-        };
-        make().map_err(|error| host_failure("making a network namespace", error))
+impl HostMounts {
+    fn open() -> Result<HostMounts, Failure> {
+        let path = "/proc/self/ns/mnt";
+        File::open(path).map(HostMounts).map_err(|error| host_failure(path, error))
     }
 
     fn reenter(&self) -> Result<(), Failure> {
-        setns(self.mounts.as_fd(), CloneFlags::CLONE_NEWNS)
+        setns(self.0.as_fd(), CloneFlags::CLONE_NEWNS)
             .map_err(|error| host_failure("returning to the host's mount namespace", error))
-    }
-}
-
-fn load_spec(request: &Request) -> Result<Spec, Failure> {
-    let path = request.bundle.join("config.json");
-    Spec::load(&path).map_err(|error| Failure::new(FailureKind::Host, path.to_string_lossy(), &error))
-}
-
-fn save_spec(request: &Request, spec: &Spec) -> Result<(), Failure> {
-    let path = request.bundle.join("config.json");
-    spec.save(&path).map_err(|error| Failure::new(FailureKind::Host, path.to_string_lossy(), &error))
-}
-
-/// Fills in what only this process knows: the user's numbers and home, and the network namespace.
-fn complete(spec: &mut Spec, user: &User, network: Option<&File>) {
-    if let Some(process) = spec.process_mut() {
-        let mut account = process.user().clone();
-        account.set_uid(user.uid).set_gid(user.gid).set_additional_gids(Some(user.groups.clone()));
-        process.set_user(account);
-        let environment = process.env_mut().get_or_insert_default();
-        if !environment.iter().any(|variable| variable.starts_with("HOME=")) {
-            environment.push(format!("HOME={}", user.home));
-        }
-    }
-    let namespaces = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
-    for namespace in namespaces.into_iter().flatten() {
-        if namespace.typ() == LinuxNamespaceType::Network {
-            namespace.set_path(network.map(|file| format!("/proc/self/fd/{}", file.as_raw_fd()).into()));
-        }
     }
 }
 
@@ -158,15 +111,27 @@ fn hide_v1_cgroups(request: &Request) -> Result<(), Failure> {
 }
 
 /// Has libcontainer create and start the container, and waits until its command has been executed.
-fn run(request: &Request, spec: &Spec, outputs: &[OwnedFd; 2]) -> Result<ProcessId, Failure> {
+fn run(
+    request: &Request,
+    made: &Assembled,
+    stdio: Vec<OwnedFd>,
+    outputs: &[OwnedFd; 2],
+    agent: &mut Agent,
+) -> Result<ProcessId, Failure> {
     let (failures, failure_pipe) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| host_failure("making a pipe", error))?;
-    let executor = ContainerExecutor::new(prepare(request, spec, failure_pipe.as_raw_fd())?);
-    let null = File::open("/dev/null").map_err(|error| host_failure("/dev/null", error))?;
+    let executor = ContainerExecutor::new(prepare(request, made, failure_pipe.as_raw_fd())?);
+    let stdio = standard_files(request, stdio, outputs).map_err(|error| host_failure("its standard files", error))?;
     let work = request.run.join("libcontainer");
 
     // Not earlier: the v1 groups have been opened by now.
     hide_v1_cgroups(request)?;
-    let created = create(request, executor, null, outputs, &work).and_then(|mut container| {
+    let created = create(request, executor, stdio, &work);
+    // The rights that libcontainer was told are more than the container gets, if the filters need them to be loaded.
+    made.save_final_spec(request)?;
+    if created.is_ok() && request.network == Network::Connected {
+        agent.wait_until_connected()?;
+    }
+    let created = created.and_then(|mut container| {
         let pid = container.pid().map(|pid| pid.as_raw());
         container.start().map(|()| pid)
     });
@@ -186,28 +151,36 @@ fn run(request: &Request, spec: &Spec, outputs: &[OwnedFd; 2]) -> Result<Process
     }
 }
 
+/// Nothing and the FIFOs, or what it was given.
+fn standard_files(request: &Request, given: Vec<OwnedFd>, [out, err]: &[OwnedFd; 2]) -> io::Result<[OwnedFd; STDIO]> {
+    match <[OwnedFd; STDIO]>::try_from(given) {
+        Ok(given) if request.given_stdio => Ok(given),
+        Err(_) if request.given_stdio => Err(io::Error::other("they did not come with the request")),
+        _ => Ok([File::open("/dev/null")?.into(), out.try_clone()?, err.try_clone()?]),
+    }
+}
+
 fn create(
     request: &Request,
     executor: ContainerExecutor,
-    null: File,
-    [out, err]: &[OwnedFd; 2],
+    [input, output, error]: [OwnedFd; STDIO],
     work: &Path,
 ) -> Result<Container, LibcontainerError> {
     fs::create_dir_all(work).map_err(LibcontainerError::OtherIO)?;
     ContainerBuilder::new(request.id.clone(), SyscallType::default())
         .with_executor(executor)
         .with_root_path(work)?
-        .with_stdin(null)
-        .with_stdout(out.try_clone().map_err(LibcontainerError::OtherIO)?)
-        .with_stderr(err.try_clone().map_err(LibcontainerError::OtherIO)?)
+        .with_stdin(input)
+        .with_stdout(output)
+        .with_stderr(error)
         .as_init(&request.bundle)
         .with_systemd(false)
         .build()
 }
 
-fn prepare(request: &Request, spec: &Spec, failure_pipe: i32) -> Result<Prepared, Failure> {
+fn prepare(request: &Request, made: &Assembled, failure_pipe: i32) -> Result<Prepared, Failure> {
     let none = Vec::new();
-    let process = spec.process().as_ref();
+    let process = made.spec.process().as_ref();
     let arguments = process.and_then(|process| process.args().as_ref()).unwrap_or(&none);
     let environment = process.and_then(|process| process.env().as_ref()).unwrap_or(&none);
     let command = arguments.first().map(String::as_str).unwrap_or_default();
@@ -222,8 +195,15 @@ fn prepare(request: &Request, spec: &Spec, failure_pipe: i32) -> Result<Prepared
         candidates: c_strings(&candidates(command, environment))?,
         v1_tasks,
         filters: read_filters(&request.seccomp).map_err(|error| host_failure(&request.seccomp.to_string_lossy(), error))?,
+        rights: made.rights(request),
+        init: request.init.as_deref().map(open_program).transpose()?,
+        terminal: request.given_stdio,
         failure_pipe,
     })
+}
+
+fn open_program(path: &Path) -> Result<OwnedFd, Failure> {
+    open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|error| host_failure(&path.to_string_lossy(), error))
 }
 
 pub(crate) fn c_strings(texts: &[String]) -> Result<Vec<CString>, Failure> {
@@ -246,7 +226,7 @@ pub(crate) fn read_filters(path: &Path) -> io::Result<Vec<Vec<sys::Instruction>>
         filters.push(program.chunks_exact(sys::INSTRUCTION_BYTES).map(instruction).collect());
         rest = after;
     }
-    if filters.is_empty() || !rest.is_empty() { Err(damaged()) } else { Ok(filters) }
+    if rest.is_empty() { Ok(filters) } else { Err(damaged()) }
 }
 
 /// `struct sock_filter`: a 16-bit code, two 8-bit jumps, a 32-bit operand.
@@ -261,11 +241,11 @@ fn instruction(bytes: &[u8]) -> sys::Instruction {
 
 /// Opened for reading too, so that the container's output waits in the FIFO when its monitor is gone: a writer without
 /// any reader would be ended by SIGPIPE. Given to the container's user, who may want to reopen `/dev/stdout`.
-fn open_fifo(request: &Request, name: &str, user: &User) -> Result<OwnedFd, Failure> {
+fn open_fifo(request: &Request, name: &str, made: &Assembled) -> Result<OwnedFd, Failure> {
     let path = request.run.join(name);
     let opened = || -> rustix::io::Result<OwnedFd> {
         let fifo = open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-        let (uid, gid) = (rustix::fs::Uid::from_raw(user.uid), rustix::fs::Gid::from_raw(user.gid));
+        let (uid, gid) = (Uid::from_raw(made.on_host(made.user.uid)), Gid::from_raw(made.on_host(made.user.gid)));
         rustix::fs::fchown(&fifo, Some(uid), Some(gid))?;
         Ok(fifo)
     };
@@ -280,7 +260,7 @@ fn read_failure(pipe: File) -> Option<Failure> {
 
 /// Adds what is known now to the agent's `state.json`: whatever happens to the agent from here on, it will find the
 /// container.
-fn write_state(request: &Request, init: ProcessId) -> io::Result<i64> {
+fn write_state(request: &Request, init: ProcessId, weakened: &[String]) -> io::Result<i64> {
     let (path, temporary) = (request.run.join("state.json"), request.run.join("state.json.shim"));
     let mut state = serde_json::from_slice::<serde_json::Value>(&fs::read(&path)?)?;
     let started_at_ms = clock::now_ms();
@@ -289,6 +269,7 @@ fn write_state(request: &Request, init: ProcessId) -> io::Result<i64> {
     state["init"] = serde_json::to_value(init)?;
     state["monitor"] = serde_json::to_value(ProcessId::of(std::process::id().cast_signed()))?;
     state["started_at_ms"] = started_at_ms.into();
+    state["weakened"] = weakened.into();
     let mut file = File::create(&temporary)?;
     file.write_all(&serde_json::to_vec(&state)?)?;
     file.sync_all()?;

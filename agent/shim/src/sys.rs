@@ -8,6 +8,8 @@ use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
+use rustix::process::Pid;
+
 /// One instruction of classic BPF, as the kernel lays it out (`struct sock_filter`).
 pub(crate) type Instruction = libc::sock_filter;
 
@@ -100,6 +102,91 @@ pub(crate) fn borrow(number: RawFd) -> io::Result<BorrowedFd<'static>> {
     }
     // SAFETY: it is open, as was just checked, and the callers (between fork and execve) close nothing.
     Ok(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// The kernel's `struct mount_attr` (mount_setattr(2)): what to set, what to clear, the propagation, a user namespace.
+#[repr(C)]
+#[derive(Default)]
+pub(crate) struct MountAttributes {
+    pub(crate) set: u64,
+    pub(crate) clear: u64,
+    pub(crate) propagation: u64,
+    pub(crate) userns: u64,
+}
+
+/// Changes a mount, and those below it if `recursive`: all of them, or none.
+pub(crate) fn set_mount_attributes(mount: BorrowedFd<'_>, recursive: bool, attributes: &MountAttributes) -> io::Result<()> {
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    let size = size_of::<MountAttributes>();
+    // SAFETY: the path is an empty string, and the kernel reads `size` bytes of a structure that is as large.
+    let result = unsafe {
+        libc::syscall(libc::SYS_mount_setattr, mount.as_raw_fd(), c"".as_ptr(), flags, ptr::from_ref(attributes), size)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets as whom this thread makes files. Returns without a word when it may not; whoever needs it sees by the owner.
+pub(crate) fn set_file_owner(id: u32) {
+    // SAFETY: plain numbers; both calls return what was set before.
+    unsafe {
+        libc::syscall(libc::SYS_setfsgid, id);
+        libc::syscall(libc::SYS_setfsuid, id);
+    }
+}
+
+/// Runs `work` in a child, which ends with the status that it returns. This process has one thread, so that the child is whole.
+pub(crate) fn fork_child(work: impl FnOnce() -> i32) -> io::Result<Pid> {
+    // SAFETY: a process of one thread may do anything after a fork.
+    match unsafe { libc::fork() } {
+        0 => {
+            let status = work();
+            // SAFETY: ends this process; nothing of the parent's is flushed or dropped twice.
+            unsafe { libc::_exit(status) }
+        }
+        pid => Pid::from_raw(pid).filter(|_| pid > 0).ok_or_else(io::Error::last_os_error),
+    }
+}
+
+/// Closes a file that this process has a copy of from its parent, without the parent's noticing.
+pub(crate) fn close(file: &OwnedFd) {
+    // SAFETY: in a child that never drops `file`, and that uses the number no more.
+    unsafe { libc::close(file.as_raw_fd()) };
+}
+
+/// Replaces this process by an open program. Returns only when that failed.
+pub(crate) fn execute_open(program: BorrowedFd<'_>, arguments: &[CString]) -> io::Error {
+    let arguments = arguments.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect::<Vec<_>>();
+    let environment = [ptr::null::<libc::c_char>()];
+    // SAFETY: the path is an empty string, both lists end with a null pointer, and all strings outlive the call.
+    unsafe {
+        let path = c"".as_ptr();
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            path,
+            arguments.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    io::Error::last_os_error()
+}
+
+/// Makes the terminal at standard input, if there is one, that of this session.
+pub(crate) fn take_terminal() {
+    // SAFETY: plain numbers; anything else than a terminal refuses.
+    unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
+}
+
+/// Makes this process a group of its own, and the one in the foreground of the terminal at standard input, if there is one.
+pub(crate) fn lead_foreground() {
+    // SAFETY: plain numbers. SIGTTOU, which would stop a process of the background, is ignored meanwhile.
+    unsafe {
+        libc::setpgid(0, 0);
+        let old = libc::signal(libc::SIGTTOU, libc::SIG_IGN);
+        libc::tcsetpgrp(0, libc::getpid());
+        libc::signal(libc::SIGTTOU, old);
+    }
 }
 
 /// Makes a copy of this process that is not its child but its parent's, in the group of cgroup v2 that is given. Returns the copy's

@@ -15,8 +15,9 @@ pub(crate) struct User {
     pub(crate) home: String,
 }
 
-/// Looks up `user` (`""`, `"app"`, `"1000"`, `"app:staff"`, `"1000:1000"`) in the text of the two files.
-pub(crate) fn lookup(user: &str, passwd: &str, group: &str) -> Result<User, Failure> {
+/// Looks up `user` (`""`, `"app"`, `"1000"`, `"app:staff"`, `"1000:1000"`) and the groups `beside` its own in the text of the
+/// two files.
+pub(crate) fn lookup(user: &str, beside: &[String], passwd: &str, group: &str) -> Result<User, Failure> {
     let (name, group_name) = match user.split_once(':') {
         Some((name, group_name)) => (name, Some(group_name).filter(|name| !name.is_empty())),
         None => (user, None),
@@ -29,14 +30,7 @@ pub(crate) fn lookup(user: &str, passwd: &str, group: &str) -> Result<User, Fail
         (None, Err(_)) => return Err(unknown("user", name, "/etc/passwd")),
     };
     match group_name {
-        Some(group_name) => {
-            let entry = group.lines().filter_map(Group::parse).find(|group| group.is(group_name));
-            found.gid = match (entry, group_name.parse()) {
-                (_, Ok(gid)) => gid,
-                (Some(group), Err(_)) => group.gid,
-                (None, Err(_)) => return Err(unknown("group", group_name, "/etc/group")),
-            };
-        }
+        Some(group_name) => found.gid = group_number(group_name, group)?,
         None => {
             if let Some(account) = entry {
                 let groups = group.lines().filter_map(Group::parse);
@@ -44,7 +38,22 @@ pub(crate) fn lookup(user: &str, passwd: &str, group: &str) -> Result<User, Fail
             }
         }
     }
+    for name in beside {
+        let number = group_number(name, group)?;
+        if !found.groups.contains(&number) {
+            found.groups.push(number);
+        }
+    }
     Ok(found)
+}
+
+fn group_number(name: &str, group: &str) -> Result<u32, Failure> {
+    let entry = group.lines().filter_map(Group::parse).find(|group| group.is(name));
+    match (entry, name.parse()) {
+        (_, Ok(gid)) => Ok(gid),
+        (Some(group), Err(_)) => Ok(group.gid),
+        (None, Err(_)) => Err(unknown("group", name, "/etc/group")),
+    }
 }
 
 fn unknown(what: &str, name: &str, file: &str) -> Failure {
@@ -113,7 +122,7 @@ mod tests {
     fn users_and_groups_are_found_by_name_and_number() {
         let check = |user: &str, uid: u32, gid: u32, groups: &[u32], home: &str| {
             let expect = User { uid, gid, groups: groups.to_vec(), home: home.to_owned() };
-            assert_eq!(lookup(user, PASSWD, GROUP), Ok(expect), "{user:?}");
+            assert_eq!(lookup(user, &[], PASSWD, GROUP), Ok(expect), "{user:?}");
         };
         check("", 0, 0, &[50], "/root");
         check("app", 1000, 1001, &[50, 44], "/srv/app");
@@ -127,9 +136,18 @@ mod tests {
     }
 
     #[test]
+    fn groups_are_added_once() {
+        let beside = ["video", "4711", "50"].map(str::to_owned);
+        let groups = |user| lookup(user, &beside, PASSWD, GROUP).map(|user| user.groups);
+        assert_eq!(groups("app"), Ok(vec![50, 44, 4711]));
+        assert_eq!(groups("app:staff"), Ok(vec![44, 4711, 50]));
+        assert!(lookup("app", &["wheel".to_owned()], PASSWD, GROUP).is_err());
+    }
+
+    #[test]
     fn unknown_names_are_named() {
         let check = |user: &str, object: &str, file: &str| {
-            let failure = lookup(user, PASSWD, GROUP).expect_err("must not be found");
+            let failure = lookup(user, &[], PASSWD, GROUP).expect_err("must not be found");
             assert_eq!(failure.object, object);
             assert!(failure.detail.contains(file), "{}", failure.detail);
         };

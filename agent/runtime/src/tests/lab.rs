@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
 
-use crate::{ContainerSpec, EmbeddedRuntime, Exit, LogPolicy, Resources, Runtime, RuntimeEvent};
+use crate::{ContainerSpec, EmbeddedRuntime, Exit, Isolation, LogPolicy, Resources, Runtime, RuntimeEvent, UserNamespaces};
 
 /// Nothing in these tests takes longer, unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -40,6 +40,14 @@ impl Lab {
     /// Another agent on the same folders, as after a crash of the first.
     pub(super) fn restart(&mut self) {
         self.runtime = open(self.folder.path());
+        self.events = self.runtime.events().expect("the events of a new runtime");
+    }
+
+    /// An agent that starts no container without users of its own.
+    pub(super) fn require_users(&mut self) {
+        let isolation = Isolation { user_namespaces: UserNamespaces::Require, ..Isolation::default() };
+        let (state, run) = (self.path("state"), self.path("run"));
+        self.runtime = EmbeddedRuntime::open(&state, &run, &helpers(), isolation).expect("the runtime to open");
         self.events = self.runtime.events().expect("the events of a new runtime");
     }
 
@@ -116,7 +124,7 @@ fn eprintln_once(text: &str) {
 /// A runtime in a lab's folder.
 pub(super) fn open(folder: &Path) -> EmbeddedRuntime {
     let (state, run) = (folder.join("state"), folder.join("run"));
-    EmbeddedRuntime::open(&state, &run, &helpers()).expect("the runtime to open")
+    EmbeddedRuntime::open(&state, &run, &helpers(), Isolation::default()).expect("the runtime to open")
 }
 
 /// The static helpers of this build.

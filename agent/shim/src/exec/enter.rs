@@ -107,10 +107,10 @@ fn find_user(program: &Program) -> Result<User, Failure> {
     let own = &program.process.user;
     let passwd = read_accounts("/etc/passwd")?;
     let Some(wanted) = &program.user else {
-        let home = user::lookup(&own.uid.to_string(), &passwd, "").map_or_else(|_| "/".to_owned(), |user| user.home);
+        let home = user::lookup(&own.uid.to_string(), &[], &passwd, "").map_or_else(|_| "/".to_owned(), |user| user.home);
         return Ok(User { uid: own.uid, gid: own.gid, groups: own.additional_gids.clone(), home });
     };
-    user::lookup(wanted, &passwd, &read_accounts("/etc/group")?)
+    user::lookup(wanted, &[], &passwd, &read_accounts("/etc/group")?)
 }
 
 /// Empty when there is none. Links of `/proc` would lead to files of this process.
