@@ -61,7 +61,8 @@ impl Ours {
     }
 
     fn open(network: Network, folder: &Path) -> Result<Ours> {
-        let runtime = EmbeddedRuntime::open(&folder.join("state"), &folder.join("run"), &binaries::helpers(), Isolation::default())?;
+        let runtime =
+            EmbeddedRuntime::open(&folder.join("state"), &folder.join("run"), &binaries::helpers(), Isolation::default())?;
         runtime.recover()?;
         let events = runtime.events().context("the events of a new runtime")?;
         let network = match network {

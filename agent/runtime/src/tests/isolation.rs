@@ -33,7 +33,7 @@ async fn root_it_has_few_rights() {
         grep -c ' /dev tmpfs' /proc/mounts; grep ' / overlay' /proc/mounts | grep -c nodev
         grep ' /dev/shm ' /proc/mounts | grep -c size=65536k";
     let (log, _) = lab.output(lab.spec("rights", script)).await;
-    let caps = "00000000a00425fb"; // thirteen, without MKNOD
+    let caps = "00000000800405fb"; // eleven
     let lines = log.lines().collect::<Vec<_>>();
     assert_eq!(
         lines[0],
