@@ -5,7 +5,7 @@
 mod containers;
 mod volumes;
 
-pub(crate) use containers::{EventsArgs, ExecArgs, InspectArgs, LogsArgs, PsArgs, TopArgs};
+pub(crate) use containers::{EventsArgs, ExecArgs, InspectArgs, LogsArgs, PsArgs, RunArgs, RunNetwork, TopArgs};
 pub(crate) use volumes::{VolumesArgs, VolumesCommand};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -76,6 +76,14 @@ Its exit code becomes this command's; 127: there is no such program, 126: it can
 and sent since its start. On a terminal, again every two seconds until Ctrl-C; else once."
     )]
     Top(TopArgs),
+    /// Run a one-off container in the foreground; its exit code becomes this command's
+    #[command(
+        long_about = "Run a one-off container in the foreground, with the isolation and the limits that every container has. Needs \
+no service and no coordinator. Its exit code becomes this command's; 125: it could not be made, 126: its command cannot be executed, \
+127: there is no such command. Nothing is left of it afterwards but what it wrote into volumes. Signals are passed on; the third one \
+that asks it to end kills it."
+    )]
+    Run(RunArgs),
     /// Show everything about an instance: document, limits, mounts, processes, last events; JSON
     Inspect(InspectArgs),
     /// Show the last things that happened to this host's containers

@@ -9,7 +9,7 @@ mod metrics;
 mod network;
 
 pub use images::ImagesConfig;
-pub use isolation::{IsolationConfig, UserNamespaces, UserRange};
+pub use isolation::{IsolationConfig, UserRange};
 
 use coord_registry::RegistryConfig;
 use coord_shared::names::{HostName, Labels, check_label_key, check_label_value};

@@ -9,7 +9,7 @@
 //! Ending the service ends no container: they have monitors of their own, and the next agent finds them.
 
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::containers::happenings::Happenings;
 use crate::control::{self, AgentInfo, Control};
 use crate::event::Event;
@@ -23,11 +23,11 @@ use crate::sync::coordinators::Coordinators;
 use crate::sync::ledger::{HistoryFile, Ledger};
 use crate::sync::{logins, poll, report, standalone};
 use crate::volumes::Volumes;
-use crate::{durable, facts, logs_sweep, network_keeper, watch_config};
+use crate::{durable, facts, logs_sweep, network_keeper, one_off, watch_config};
 use coord_image::{ImageStore, StoreError};
 use coord_network::{Network, Wanted};
 use coord_registry::{Registry, login_files};
-use coord_runtime::{EmbeddedRuntime, Isolation, Runtime as _, RuntimeEvent, UserNamespaces};
+use coord_runtime::{EmbeddedRuntime, Runtime as _, RuntimeEvent};
 use coord_shared::decide::planner::{History, Plan};
 use coord_shared::decide::{Mono, Now};
 use coord_shared::names::InstanceId;
@@ -117,8 +117,9 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, DaemonError> {
     // Both: containers are found by their run folder, and two agents would take each other's for their own.
     let locks = [lock(&config.state_dir)?, lock(&config.run_dir)?];
     durable::remove_unfinished(&config.state_dir);
-    let runtime = EmbeddedRuntime::open(&config.state_dir, &config.run_dir, &config.helpers_dir, isolation(config))
-        .map_err(part("the runtime"))?;
+    let runtime =
+        EmbeddedRuntime::open(&config.state_dir, &config.run_dir, &config.helpers_dir, config.isolation.of_containers())
+            .map_err(part("the runtime"))?;
     let images = open_images(config).await.map_err(part("the image store"))?;
     let logs = LogSettings { dir: logs, max_bytes: config.log_max_bytes, max_files: config.log_max_files };
     let volumes = Volumes::new(&config.state_dir, &config.run_dir);
@@ -127,20 +128,6 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, DaemonError> {
         tracing::error!(%problem, "no container can have a network of its own");
     }
     Ok(Opened { runtime, images, network, logs, volumes, _locks: locks })
-}
-
-/// What the operator has set, in the runtime's terms.
-pub(crate) fn isolation(config: &Config) -> Isolation {
-    let asked = &config.isolation;
-    Isolation {
-        user_namespaces: match asked.user_namespaces {
-            config::UserNamespaces::Auto => UserNamespaces::Auto,
-            config::UserNamespaces::Off => UserNamespaces::Off,
-            config::UserNamespaces::Require => UserNamespaces::Require,
-        },
-        first_user: asked.user_range.first,
-        user_count: asked.user_range.count,
-    }
 }
 
 /// A command of ours may hold the store for a moment, or for as long as a pull takes.
@@ -203,7 +190,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let (histories, history_changes) = watch::channel(None);
     let writer = tokio::spawn(write_histories(history_file, history_changes));
 
-    let images = Images::new(opened.images.clone(), registry.clone());
+    let images = Images::new(opened.images.clone(), registry.clone(), &config.run_dir);
     let policy = config.images.policy();
     // Also while containers start: what is swept is no volume.
     let volumes = opened.volumes.clone();
@@ -290,6 +277,7 @@ fn listen(
         state_dir: config.state_dir.clone(),
         pid: std::process::id(),
     };
+    tokio::task::spawn_local(sweep_one_offs(config.clone()));
     let figures = Arc::new(opened.runtime.clone());
     let metrics = Metrics::new(figures, content.clone(), config.state_dir.clone(), config.host.clone());
     if let Some(address) = config.metrics_listen {
@@ -297,13 +285,34 @@ fn listen(
     }
     let (policy, run_dir) = (config.images.policy(), config.run_dir.clone());
     let volumes = opened.volumes.clone();
-    let control = Control { info, images, policy, events, content, volumes, happenings, programs, metrics, run_dir };
+    let control = Control {
+        info,
+        images,
+        policy,
+        events,
+        content,
+        volumes,
+        happenings,
+        programs,
+        metrics,
+        network: opened.network.clone(),
+        run_dir,
+    };
     let path = control::socket_path(&config.run_dir);
     match control::bind(&path) {
         Ok(listener) => drop(tokio::task::spawn_local(control::serve(listener, control))),
         Err(error) => {
             tracing::error!(path = %path.display(), %error, "no control socket: coord-agent's commands will not work; choose another run_dir");
         }
+    }
+}
+
+/// Removes what killed `coord-agent run`s have left.
+async fn sweep_one_offs(config: Config) {
+    match one_off::sweep(&config.state_dir, &config.run_dir, &config.helpers_dir).await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "removed one-off containers that were left"),
+        Err(error) => tracing::warn!(error = %crate::chain(&error), "cannot look for one-off containers that were left"),
     }
 }
 
@@ -440,7 +449,9 @@ impl Service {
     }
 
     fn wish_for_network(&self) {
-        let wanted = network_keeper::wanted(self.agent.containers(), &self.agent.doors());
+        let [_, run_dir] = self.executor.volumes.own_folders();
+        let one_offs = one_off::containers(run_dir);
+        let wanted = network_keeper::wanted(self.agent.containers().chain(&one_offs), &self.agent.doors());
         self.network.send_if_modified(|wish| {
             let is_news = wish.as_ref() != Some(&wanted);
             if is_news {

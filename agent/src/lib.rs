@@ -26,6 +26,7 @@ pub mod logs;
 mod logs_sweep;
 pub mod metrics;
 mod network_keeper;
+pub mod one_off;
 pub mod programs;
 pub mod purge;
 pub mod sessions;

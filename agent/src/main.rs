@@ -43,6 +43,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Logs(args) => commands::logs(args, &output).await,
         Command::Exec(args) => commands::exec(args, &output).await,
         Command::Top(args) => commands::top(args, &output).await,
+        Command::Run(args) => commands::run(args, &output).await,
         Command::Inspect(args) => commands::inspect(args, &output).await,
         Command::Events(args) => commands::events(args, &output).await,
         Command::Image(args) => commands::image(args, &output).await,

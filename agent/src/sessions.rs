@@ -4,7 +4,7 @@
 //! admin goes away, because then the coordinator ends the connection.
 
 use crate::execute::log_path;
-use crate::logs::{Follow, LogLine, read_tail};
+use crate::logs::{self, Follow, LogLine};
 use crate::programs::Programs;
 use crate::sync::coordinators::Coordinators;
 use crate::volumes::Volumes;
@@ -132,10 +132,9 @@ async fn open_log(
         return Err(format!("instance {} has no log on this host; it has not run here", wanted.instance));
     }
     let (count, follows, since) = (wanted.tail as usize, wanted.follow, wanted.since);
-    let begun = tokio::task::spawn_blocking(move || begin(&path, count, follows)).await;
+    let begun = tokio::task::spawn_blocking(move || begin(&path, count, since, follows)).await;
     let unreadable = |error: &dyn std::fmt::Display| format!("cannot read the log of instance {}: {error}", wanted.instance);
     let (old, follow) = begun.map_err(|e| unreadable(&e))?.map_err(|e| unreadable(&e))?;
-    let old: Vec<LogLine> = old.into_iter().filter(|line| since.is_none_or(|since| !is_older(line, since))).collect();
     let pieces: Vec<_> = old.chunks(PIECE_LINES).map(|lines| Ok(encode(lines))).collect();
     let new = stream::unfold(follow, async |follow| {
         let mut follow = follow?;
@@ -147,23 +146,15 @@ async fn open_log(
     Ok(stream::iter(pieces).chain(new))
 }
 
-/// The last `count` lines, and the place from which to go on. The place is taken first, so nothing that is written meanwhile is lost;
-/// what was written before the lines were read is in both, and told once.
-pub fn begin(path: &Path, count: usize, follows: bool) -> std::io::Result<(Vec<LogLine>, Option<Follow>)> {
-    if !follows {
-        return Ok((read_tail(path, count)?, None));
-    }
-    let mut follow = Follow::from_end(path)?;
-    let mut old = read_tail(path, count)?;
-    let new = follow.read()?;
-    let both = (0..=new.len().min(old.len())).rev().find(|n| old[old.len() - n..] == new[..*n]).unwrap_or(0);
-    old.extend_from_slice(&new[both..]);
-    Ok((old, Some(follow)))
-}
-
-/// A line whose time cannot be read is as new as any.
-fn is_older(line: &LogLine, since: Timestamp) -> bool {
-    line.time.parse::<Timestamp>().is_ok_and(|time| time < since)
+/// The last `count` lines of those not older than `since`, and the place from which to go on.
+pub fn begin(
+    path: &Path,
+    count: usize,
+    since: Option<Timestamp>,
+    follows: bool,
+) -> std::io::Result<(Vec<LogLine>, Option<Follow>)> {
+    let (lines, follow) = logs::begin(path, count, since)?;
+    Ok((lines, follows.then_some(follow)))
 }
 
 fn encode(lines: &[LogLine]) -> Bytes {

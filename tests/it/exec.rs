@@ -48,13 +48,14 @@ fn a_stream_goes_in_and_comes_out_whole() -> Result<()> {
     let fleet = running(&["h0"])?;
     let data: Vec<u8> = (0..2_000_000_u32).flat_map(u32::to_le_bytes).collect();
     let mut command = fleet.coordctl_to_start(&["exec", "-i", "web", "--", "cat"])?;
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("start coordctl")?;
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("start coordctl")?;
     let mut stdin = child.stdin.take().context("its input")?;
     let sent = data.clone();
     let writer = std::thread::spawn(move || stdin.write_all(&sent));
     let output = child.wait_with_output()?;
     writer.join().expect("no panic")?;
-    assert!(output.status.success());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.stdout == data, "{} of {} bytes", output.stdout.len(), data.len());
     Ok(())
 }

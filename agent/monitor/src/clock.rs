@@ -1,7 +1,9 @@
 //! Times of day as text: `2026-11-22T13:00:00.123456Z`, UTC, microseconds. The one place of this crate that asks the clock.
 
 use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::sys;
 
 /// Length of the text.
 pub(crate) const TIME_BYTES: usize = 27;
@@ -11,6 +13,11 @@ pub(crate) const TIME_BYTES: usize = 27;
 pub(crate) fn now() -> [u8; TIME_BYTES] {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format(since_epoch.as_secs(), since_epoch.subsec_micros())
+}
+
+/// A clock that nobody sets.
+pub(crate) fn since_boot() -> Duration {
+    sys::monotonic_clock()
 }
 
 /// The text of a moment after 1970; years beyond 9999 are cut.

@@ -1,5 +1,5 @@
 //! How the container ended, for `exit.json`:
-//! `{"code":0,"signal":null,"oom_killed":false,"at":"2026-11-22T13:00:00.123456Z","unknown":false}`.
+//! `{"code":0,"signal":null,"oom_killed":false,"at":"2026-11-22T13:00:00.123456Z","unknown":false,"lost_lines":0}`.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -29,8 +29,8 @@ impl Exit {
         Exit { status, oom_killed, at: clock::now() }
     }
 
-    /// Makes `exit.json`, whole or not at all.
-    pub(crate) fn write(&self, run: &Path) -> io::Result<()> {
+    /// Makes `exit.json`, whole or not at all. So many lines are missing at the end of the log.
+    pub(crate) fn write(&self, run: &Path, lost_lines: u64) -> io::Result<()> {
         let temporary = run.join("exit.json.new");
         let mut file = File::create(&temporary)?;
         let (code, signal) = match self.status {
@@ -41,7 +41,7 @@ impl Exit {
         let at = String::from_utf8_lossy(&self.at);
         writeln!(
             file,
-            "{{\"code\":{},\"signal\":{},\"oom_killed\":{},\"at\":\"{at}\",\"unknown\":{}}}",
+            "{{\"code\":{},\"signal\":{},\"oom_killed\":{},\"at\":\"{at}\",\"unknown\":{},\"lost_lines\":{lost_lines}}}",
             Json(code),
             Json(signal),
             self.oom_killed,

@@ -3,7 +3,7 @@
 //! Started by the shim, which it replaces, and then the parent of the container's first process; or by the agent, when
 //! the monitor before it was killed. It reads the container's output from two FIFOs, writes the log and rotates it, and
 //! when the first process ends it leaves `exit.json` and ends too. The agent may come and go meanwhile. When the monitor is
-//! killed, the output waits in the FIFOs for the next one, except for what it had read and not yet written.
+//! killed, the output waits in the FIFOs for the next one; what it had read and not yet written waits in a file (`kept`).
 //!
 //! Its second mode, `--init`, is the first process of containers that have a small one (`init`).
 //! There is one per container, so every page counts: no allocation after the start, no threads, no serde, a static
@@ -13,20 +13,27 @@ mod arguments;
 mod clock;
 mod exit;
 mod init;
+mod journal;
 mod json;
+mod kept;
 mod log;
 mod output;
+mod rate;
 mod sys;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use arguments::Arguments;
-use log::Log;
+use kept::Kept;
+use log::{Log, Missing};
 use output::Output;
 
 /// Exit status for a command line that is not one.
 const USAGE: u8 = 2;
+
+/// Lines that were left out are told of when nothing has come for so long, or the next line comes.
+const SKIPPED_TOLD_AFTER_MS: i32 = 1000;
 
 fn main() -> ExitCode {
     // For whoever checks an installation.
@@ -54,14 +61,29 @@ fn child_of_init(arguments: &mut impl Iterator<Item = String>) -> Option<i32> {
 
 /// Logs until the container's first process is gone; then says how it ended.
 fn watch(arguments: &Arguments) -> std::io::Result<()> {
+    let Kept { out, err, block, lost_lines, skipped_lines, skipped_bytes, .. } = Kept::open(&arguments.run.join("log.state"));
     let mut outputs = [
-        Output::open(&arguments.run.join("out.fifo"), json::Stream::Out)?,
-        Output::open(&arguments.run.join("err.fifo"), json::Stream::Err)?,
+        Output::open(&arguments.run.join("out.fifo"), json::Stream::Out, out)?,
+        Output::open(&arguments.run.join("err.fifo"), json::Stream::Err, err)?,
     ];
-    let mut log = Log::new(arguments.log.clone(), arguments.log_max_bytes, arguments.log_max_files);
+    let mut log = Log::new(arguments, block, Missing { lost_lines, skipped_lines, skipped_bytes });
+    // What the monitor before this one was about to do.
+    log.flush();
+    for output in &mut outputs {
+        output.log_lines(&mut log);
+    }
+    log.flush();
     let init = sys::ProcessFd::open(arguments.init, arguments.start_ticks);
     if let Some(init) = &init {
-        while !sys::wait_readable(init, outputs.each_ref().map(Output::file))?.ended {
+        loop {
+            let pause = log.has_skipped().then_some(SKIPPED_TOLD_AFTER_MS);
+            let ready = sys::wait_readable(init, outputs.each_ref().map(Output::file), pause)?;
+            if ready.ended {
+                break;
+            }
+            if ready.nothing {
+                log.tell_skipped();
+            }
             for output in &mut outputs {
                 output.copy(&mut log)?;
             }
@@ -74,6 +96,7 @@ fn watch(arguments: &Arguments) -> std::io::Result<()> {
         while output.copy(&mut log)? {}
         output.finish(&mut log);
     }
+    log.tell_skipped();
     log.flush();
-    exit.write(&arguments.run)
+    exit.write(&arguments.run, log.lost_lines())
 }

@@ -5,25 +5,27 @@ use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 use crate::json::Stream;
+use crate::kept::Input;
 use crate::log::Log;
 use crate::sys;
-
-/// A line that is longer is logged in parts of this size. Also how much is held in memory per stream.
-const LINE_MAX_BYTES: usize = 16 * 1024;
 
 /// See the module's description.
 pub(crate) struct Output {
     fifo: File,
     stream: Stream,
-    /// The bytes of a line whose end has not come yet are at the front.
-    buffer: Box<[u8; LINE_MAX_BYTES]>,
-    filled: usize,
+    /// The bytes of a line whose end has not come yet.
+    input: &'static mut Input,
+    /// So many of them hold no end of a line.
+    searched: usize,
+    /// A line was logged in parts, and its end has not come.
+    in_parts: bool,
 }
 
 impl Output {
-    /// Opens the FIFO for reading and writing, so that it never reports its end while the container has it closed.
-    pub(crate) fn open(path: &Path, stream: Stream) -> io::Result<Output> {
-        Ok(Output { fifo: sys::open_fifo(path)?, stream, buffer: sys::untouched_buffer(), filled: 0 })
+    /// Opens the FIFO for reading and writing, so that it never reports its end while the container has it closed. `input` may
+    /// hold what the monitor before this one has read.
+    pub(crate) fn open(path: &Path, stream: Stream, input: &'static mut Input) -> io::Result<Output> {
+        Ok(Output { fifo: sys::open_fifo(path)?, stream, input, searched: 0, in_parts: false })
     }
 
     /// For waiting until there is something to read.
@@ -33,42 +35,43 @@ impl Output {
 
     /// Copies what one read gives to the log. Returns whether there was anything.
     pub(crate) fn copy(&mut self, log: &mut Log) -> io::Result<bool> {
-        let read = match self.fifo.read(&mut self.buffer[self.filled..]) {
+        let available = sys::available(&self.fifo)?;
+        let fifo = &mut self.fifo;
+        let read = match self.input.fill(available, |place| fifo.read(place)) {
             Ok(read) => read,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => 0,
             Err(error) => return Err(error),
         };
-        let end = self.filled + read;
-        let mut start = 0;
-        let mut searched = self.filled;
-        while let Some(newline) = self.buffer[searched..end].iter().position(|&byte| byte == b'\n') {
-            let newline = searched + newline;
-            log.line(self.stream, &self.buffer[start..newline], false);
-            start = newline + 1;
-            searched = start;
-        }
-        self.buffer.copy_within(start..end, 0);
-        self.filled = end - start;
-        if self.filled == LINE_MAX_BYTES {
-            self.log_part(log);
-        }
+        self.log_lines(log);
         Ok(read > 0)
     }
 
-    /// Logs what is left when nothing more will come: a last line without its end.
-    pub(crate) fn finish(&mut self, log: &mut Log) {
-        if self.filled > 0 {
-            log.line(self.stream, &self.buffer[..self.filled], false);
-            self.filled = 0;
+    /// Logs what is whole.
+    pub(crate) fn log_lines(&mut self, log: &mut Log) {
+        while let Some(newline) = self.input.bytes()[self.searched..].iter().position(|&byte| byte == b'\n') {
+            let end = self.searched + newline;
+            log.line(self.stream, &self.input.bytes()[..end], false);
+            self.input.consume(end + 1);
+            self.searched = 0;
+            self.in_parts = false;
         }
+        if self.input.is_full() {
+            let cut = character_boundary(self.input.bytes());
+            log.line(self.stream, &self.input.bytes()[..cut], true);
+            self.input.consume(cut);
+            self.in_parts = true;
+        }
+        self.searched = self.input.bytes().len();
     }
 
-    /// Logs a part of a line that is too long, cut between characters where possible.
-    fn log_part(&mut self, log: &mut Log) {
-        let cut = character_boundary(&self.buffer[..]);
-        log.line(self.stream, &self.buffer[..cut], true);
-        self.buffer.copy_within(cut.., 0);
-        self.filled = LINE_MAX_BYTES - cut;
+    /// Logs what is left when nothing more will come: a last line without its end. One in parts gets an end, or the next
+    /// container's first line would be taken for it.
+    pub(crate) fn finish(&mut self, log: &mut Log) {
+        let left = self.input.bytes().len();
+        if left > 0 || self.in_parts {
+            log.line(self.stream, self.input.bytes(), false);
+            self.input.consume(left);
+        }
     }
 }
 

@@ -6,7 +6,12 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::ptr;
+use std::time::Duration;
+
+use crate::kept::Kept;
 
 /// Logs may hold secrets: readable for root and its group only.
 const LOG_MODE: u32 = 0o640;
@@ -21,10 +26,91 @@ pub(crate) fn open_log(path: &Path) -> io::Result<File> {
     File::options().append(true).create(true).mode(LOG_MODE).custom_flags(libc::O_NOFOLLOW).open(path)
 }
 
-/// A buffer of zeros whose memory is used page by page, as it is touched.
-pub(crate) fn untouched_buffer<const LENGTH: usize>() -> Box<[u8; LENGTH]> {
-    // SAFETY: zero bytes are valid values of bytes; zeroed memory of this size comes untouched from the kernel.
+/// How many bytes can be read at once.
+pub(crate) fn available(fifo: &File) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes an int, and `count` is one.
+    if unsafe { libc::ioctl(fifo.as_raw_fd(), libc::FIONREAD as _, &raw mut count) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// The kernel's page, at least.
+pub(crate) const PAGE_BYTES: usize = 4096;
+
+/// Maps a file of this content, which is made if it is not there and grows by zeros to its size; or memory that is lost with this
+/// process, where that fails. Nobody else writes to it: the folder is root's own, and a container has one monitor at a time. To be
+/// called once.
+pub(crate) fn map_kept(path: &Path) -> &'static mut Kept {
+    let length = mem::size_of::<Kept>();
+    let options = || File::options().read(true).write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path);
+    let file = options().and_then(|file| file.set_len(length as u64).map(|()| file));
+    let map = |flags: libc::c_int, fd: libc::c_int| {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping at a place of the kernel's choice; `fd` is open, or not looked at.
+        unsafe { libc::mmap(ptr::null_mut(), length, access, flags, fd, 0) }
+    };
+    let mut memory = file.map_or(libc::MAP_FAILED, |file| map(libc::MAP_SHARED, file.as_raw_fd()));
+    if memory == libc::MAP_FAILED {
+        memory = map(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1);
+    }
+    if memory == libc::MAP_FAILED {
+        return Box::leak(zeroed());
+    }
+    // SAFETY: the mapping is as large as a `Kept`, aligned to a page, never unmapped, and given away once. A `Kept` is made of numbers
+    // and bytes, for which any content is valid.
+    unsafe { &mut *memory.cast::<Kept>() }
+}
+
+/// In memory alone.
+pub(crate) fn zeroed() -> Box<Kept> {
+    // SAFETY: zero is a valid content, see above.
     unsafe { Box::new_zeroed().assume_init() }
+}
+
+/// Gives the pages of `bytes` back to the kernel, but for the first ones; they are zeros from then on, or as they were.
+pub(crate) fn give_back(bytes: &mut [u8]) {
+    let start = bytes.as_mut_ptr();
+    let skip = start.align_offset(PAGE_BYTES) + 2 * PAGE_BYTES;
+    let Some(length) = bytes.len().checked_sub(skip + PAGE_BYTES) else { return };
+    // SAFETY: whole pages within `bytes`, which holds nothing that is still needed. Where the kernel refuses, nothing happens.
+    unsafe { libc::madvise(start.add(skip).cast(), length / PAGE_BYTES * PAGE_BYTES, libc::MADV_REMOVE) };
+}
+
+/// Time since the boot, in no particular relation to the time of day.
+pub(crate) fn monotonic_clock() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for writing; this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// A socket for datagrams to other sockets of this host; sending waits at most so long.
+pub(crate) fn datagram_socket(wait: Duration) -> io::Result<OwnedFd> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(wait))?;
+    Ok(socket.into())
+}
+
+/// Sends one datagram to the socket at `path`. Waits for room there if `wait`.
+pub(crate) fn send_to<const PARTS: usize>(socket: &OwnedFd, path: &[u8], parts: [&[u8]; PARTS], wait: bool) -> io::Result<()> {
+    // SAFETY: zero is a valid content of an address and of a header.
+    let (mut address, mut header) = unsafe { (mem::zeroed::<libc::sockaddr_un>(), mem::zeroed::<libc::msghdr>()) };
+    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    // One byte stays zero: the end of the path.
+    for (place, &byte) in address.sun_path.iter_mut().zip(path.iter().take(107)) {
+        *place = byte as libc::c_char;
+    }
+    let mut parts = parts.map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() });
+    header.msg_name = (&raw mut address).cast();
+    header.msg_namelen = mem::size_of::<libc::sockaddr_un>() as libc::socklen_t;
+    header.msg_iov = parts.as_mut_ptr();
+    header.msg_iovlen = PARTS as _;
+    let flags = libc::MSG_NOSIGNAL | if wait { 0 } else { libc::MSG_DONTWAIT };
+    // SAFETY: the header names an address and parts that live until the call returns; the kernel only reads them.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, flags) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Whoever stops a whole scope or session means the container; its monitor ends when that has ended.
@@ -70,21 +156,23 @@ fn start_of(pid: i32) -> Option<u64> {
 pub(crate) struct Ready {
     /// The process has ended.
     pub(crate) ended: bool,
+    /// The time is over.
+    pub(crate) nothing: bool,
 }
 
-/// Waits until the process ends or one of the files can be read.
-pub(crate) fn wait_readable(process: &ProcessFd, files: [&File; 2]) -> io::Result<Ready> {
+/// Waits until the process ends or one of the files can be read, at most so many milliseconds.
+pub(crate) fn wait_readable(process: &ProcessFd, files: [&File; 2], at_most_ms: Option<i32>) -> io::Result<Ready> {
     let poll = |fd: i32| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     let mut polls = [poll(process.0.as_raw_fd()), poll(files[0].as_raw_fd()), poll(files[1].as_raw_fd())];
     // SAFETY: the array is valid for its length, and the descriptors are open.
-    let result = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, -1) };
+    let result = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, at_most_ms.unwrap_or(-1)) };
     if result < 0 {
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
         }
     }
-    Ok(Ready { ended: polls[0].revents != 0 })
+    Ok(Ready { ended: polls[0].revents != 0, nothing: result == 0 })
 }
 
 /// How the process ended: from `waitid` when it is our child, otherwise from the pidfd (Linux 6.15 and later).
@@ -138,8 +226,9 @@ fn status_of_other(process: &ProcessFd) -> Option<Status> {
     None
 }
 
-/// How often and at what distance to look whether somebody else's child has been reaped: 1 s in all.
-const REAP_ATTEMPTS: u32 = 100;
+/// How often and at what distance to look whether somebody else's child has been reaped: 5 s in all. Most first processes of hosts do it
+/// at once, some look every other second.
+const REAP_ATTEMPTS: u32 = 500;
 const REAP_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// Sets the name that `ps` shows.

@@ -135,18 +135,18 @@ mod tests {
     #[test]
     fn only_what_leads_elsewhere_is_stale() {
         let end = |text: &str| text.parse::<std::net::SocketAddr>().map(|a| (a.ip(), a.port())).expect("an address");
-        let target = Target { ipv4: [10, 213, 0, 2].into(), ipv6: None, port: 5353 };
+        let target = Target { ipv4: [10, 207, 0, 2].into(), ipv6: None, port: 5353 };
         let check = |asked: &str, answers: &str, has_answered, target, expect| {
             let entry = Entry { asked: end(asked), answers: end(answers), has_answered };
             let door = HostPort { ip: None, port: 53, protocol: Protocol::Udp };
             assert_eq!(entry.is_stale(&Settings::default(), &door, target), expect, "{entry:?}");
         };
-        check("192.0.2.1:53", "10.213.0.2:5353", true, Some(target), false);
-        check("192.0.2.1:53", "10.213.0.9:5353", true, Some(target), true);
-        check("192.0.2.1:53", "10.213.0.2:5353", true, None, true);
-        check("192.0.2.1:54", "10.213.0.9:5353", true, Some(target), false);
+        check("192.0.2.1:53", "10.207.0.2:5353", true, Some(target), false);
+        check("192.0.2.1:53", "10.207.0.9:5353", true, Some(target), true);
+        check("192.0.2.1:53", "10.207.0.2:5353", true, None, true);
+        check("192.0.2.1:54", "10.207.0.9:5353", true, Some(target), false);
         // A container that asks another one, and one that asks a server outside.
-        check("10.213.0.9:53", "10.213.0.9:53", true, Some(target), false);
+        check("10.207.0.9:53", "10.207.0.9:53", true, Some(target), false);
         check("198.51.100.1:53", "198.51.100.1:53", true, Some(target), false);
         check("192.0.2.1:53", "192.0.2.1:53", false, Some(target), true);
     }

@@ -50,7 +50,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             bridge: "coord0".to_owned(),
-            pool: (Ipv4Addr::new(10, 213, 0, 0), 16),
+            pool: (Ipv4Addr::new(10, 207, 0, 0), 16),
             // "coord" in the place where RFC 4193 wants chance: it never leaves the host.
             pool6: Some((Ipv6Addr::new(0xfd63, 0x6f6f, 0x7264, 0, 0, 0, 0, 0), 64)),
             mtu: None,
@@ -143,6 +143,11 @@ impl Network {
     /// The lease that a container has.
     pub fn leased(&self, container: &str) -> Option<Lease> {
         self.shared.book().get(container).cloned()
+    }
+
+    /// The containers that have a lease.
+    pub fn leases(&self) -> Vec<String> {
+        self.shared.book().leases().map(|lease| lease.container.clone()).collect()
     }
 
     /// Gives a new network namespace, in which nothing is up yet but `lo`, its link, addresses and routes. Makes the bridge when it is

@@ -1,4 +1,4 @@
-//! Where programs of the host listen, and who they are: `/proc/net` and `/proc/PID` (proc(5)).
+//! Where programs of the host listen, and who they are: `/proc/thread-self/net` and `/proc/PID` (proc(5)).
 //!
 //! A TCP socket that listens counts, and a UDP socket that takes packets from everybody.
 
@@ -49,7 +49,7 @@ pub fn owner(door: HostPort) -> Option<Owner> {
 fn sockets() -> io::Result<Vec<(HostPort, u64)>> {
     let mut found = Vec::new();
     for (table, protocol, state) in TABLES {
-        let file = match std::fs::File::open(Path::new("/proc/net").join(table)) {
+        let file = match std::fs::File::open(Path::new("/proc/thread-self/net").join(table)) {
             // A kernel without IPv6.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             opened => opened?,

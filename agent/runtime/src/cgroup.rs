@@ -24,6 +24,7 @@ mod usage;
 mod v1;
 mod v2;
 
+pub(super) use devices::oci_rules as oci_device_rules;
 pub use survey::{CgroupSurvey, survey};
 pub use usage::{CpuUsage, IoUsage, MemoryUsage, PidsUsage, Pressure, Pressures, Usage};
 

@@ -83,8 +83,9 @@ impl Helpers {
     }
 
     /// Starts a monitor for a container that has lost its own.
-    pub(super) fn spawn_monitor(config: &MonitorConfig, run: &Path, init: ProcessId) -> io::Result<Child> {
-        Command::new(&config.program)
+    pub(super) fn spawn_monitor(&self, config: &MonitorConfig, run: &Path, init: ProcessId) -> io::Result<Child> {
+        // Not the program by which it was started: that release may be gone.
+        Command::new(&self.monitor)
             .arg0("coord-monitor")
             .args(config.arguments(run, init))
             .env_clear()

@@ -20,6 +20,7 @@ mod error;
 mod exec;
 #[path = "../../shim/src/exec_request.rs"]
 mod exec_request;
+mod external;
 mod helpers;
 mod host;
 mod inspect;

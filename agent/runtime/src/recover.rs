@@ -8,18 +8,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::sync::watch as signal;
 
 use super::embedded::{Container, Inner, list};
 use super::error::RuntimeError;
+use super::request::{MonitorConfig, ProcessId};
 use super::start::open_process;
 use super::state::{ContainerState, Phase, boot_id};
 use super::watch::{self, has_ended, read_exit, wait_ended};
-use super::{Recovered, RecoveredState, Running, systemd};
+use super::{Exit, Recovered, RecoveredState, Running, systemd};
 
 /// A killed shim is gone at once; a monitor whose container has ended writes the rest of the log first.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// So long is waited for the exit status of a container that ended while there was neither agent nor monitor.
+const FINISH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What callers have kept beside the containers of an agent that does not run now, by ID; reads, and looks after nothing.
 ///
@@ -113,7 +117,8 @@ fn recover_one(inner: &Arc<Inner>, id: &str, boot: &str) -> Result<Option<Recove
         if let Some(monitor) = &monitor {
             wait_ended(monitor, END_TIMEOUT);
         }
-        let exit = read_exit(&run);
+        let exit = read_exit(&run).or_else(|| finish_log(inner, &state.monitor_config, &run, init));
+        let exit = exit.filter(|exit| !exit.unknown);
         return recovered(exit.map_or(RecoveredState::Unknown, RecoveredState::Exited), meta);
     };
     let container = Arc::new(Container {
@@ -129,4 +134,20 @@ fn recover_one(inner: &Arc<Inner>, id: &str, boot: &str) -> Result<Option<Recove
     inner.containers().insert(id.to_owned(), container.clone());
     tokio::spawn(watch::watch(inner.clone(), container, monitor));
     recovered(RecoveredState::Running(Running { id: id.to_owned(), pid: init.pid, started_at, weakened }), meta)
+}
+
+/// Monitor and container are gone: what that monitor had not yet written is in its file, and another one writes it. It may also learn how
+/// the container has ended.
+fn finish_log(inner: &Inner, monitor: &MonitorConfig, run: &Path, init: ProcessId) -> Option<Exit> {
+    let child = inner.helpers.spawn_monitor(monitor, run, init).ok()?;
+    let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok()?;
+    if wait_ended(&process, FINISH_TIMEOUT) {
+        watch::reap(&process);
+    } else {
+        tokio::spawn(async move {
+            watch::ended(&process).await;
+            watch::reap(&process);
+        });
+    }
+    read_exit(run)
 }

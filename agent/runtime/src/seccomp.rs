@@ -6,6 +6,8 @@
 //! on 64-bit hosts are answered by ENOSYS.
 //! Deliberately absent: 32-bit programs (their calls have other numbers), profiles of one's own.
 
+pub(super) mod json;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

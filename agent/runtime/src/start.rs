@@ -20,10 +20,13 @@ use tokio::sync::watch as signal;
 use super::cgroup::ContainerCgroup;
 use super::embedded::{Container, Inner, make_private_folder};
 use super::error::{RuntimeError, StartFailure};
-use super::request::{Message, MonitorConfig, Network, ProcessId, Request, Users};
+use super::request::{LogTarget, Message, MonitorConfig, Network, PROTOCOL, ProcessId, Request, Users};
 use super::spec::HostFacts;
 use super::state::{ContainerState, Phase, boot_id, read_limited};
-use super::{ContainerSpec, MountSource, NetworkMode, Running, Stdio, conversation, host, seccomp, spec, systemd, watch};
+use super::{
+    Backend, ContainerSpec, LogDriver, MountSource, NetworkMode, Running, Stdio, conversation, external, host, seccomp, spec,
+    systemd, watch,
+};
 
 /// A start takes some 10 ms. On a host that is swamped it takes longer; beyond this, something hangs.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -197,6 +200,7 @@ impl Attempt {
         let monitor = self.monitor_config(&cgroup);
         let placement = inner.cgroups.placement(&cgroup);
         let mut state = ContainerState {
+            protocol: PROTOCOL,
             generation: 0,
             boot_id: boot_id()?,
             phase: Phase::Creating,
@@ -220,13 +224,12 @@ impl Attempt {
             ..host::facts(spec, shim.pid).map_err(refused)?
         };
         let path = bundle.join("config.json");
-        fs::write(&path, spec::oci(spec, &host).to_string()).map_err(|source| RuntimeError::File {
-            operation: "write",
-            path,
-            source,
-        })?;
+        let mut oci = spec::oci(spec, &host);
+        external::complete(&mut oci, spec)?;
+        fs::write(&path, oci.to_string()).map_err(|source| RuntimeError::File { operation: "write", path, source })?;
         let (seccomp, filtered) = self.link_seccomp()?;
         let request = Request {
+            protocol: PROTOCOL,
             id: spec.id.clone(),
             bundle: bundle.clone(),
             run: run.clone(),
@@ -246,6 +249,10 @@ impl Attempt {
             cgroup: placement,
             seccomp,
             filters_first: filtered && spec::gains_privileges(spec),
+            external: match &spec.backend {
+                Backend::Embedded => None,
+                Backend::External(program) => Some(program.clone()),
+            },
             monitor,
         };
         Ok((state, request))
@@ -276,6 +283,15 @@ impl Attempt {
             log_max_bytes: self.spec.log.max_bytes,
             log_max_files: self.spec.log.max_files.max(1),
             oom_events: cgroup.oom_events.clone(),
+            target: match self.spec.log.driver {
+                LogDriver::JsonFile => LogTarget::File,
+                LogDriver::Journald => LogTarget::Journald,
+                LogDriver::None => LogTarget::Nobody,
+            },
+            rate_bytes_per_s: self.spec.log.rate_bytes_per_s,
+            id: self.spec.id.clone(),
+            // A log is named by what people call the container.
+            name: self.spec.log.path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
         }
     }
 

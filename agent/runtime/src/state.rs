@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::ContainerCgroup;
 use super::error::RuntimeError;
-use super::request::{MonitorConfig, ProcessId, UserRange};
+use super::request::{MonitorConfig, PROTOCOL, ProcessId, UserRange, first_protocol};
 
 /// A larger file is not ours. The caller's `meta` is the largest part.
 const STATE_MAX_BYTES: u64 = 8 * 1024 * 1024;
@@ -17,6 +17,9 @@ const STATE_MAX_BYTES: u64 = 8 * 1024 * 1024;
 /// See the module's description.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct ContainerState {
+    /// [`PROTOCOL`] of the agent that started it.
+    #[serde(default = "first_protocol")]
+    pub(super) protocol: u32,
     /// Grows with every write.
     pub(super) generation: u64,
     /// The boot that the numbers of processes belong to.
@@ -52,7 +55,12 @@ impl ContainerState {
     /// killed, or the disk was full, before there was a container.
     pub(super) fn load(run: &Path) -> Result<Option<ContainerState>, RuntimeError> {
         let Some(text) = read_limited(&run.join("state.json"), STATE_MAX_BYTES)? else { return Ok(None) };
-        let parsed = serde_json::from_slice(&text);
+        let parsed = serde_json::from_slice::<ContainerState>(&text);
+        if let Ok(state) = &parsed
+            && state.protocol > PROTOCOL
+        {
+            tracing::warn!(folder = %run.display(), protocol = state.protocol, "a later release has started this container");
+        }
         Ok(parsed.inspect_err(|error| tracing::warn!(folder = %run.display(), %error, "state.json is damaged")).ok())
     }
 

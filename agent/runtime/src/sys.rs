@@ -110,3 +110,39 @@ pub(super) fn attach_device_program(group: BorrowedFd<'_>, program: BorrowedFd<'
     let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &raw const attach, size_of::<BpfAttach>()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    /// By itself, with this status.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// `struct pidfd_info` of <linux/pidfd.h>, as large as its first published version.
+#[repr(C)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup_id: u64,
+    numbers: [u32; 11],
+    exit_code: i32,
+}
+
+/// `PIDFD_INFO_EXIT`: asked for, and answered when the process has been reaped.
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+
+/// `PIDFD_GET_INFO`: `_IOWR(0xFF, 11, struct pidfd_info)`, for 64 bytes.
+const PIDFD_GET_INFO: u64 = (3 << 30) | ((size_of::<PidfdInfo>() as u64) << 16) | (0xFF << 8) | 11;
+
+/// How somebody else's child has ended, once that has reaped it; `None` before that, and before Linux 6.15.
+pub(super) fn exit_status(process: BorrowedFd<'_>) -> Option<Status> {
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, cgroup_id: 0, numbers: [0; 11], exit_code: 0 };
+    // SAFETY: `info` has the size that the request's number says, and is valid for reading and writing.
+    let result = unsafe { libc::ioctl(process.as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) };
+    if result != 0 || info.mask & PIDFD_INFO_EXIT == 0 {
+        return None;
+    }
+    let (code, signal) = (info.exit_code >> 8 & 0xFF, info.exit_code & 0x7F);
+    Some(if signal == 0 { Status::Code(code) } else { Status::Signal(signal) })
+}

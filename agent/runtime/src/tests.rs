@@ -3,6 +3,7 @@
 
 mod crash;
 mod exec;
+mod external;
 mod failures;
 mod isolation;
 mod lab;
@@ -10,5 +11,7 @@ mod lifecycle;
 mod limits;
 mod mounts;
 mod network;
+mod propagation;
 mod rights;
+mod takeover;
 mod users;

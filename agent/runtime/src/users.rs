@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::request::{UserRange, Users};
-use super::{ContainerSpec, Isolation, NetworkMode, UserNamespaces};
+use super::{Backend, ContainerSpec, Isolation, NetworkMode, UserNamespaces};
 
 /// Users of one container: numbers of 16 bits, as images use them.
 pub(super) const USERS_PER_CONTAINER: u32 = 65_536;
@@ -67,10 +67,11 @@ fn without_range(spec: &ContainerSpec, policy: UserNamespaces) -> Result<Option<
     if spec.security.host_users || spec.security.privileged {
         return Ok(Some(Users::Host));
     }
-    let shares = match () {
-        () if spec.security.host_pid => Some("it shares the host's processes"),
-        () if spec.security.host_ipc => Some("it shares the host's IPC"),
-        () => None,
+    let shares = match &spec.backend {
+        Backend::External(_) => Some("an OCI runtime is not given one"),
+        Backend::Embedded if spec.security.host_pid => Some("it shares the host's processes"),
+        Backend::Embedded if spec.security.host_ipc => Some("it shares the host's IPC"),
+        Backend::Embedded => None,
     };
     match (policy, shares) {
         (UserNamespaces::Off, _) => Ok(Some(Users::HostBecause("switched off in agent.toml".to_owned()))),

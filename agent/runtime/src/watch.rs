@@ -1,6 +1,7 @@
 //! One task per container: waits for the end of its monitor, which costs nothing, and says how the container ended.
 //!
-//! A monitor that ends before its container (somebody killed it) is replaced: the container's output waits in the FIFOs.
+//! A monitor that ends before its container (somebody killed it) is replaced: the container's output waits in the FIFOs. One that is
+//! killed together with its container is replaced too: what it had not yet written is in its file.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -25,7 +26,7 @@ const EXIT_MAX_BYTES: u64 = 64 * 1024;
 
 /// Watches until the container has ended, and says so once. `monitor` is its monitor's pidfd, if it has one.
 pub(super) async fn watch(inner: Arc<Inner>, container: Arc<Container>, mut monitor: Option<OwnedFd>) {
-    let mut respawned = false;
+    let (mut respawned, mut last) = (false, false);
     let exit = loop {
         if let Some(monitor) = monitor.take() {
             ended(&monitor).await;
@@ -34,14 +35,17 @@ pub(super) async fn watch(inner: Arc<Inner>, container: Arc<Container>, mut moni
         if let Some(exit) = read_exit(&container.run) {
             break exit;
         }
-        if has_ended(&container.init_fd) {
+        let over = has_ended(&container.init_fd);
+        if over && last {
             break unknown_exit();
         }
+        last = over;
         if respawned {
             tokio::time::sleep(RESPAWN_PAUSE).await;
         }
         respawned = true;
-        match respawn(&container) {
+        match respawn(&inner.helpers, &container) {
+            Ok(fd) if over => monitor = Some(fd),
             Ok(fd) => {
                 tracing::warn!(instance = container.id, "the container had lost its monitor and has a new one");
                 monitor = Some(fd);
@@ -51,13 +55,14 @@ pub(super) async fn watch(inner: Arc<Inner>, container: Arc<Container>, mut moni
             }
         }
     };
+    let exit = complete(exit, &container.init_fd);
     container.ended.send_replace(true);
     // Nobody takes events when the agent is ending.
     let _ = inner.events.send(RuntimeEvent::Exited { id: container.id.clone(), exit }).await;
 }
 
-fn respawn(container: &Container) -> std::io::Result<OwnedFd> {
-    let child = Helpers::spawn_monitor(&container.monitor, &container.run, container.init)?;
+fn respawn(helpers: &Helpers, container: &Container) -> std::io::Result<OwnedFd> {
+    let child = helpers.spawn_monitor(&container.monitor, &container.run, container.init)?;
     let pid = Pid::from_child(&child);
     let fd = pidfd_open(pid, PidfdFlags::empty())?;
     if let Some(base) = &container.cgroup.unified {
@@ -77,6 +82,15 @@ fn respawn(container: &Container) -> std::io::Result<OwnedFd> {
 pub(super) fn read_exit(run: &Path) -> Option<Exit> {
     let text = read_limited(&run.join("exit.json"), EXIT_MAX_BYTES).ok()??;
     serde_json::from_slice(&text).ok()
+}
+
+/// The last monitor came when the first process was gone already; we may have held its pidfd all the time.
+fn complete(exit: Exit, init: &OwnedFd) -> Exit {
+    match sys::exit_status(init.as_fd()).filter(|_| exit.unknown) {
+        Some(sys::Status::Code(code)) => Exit { code: Some(code), unknown: false, ..exit },
+        Some(sys::Status::Signal(signal)) => Exit { signal: Some(signal), unknown: false, ..exit },
+        None => exit,
+    }
 }
 
 /// For a container that ended while nobody looked.
@@ -109,6 +123,6 @@ pub(super) fn wait_ended(process: &OwnedFd, at_most: Duration) -> bool {
 }
 
 /// Takes note of a child's end. One that was started by an earlier agent is not our child.
-fn reap(process: &OwnedFd) {
+pub(super) fn reap(process: &OwnedFd) {
     let _ = waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
 }

@@ -40,11 +40,13 @@ impl Agent {
         if received.bytes == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let files = control.drain().filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(files) => Some(files),
-            _ => None,
-        });
-        Ok(files.flatten().collect())
+        let mut files = Vec::new();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(sent) = message {
+                files.extend(sent);
+            }
+        }
+        Ok(files)
     }
 
     /// Waits for the next line, and reads it as `T`.

@@ -20,6 +20,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use crate::request::{Failure, FailureKind};
 use crate::sys;
+use crate::verify::verify;
 
 /// What programs expect to find, and what container engines give them.
 const UMASK: u32 = 0o022;
@@ -77,7 +78,11 @@ impl ContainerExecutor {
 
 impl Executor for ContainerExecutor {
     /// Runs as the container's user inside its root, before the container counts as created.
-    fn validate(&self, _spec: &Spec) -> Result<(), ExecutorValidationError> {
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        verify(spec).map_err(|error| {
+            let text = self.host_failure("isolating the container", &error);
+            ExecutorValidationError::ArgValidationError(text)
+        })?;
         for procs in &self.0.v1_tasks {
             rustix::io::write(procs, b"0").map_err(|error| {
                 let text = self.host_failure("entering the container's cgroup", &error.into());
@@ -92,16 +97,23 @@ impl Executor for ContainerExecutor {
     }
 
     fn exec(&self, _spec: &Spec) -> Result<(), ExecutorError> {
-        self.restrict().map_err(ExecutorError::Other)?;
-        let failure = match &self.0.init {
-            Some(init) => self.execute_below(init),
-            None => self.execute(),
-        };
-        Err(ExecutorError::Other(self.fail(&failure)))
+        Err(ExecutorError::Other(self.become_command()))
     }
 }
 
 impl ContainerExecutor {
+    /// Executes the command, or the init and the command below it. Returns why it could not, having told it.
+    pub(crate) fn become_command(&self) -> String {
+        if let Err(told) = self.restrict() {
+            return told;
+        }
+        let failure = match &self.0.init {
+            Some(init) => self.execute_below(init),
+            None => self.execute(),
+        };
+        self.fail(&failure)
+    }
+
     /// The last restrictions: what comes after this is the command's own doing.
     fn restrict(&self) -> Result<(), String> {
         sys::reset_signals();

@@ -10,7 +10,7 @@
 //! agent ──request──▶ shim ── users, network ── root ── libcontainer ──▶ init ── execve ──▶ the command
 //!       ◀─outcome──       ── execve ──▶ monitor (same pid, parent of init)
 //! ```
-//! Its second mode runs a program in a container that runs (`exec`).
+//! Where an OCI runtime is asked for, that does libcontainer's part (`external`). Its second mode runs a program in a container that runs (`exec`).
 //! Deliberately absent: cgroups are made and limited by the agent; cleaning up after a failure is the agent's as well.
 
 mod agent;
@@ -21,6 +21,7 @@ mod copy_up;
 mod exec;
 mod exec_request;
 mod executor;
+mod external;
 mod mounts;
 mod namespaces;
 mod request;
@@ -30,12 +31,13 @@ mod sys;
 mod trace;
 mod tree;
 mod user;
+mod verify;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use agent::Agent;
-use request::{Failure, FailureKind, Message, Request};
+use request::{Failure, FailureKind, Message, PROTOCOL, Request};
 
 fn main() -> ExitCode {
     // For whoever checks an installation.
@@ -44,6 +46,10 @@ fn main() -> ExitCode {
         return if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     sys::ignore_stop_signals();
+    if let Some(mode) = std::env::args_os().nth(1).filter(|mode| external::is_mode(mode)) {
+        external::become_command(&mode, std::env::args_os().skip(2));
+        return ExitCode::FAILURE;
+    }
     if std::env::args_os().nth(1).is_some_and(|argument| argument == exec_request::EXEC_ARGUMENT) {
         return if exec::serve().is_ok() { ExitCode::SUCCESS } else { ExitCode::from(2) };
     }
@@ -54,6 +60,14 @@ fn main() -> ExitCode {
     let Ok((stdio, request)) = agent.receive_files().and_then(|stdio| Ok((stdio, agent.receive::<Request>()?))) else {
         return ExitCode::from(2);
     };
+    if request.protocol != PROTOCOL {
+        let detail = format!(
+            "the agent speaks protocol {}, this shim {PROTOCOL}: install agent and helpers of one release",
+            request.protocol
+        );
+        agent.say(&Message::Failed(Failure { kind: FailureKind::Host, object: "coord-shim".to_owned(), detail }));
+        return ExitCode::FAILURE;
+    }
     // A subscriber is set once, here.
     let _ = tracing::subscriber::set_global_default(trace::ErrorsToStderr);
     match start::start(&request, stdio, &mut agent) {

@@ -9,16 +9,29 @@
 //! ```
 //! The agent compiles this very file as a module of its own (`runtime::request`), so the two can never disagree, and the
 //! agent does not link libcontainer. Also here: how a monitor's command line is written, because both sides start
-//! monitors. Deliberately absent: versions. Agent and helpers are one release and lie side by side.
+//! monitors. Agent and shim are of one release, which [`PROTOCOL`] makes sure of. A monitor may be of an earlier release than the agent,
+//! or of a later one than the shim that becomes it: what is added here has a default, and a monitor passes over what it does not know.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+/// Grows with every change of what agent, shim and monitor say to each other, and of `state.json`. Containers of earlier numbers, from 1
+/// on, are taken over: theirs was not written down.
+pub(crate) const PROTOCOL: u32 = 2;
+
+/// The number of a release that did not write it down.
+pub(crate) fn first_protocol() -> u32 {
+    1
+}
+
 /// Everything the shim needs to start one container. All paths are absolute and made by the agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Request {
+    /// [`PROTOCOL`] of the agent.
+    #[serde(default = "first_protocol")]
+    pub(crate) protocol: u32,
     /// The container's ID.
     pub(crate) id: String,
     /// Holds `config.json`, `upper/`, `work/`, `rootfs/`: on disk.
@@ -50,6 +63,8 @@ pub(crate) struct Request {
     pub(crate) seccomp: PathBuf,
     /// The filters must be loaded before capabilities are dropped: the command's programs may gain rights.
     pub(crate) filters_first: bool,
+    /// The OCI runtime that makes the first process; the shim does it itself where there is none.
+    pub(crate) external: Option<PathBuf>,
     /// What the shim becomes when the container runs.
     pub(crate) monitor: MonitorConfig,
 }
@@ -175,6 +190,30 @@ pub(crate) struct MonitorConfig {
     pub(crate) log_max_files: u32,
     /// A file with a line `oom_kill N`: cgroup v2's `memory.events`, v1's `memory.oom_control`.
     pub(crate) oom_events: Option<PathBuf>,
+    /// Whom the output is for.
+    #[serde(default)]
+    pub(crate) target: LogTarget,
+    /// Bytes in a second that are written down.
+    #[serde(default)]
+    pub(crate) rate_bytes_per_s: Option<u64>,
+    /// The container's ID, and what people call it.
+    #[serde(default)]
+    pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) name: String,
+}
+
+/// Whom a container's output is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogTarget {
+    /// The file.
+    #[default]
+    File,
+    /// The file and the host's journal.
+    Journald,
+    /// Nobody.
+    Nobody,
 }
 
 impl MonitorConfig {
@@ -195,6 +234,20 @@ impl MonitorConfig {
         ];
         if let Some(events) = &self.oom_events {
             arguments.push(path("oom=", events));
+        }
+        match self.target {
+            LogTarget::File => {}
+            LogTarget::Journald => {
+                arguments.extend([
+                    "driver=journald".into(),
+                    format!("id={}", self.id).into(),
+                    format!("name={}", self.name).into(),
+                ]);
+            }
+            LogTarget::Nobody => arguments.push("driver=none".into()),
+        }
+        if let Some(rate) = self.rate_bytes_per_s {
+            arguments.push(format!("rate={rate}").into());
         }
         arguments
     }

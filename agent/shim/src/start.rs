@@ -20,7 +20,7 @@ use crate::agent::{Agent, STDIO};
 use crate::assemble::{Assembled, Users, assemble};
 use crate::executor::{ContainerExecutor, Prepared, candidates};
 use crate::request::{Failure, FailureKind, Message, Network, ProcessId, Request};
-use crate::{clock, host_failure, sys};
+use crate::{clock, external, host_failure, sys};
 
 /// Where libcontainer looks for cgroups.
 const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
@@ -110,7 +110,7 @@ fn hide_v1_cgroups(request: &Request) -> Result<(), Failure> {
     mount_bind(&cgroup.unified_mount, CGROUP_MOUNT).map_err(|error| host_failure(CGROUP_MOUNT, error))
 }
 
-/// Has libcontainer create and start the container, and waits until its command has been executed.
+/// Has libcontainer or an OCI runtime create and start the container, and waits until its command has been executed.
 fn run(
     request: &Request,
     made: &Assembled,
@@ -118,6 +118,11 @@ fn run(
     outputs: &[OwnedFd; 2],
     agent: &mut Agent,
 ) -> Result<ProcessId, Failure> {
+    if let Some(program) = &request.external {
+        let stdio = standard_files(request, stdio, outputs).map_err(|error| host_failure("its standard files", error))?;
+        made.save_final_spec(request)?;
+        return external::run(request, program, made, stdio, agent);
+    }
     let (failures, failure_pipe) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| host_failure("making a pipe", error))?;
     let executor = ContainerExecutor::new(prepare(request, made, failure_pipe.as_raw_fd())?);
     let stdio = standard_files(request, stdio, outputs).map_err(|error| host_failure("its standard files", error))?;
@@ -202,7 +207,7 @@ fn prepare(request: &Request, made: &Assembled, failure_pipe: i32) -> Result<Pre
     })
 }
 
-fn open_program(path: &Path) -> Result<OwnedFd, Failure> {
+pub(crate) fn open_program(path: &Path) -> Result<OwnedFd, Failure> {
     open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|error| host_failure(&path.to_string_lossy(), error))
 }
 
@@ -252,7 +257,7 @@ fn open_fifo(request: &Request, name: &str, made: &Assembled) -> Result<OwnedFd,
     opened().map_err(|error| host_failure(&path.to_string_lossy(), error))
 }
 
-fn read_failure(pipe: File) -> Option<Failure> {
+pub(crate) fn read_failure(pipe: File) -> Option<Failure> {
     let mut text = Vec::new();
     pipe.take(FAILURE_MAX_BYTES).read_to_end(&mut text).ok()?;
     serde_json::Deserializer::from_slice(&text).into_iter().next()?.ok()

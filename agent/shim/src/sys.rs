@@ -59,6 +59,12 @@ pub(crate) fn reset_signals() {
 /// The kernel's number of signals.
 const SIGNALS: libc::c_int = 64;
 
+/// Makes `number` another descriptor of `file`, which `execve` leaves open. What it was before is closed.
+pub(crate) fn duplicate_to(file: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    // SAFETY: plain numbers. Whoever calls this, between fork and execve, has no use for what `number` was.
+    if unsafe { libc::dup2(file.as_raw_fd(), number) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Replaces this process. Returns only when that failed.
 pub(crate) fn execute(path: &CString, arguments: &[CString], environment: &[CString]) -> io::Error {
     match try_execute(path, arguments, environment) {

@@ -101,6 +101,70 @@ pub(crate) struct ExecArgs {
     pub(crate) command: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// Pass on what is typed, or comes on standard input
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Give the container a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// The network that it sees
+    #[arg(long, value_enum, default_value_t = RunNetwork::None)]
+    pub(crate) network: RunNetwork,
+    /// Set a variable of its environment; without =VALUE, to what it is here
+    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
+    pub(crate) environment: Vec<Variable>,
+    /// Mount a volume, or a file or folder of this host: SOURCE:TARGET, with :ro where it is not to be written to
+    #[arg(short = 'v', long = "volume", value_name = "SOURCE:TARGET")]
+    pub(crate) volumes: Vec<String>,
+    /// The working directory [default: the image's own]
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// The user, as in a document: name or number, with :GROUP where wanted [default: the image's own]
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Its root file system refuses writes
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// Most memory, such as 512MiB
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<String>,
+    /// Processors, such as 1.5
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) cpus: Option<f64>,
+    /// The image, as in a document: registry/repository:tag, or with @sha256:...
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// The command and its arguments [default: the image's own]
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
+
+/// The network that a one-off container sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum RunNetwork {
+    /// A loopback interface and nothing else.
+    None,
+    /// The host's own.
+    Host,
+    /// That of the host's containers.
+    Bridge,
+}
+
+impl RunNetwork {
+    /// As a document says it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Host => "host",
+            Self::Bridge => "bridge",
+        }
+    }
+}
+
 /// A variable of an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Variable {

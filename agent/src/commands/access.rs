@@ -5,7 +5,7 @@ use super::failure;
 use coord_agent::config::Config;
 use coord_agent::control::{Client, ImageAsked, PruneAsked, UnmountAsked, VerifyAsked, ViewAsked, encode_name};
 use coord_agent::images::{
-    self, ImageDetails, ImageRow, Images, ImagesError, Pruned, PullProgress, Pulled, Uses, Verified, View,
+    self, ImageDetails, ImageRow, Images, ImagesError, Pruned, PullProgress, Pulled, ReadyImage, Uses, Verified, View,
 };
 use coord_image::StoreError;
 use coord_shared::wire::ErrorBody;
@@ -71,6 +71,13 @@ impl<'a> Access<'a> {
         match self {
             Access::Store { images, .. } => Ok(images.pull(&image, on_progress).await?),
             Access::Agent(client) => client.pull(&ImageAsked { image }, on_progress).await,
+        }
+    }
+
+    pub(super) async fn ready(&self, image: String) -> Result<ReadyImage> {
+        match self {
+            Access::Store { images, .. } => Ok(images.ready(&image).await?),
+            Access::Agent(client) => client.post("/v1/images/ready", &ImageAsked { image }).await,
         }
     }
 

@@ -76,7 +76,7 @@ fn absolute(dir: &Path) -> Result<PathBuf, ErrorBody> {
     std::path::absolute(dir).map_err(|e| failure("invalid_folder", format!("cannot find {}: {e}", dir.display())))
 }
 
-async fn pull(images: &Access<'_>, image: String, output: &Output) -> Result<Pulled, ErrorBody> {
+pub(super) async fn pull(images: &Access<'_>, image: String, output: &Output) -> Result<Pulled, ErrorBody> {
     let mut line = output.progress();
     let name = image.clone();
     images.pull(image, |progress| line.show(&progress_text(&name, progress))).await

@@ -27,7 +27,8 @@ pub(super) async fn run(args: &LogsArgs, config: &Config, output: &Output) -> Re
     }
     let tail = args.tail.unwrap_or(if args.since.is_some() { TAIL_SINCE_MAX } else { TAIL_DEFAULT });
     let tail = usize::try_from(tail).unwrap_or(usize::MAX);
-    let (old, follow) = sessions::begin(&path, tail, args.follow).map_err(|error| unreadable(&path, &error))?;
+    let since = args.since.map(|since| since.at(clock::now().wall));
+    let (old, follow) = sessions::begin(&path, tail, since, args.follow).map_err(|error| unreadable(&path, &error))?;
     let mut printer = Printer::new(args, output);
     printer.print(&old)?;
     let Some(mut follow) = follow else { return Ok(Outcome::Done) };

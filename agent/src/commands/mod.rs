@@ -10,11 +10,13 @@ mod image;
 mod inspect;
 mod logs;
 mod ps;
+mod run;
 mod top;
 mod volumes;
 
 use crate::cli::{
-    DEFAULT_CONFIG, DoctorArgs, EventsArgs, ExecArgs, HostArgs, ImageArgs, InspectArgs, LogsArgs, PsArgs, TopArgs, VolumesArgs,
+    DEFAULT_CONFIG, DoctorArgs, EventsArgs, ExecArgs, HostArgs, ImageArgs, InspectArgs, LogsArgs, PsArgs, RunArgs, TopArgs,
+    VolumesArgs,
 };
 use crate::output::Output;
 use coord_agent::config::{self, Config, ConfigError};
@@ -86,6 +88,11 @@ fn shell_code(error: &ErrorBody) -> Option<u8> {
 /// Runs `top`.
 pub(crate) async fn top(args: TopArgs, output: &Output) -> Result<Outcome, CommandError> {
     top::run(&args, &configuration(&args.host)?, output).await
+}
+
+/// Runs `run`.
+pub(crate) async fn run(args: RunArgs, output: &Output) -> Result<Outcome, CommandError> {
+    run::run(&args, &configuration(&args.host)?, output).await
 }
 
 /// Runs `inspect`.

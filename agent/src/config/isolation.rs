@@ -1,14 +1,11 @@
 //! `[isolation]` of `agent.toml`: what runs this host's containers, and which numbers their users have.
 
+use coord_runtime::{Isolation, UserNamespaces};
 use coord_shared::document::RuntimeName;
 use serde::Deserialize;
 
 /// Users of one container: as many as any image expects.
 const USERS_PER_CONTAINER: u32 = 65536;
-
-/// Where a host's users end and those of others' containers begin (systemd's UIDS-GIDS.md: unused from here to 2^31).
-const FIRST_USER_DEFAULT: u32 = 0x7000_0000;
-const LAST_USER_DEFAULT: u32 = 0x7FFF_FFFF;
 
 /// Users of the host itself lie below (systemd's dynamic users end at 65519, and 65535 is nobody).
 const FIRST_USER_MIN: u32 = 65536;
@@ -24,19 +21,6 @@ pub struct IsolationConfig {
     pub user_range: UserRange,
 }
 
-/// Whether each container has users of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UserNamespaces {
-    /// Where the kernel and the file systems can.
-    #[default]
-    Auto,
-    /// Never.
-    Off,
-    /// Always: a container that cannot have them does not start.
-    Require,
-}
-
 /// Numbers of users and groups; at least those of one container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UserRange {
@@ -48,11 +32,16 @@ pub struct UserRange {
 
 impl Default for IsolationConfig {
     fn default() -> Self {
-        Self {
-            runtime: RuntimeName::Embedded,
-            user_namespaces: UserNamespaces::default(),
-            user_range: UserRange { first: FIRST_USER_DEFAULT, count: LAST_USER_DEFAULT - FIRST_USER_DEFAULT + 1 },
-        }
+        let Isolation { user_namespaces, first_user: first, user_count: count } = Isolation::default();
+        Self { runtime: RuntimeName::Embedded, user_namespaces, user_range: UserRange { first, count } }
+    }
+}
+
+impl IsolationConfig {
+    /// What the runtime is opened with.
+    pub fn of_containers(&self) -> Isolation {
+        let UserRange { first, count } = self.user_range;
+        Isolation { user_namespaces: self.user_namespaces, first_user: first, user_count: count }
     }
 }
 
@@ -81,7 +70,7 @@ fn parse_range(text: &str) -> Result<UserRange, String> {
     let wrong = |what: String| format!("isolation.user_range = {text:?} {what}");
     let numbers = text.split_once('-').and_then(|(first, last)| Some((first.trim().parse().ok()?, last.trim().parse().ok()?)));
     let Some((first, last)) = numbers.filter(|(first, last): &(u32, u32)| first <= last && *last < u32::MAX) else {
-        return Err(wrong("is not a range of user numbers; write it like \"1879048192-2147483647\"".to_owned()));
+        return Err(wrong("is not a range of user numbers; write it like \"1879048192-2141192191\"".to_owned()));
     };
     if first < FIRST_USER_MIN {
         return Err(wrong(format!("holds users of the host; begin at {FIRST_USER_MIN} or later")));

@@ -22,7 +22,7 @@ impl RawNetwork {
         let default = Settings::default();
         let settings = Settings {
             bridge: self.bridge.unwrap_or(default.bridge),
-            pool: self.pool.map_or(Ok(default.pool), |text| network("pool", &text, "10.213.0.0/16"))?,
+            pool: self.pool.map_or(Ok(default.pool), |text| network("pool", &text, "10.207.0.0/16"))?,
             pool6: match self.pool6.as_deref() {
                 None => default.pool6,
                 Some(NONE) => None,

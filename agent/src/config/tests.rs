@@ -106,5 +106,5 @@ fn isolation_is_what_is_said_or_the_default() {
     let isolation = check(text, Ok(())).expect("a configuration").isolation;
     assert_eq!(isolation.user_range, UserRange { first: 100_000, count: 65536 });
     let rest = (isolation.runtime, isolation.user_namespaces);
-    assert_eq!(rest, (coord_shared::document::RuntimeName::Crun, UserNamespaces::Require));
+    assert_eq!(rest, (coord_shared::document::RuntimeName::Crun, coord_runtime::UserNamespaces::Require));
 }

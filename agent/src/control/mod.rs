@@ -13,6 +13,7 @@ mod bodies;
 mod client;
 mod containers;
 mod exec;
+mod one_off;
 mod routes;
 mod socket;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod volumes;
 
 pub use bodies::{AgentInfo, ImageAsked, PruneAsked, PullLine, UnmountAsked, VerifyAsked, ViewAsked};
 pub use client::{Client, encode_name};
+pub use one_off::OneOffAsked;
 pub use socket::{bind, serve};
 
 use crate::containers::happenings::Happenings;
@@ -31,6 +33,7 @@ use crate::programs::Programs;
 use crate::sync::report::Content;
 use crate::volumes::Volumes;
 use coord_image::Policy;
+use coord_network::Network;
 use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, watch};
 
@@ -55,6 +58,8 @@ pub struct Control {
     pub programs: Programs,
     /// Tells what containers use.
     pub metrics: Metrics,
+    /// Gives out addresses; why not, where it cannot.
+    pub network: Result<Network, String>,
     /// Where containers' sockets and states lie.
     pub run_dir: PathBuf,
 }

@@ -5,9 +5,10 @@
 //! | `GET /v1/info` | which agent this is |
 //! | `GET /v1/images`, `GET /v1/images/{ref}` | the list, the details of one |
 //! | `POST /v1/images/pull` | lines: progress, then how it ended |
-//! | `POST /v1/images/{mount,unmount,verify,prune}` | what came of it |
+//! | `POST /v1/images/{ready,mount,unmount,verify,prune}` | what came of it |
 //! | `GET /v1/instances`, `GET /v1/instances/{name}` | the list, the details of one |
 //! | `GET /v1/usage`, `GET /metrics` | what containers use: for people, for Prometheus |
+//! | `POST /v1/one-off/{lease,connect,release}` | addresses for `coord-agent run` |
 //! | `POST /v1/exec` | an upgraded connection that carries a program's streams |
 //! | `GET /v1/volumes`, `GET /v1/volumes/{name}` | the list, the details of one |
 //! | `POST /v1/volumes/remove` | what came of it |
@@ -16,7 +17,7 @@
 //! An error is `{code, message, hint}`. A `{ref}` is percent-encoded only where HTTP demands it: its slashes and colons stay.
 
 use super::bodies::{ImageAsked, PruneAsked, PullLine, UnmountAsked, VerifyAsked, ViewAsked};
-use super::{Control, containers, exec, volumes};
+use super::{Control, containers, exec, one_off, volumes};
 use crate::images::{self, ImagesError};
 use crate::metrics;
 use bytes::Bytes;
@@ -77,6 +78,10 @@ async fn route(request: Request<Incoming>, control: &Control) -> Result<Answer, 
             let ViewAsked { image, dir } = body(request).await?;
             Ok(ok(&store.mount(&image, &dir).await?))
         }
+        (&Method::POST, "/v1/images/ready") => {
+            let ImageAsked { image } = body(request).await?;
+            Ok(ok(&store.ready(&image).await?))
+        }
         (&Method::POST, "/v1/images/unmount") => {
             let UnmountAsked { dir } = body(request).await?;
             Ok(ok(&store.unmount(&dir).await?))
@@ -106,6 +111,9 @@ async fn route(request: Request<Incoming>, control: &Control) -> Result<Answer, 
             let text = Full::new(Bytes::from(control.metrics.text().await)).boxed_unsync();
             Ok(respond(StatusCode::OK, metrics::CONTENT_TYPE, text))
         }
+        (&Method::POST, "/v1/one-off/lease") => Ok(ok(&one_off::lease(body(request).await?, control).await?)),
+        (&Method::POST, "/v1/one-off/connect") => Ok(ok(&one_off::connect(body(request).await?, control).await?)),
+        (&Method::POST, "/v1/one-off/release") => Ok(ok(&one_off::release(body(request).await?, control).await?)),
         (&Method::POST, "/v1/exec") => exec::exec(request, control).await,
         (_, path) if path == "/v1/volumes" || path.starts_with("/v1/volumes/") => volumes::route(request, control).await,
         (&Method::GET, "/v1/events") => Ok(containers::events(request.uri().query() == Some("follow"), control)),

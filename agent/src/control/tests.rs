@@ -7,9 +7,10 @@ use crate::clock;
 use crate::containers::happenings::{Happening, What};
 use crate::containers::{InstanceDetails, InstanceRow};
 use crate::images::{ImageRow, Pruned, Uses};
+use crate::volumes::VolumeDetails;
 use coord_image::ImageStore;
 use coord_registry::Registry;
-use coord_shared::wire::FullReport;
+use coord_shared::wire::{FullReport, VolumesView};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -34,9 +35,10 @@ async fn check<T>(test: impl AsyncFnOnce(&Client, &Path) -> T) -> T {
     content.send_replace(Content { generation: None, full });
     let control = Control {
         info,
-        images: Images::new(store, registry),
+        images: Images::new(store, registry, dir.path()),
         policy: Policy::default(),
         events,
+        network: Err("no network in tests".to_owned()),
         metrics: Metrics::new(Arc::new(NoFigures), shown.clone(), dir.path().to_owned(), "a".parse().expect("a name")),
         programs: Programs::new(Arc::new(exec::ThisMachine), shown.clone()),
         content: shown,
@@ -169,4 +171,24 @@ async fn nobody_there_is_said_so() {
     let error = Client::new(dir.path()).info().await.expect_err("nobody listens");
     assert_eq!(error.code, "unreachable");
     assert!(error.message.contains("agent.sock"), "{error:?}");
+}
+
+#[tokio::test]
+async fn volumes_are_shown_and_deleted() {
+    check(async |client, _| {
+        let made = |name: &str| format!("/v1/volumes/{name}");
+        assert!(client.get::<VolumesView>("/v1/volumes").await.expect("a list").volumes.is_empty());
+        let missing = client.get::<VolumeDetails>(&made("data")).await.expect_err("none");
+        assert_eq!(missing.code, "no_such_volume");
+        for name in ["..", ".gone-1", "a%2Fb"] {
+            assert_eq!(client.get::<VolumeDetails>(&made(name)).await.expect_err("no name").code, "bad_request", "{name}");
+        }
+        let asked = serde_json::json!({ "name": "../images" });
+        let refused = client.post::<serde_json::Value>("/v1/volumes/remove", &asked).await.expect_err("no name");
+        assert_eq!(refused.code, "invalid_request");
+        let asked = serde_json::json!({ "name": "data" });
+        let refused = client.post::<serde_json::Value>("/v1/volumes/remove", &asked).await.expect_err("none");
+        assert_eq!(refused.code, "no_such_volume");
+    })
+    .await;
 }

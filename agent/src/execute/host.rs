@@ -30,22 +30,34 @@ pub(super) struct HostParts {
 impl Executor {
     /// The error is in words for the operator.
     pub(super) fn devices(&self, asked: &document::Container) -> Result<HostParts, String> {
-        let folders = cdi::FOLDERS.map(PathBuf::from);
-        devices(&asked.devices, &folders)
+        devices_of(asked)
     }
 
     /// By the kernel's names.
     pub(super) fn rlimits(&self, asked: &document::Container) -> Vec<(String, u64, u64)> {
-        let unlimited = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
-        let named = |name: &String| format!("RLIMIT_{}", name.to_ascii_uppercase());
-        asked.ulimits.iter().map(|(name, limit)| (named(name), unlimited(limit.soft), unlimited(limit.hard))).collect()
+        rlimits_of(asked)
     }
 
     /// The error is in words for the operator.
     pub(super) fn backend(&self, asked: &document::Container) -> Result<Backend, String> {
-        let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.to_owned());
-        backend(asked.runtime, self.default_runtime, &path)
+        backend_of(asked, self.default_runtime)
     }
+}
+
+pub(super) fn devices_of(asked: &document::Container) -> Result<HostParts, String> {
+    let folders = cdi::FOLDERS.map(PathBuf::from);
+    devices(&asked.devices, &folders)
+}
+
+pub(super) fn rlimits_of(asked: &document::Container) -> Vec<(String, u64, u64)> {
+    let unlimited = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
+    let named = |name: &String| format!("RLIMIT_{}", name.to_ascii_uppercase());
+    asked.ulimits.iter().map(|(name, limit)| (named(name), unlimited(limit.soft), unlimited(limit.hard))).collect()
+}
+
+pub(super) fn backend_of(asked: &document::Container, default: RuntimeName) -> Result<Backend, String> {
+    let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.to_owned());
+    backend(asked.runtime, default, &path)
 }
 
 fn devices(asked: &[Device], cdi_folders: &[PathBuf]) -> Result<HostParts, String> {

@@ -8,9 +8,12 @@ mod hooks;
 mod host;
 mod mounts;
 mod network;
+mod one_off;
 mod prepare;
 
 use crate::daemon::Opened;
+pub use one_off::{OneOff, one_off_spec};
+
 use crate::event::Event;
 use crate::health::Probers;
 use crate::images::Room;

@@ -6,6 +6,7 @@ use coord_image::Image;
 use coord_runtime::{Mount, MountSource, Propagation};
 use coord_shared::document;
 use coord_shared::names::{ContainerId, VolumeName};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -26,14 +27,22 @@ impl Executor {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        let host = Host { volumes: self.volumes.clone() };
-        let (container, labels) = (container.clone(), asked.labels.clone());
-        let made = tokio::task::spawn_blocking(move || {
-            let origin = Origin { instance: container.instance.clone(), anonymous: false, labels };
-            wanted.iter().map(|mount| host.mount(mount, &container, &origin)).collect()
-        });
+        let (volumes, container, labels) = (self.volumes.clone(), container.clone(), asked.labels.clone());
+        let made = tokio::task::spawn_blocking(move || make(volumes, &wanted, &container, labels));
         made.await.map_err(|_| "volumes cannot be mounted: the agent is ending".to_owned())?
     }
+}
+
+/// What these mounts are made of on this host. Blocks.
+pub(super) fn make(
+    volumes: Volumes,
+    wanted: &[document::Mount],
+    container: &ContainerId,
+    labels: BTreeMap<String, String>,
+) -> Result<Vec<Mount>, String> {
+    let origin = Origin { instance: container.instance.clone(), anonymous: false, labels };
+    let host = Host { volumes };
+    wanted.iter().map(|mount| host.mount(mount, container, &origin)).collect()
 }
 
 /// The document's mounts, and one for each volume that the image declares where the document mounts nothing; sorted by target.

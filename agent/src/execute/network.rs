@@ -24,22 +24,14 @@ pub(super) struct Connected {
 impl Executor {
     /// Reserves what the container needs. The error is in words for the operator.
     pub(super) async fn network(&self, container: &ContainerId, asked: &document::Container) -> Result<Connected, String> {
-        let lease = match asked.network {
-            Network::Bridge => Some(self.lease(container)?),
+        let bridge = match asked.network {
+            Network::Bridge => {
+                let lease = self.lease(container)?;
+                Some((lease.clone(), self.connect(lease)?))
+            }
             Network::Host | Network::None => None,
         };
-        let hostname = super::container_spec::hostname(container, asked);
-        let hosts = files::hosts(asked, &hostname, lease.as_ref(), &read("/etc/hosts"));
-        let resolv_conf = match asked.network {
-            Network::Bridge => Some(files::resolv_conf(&asked.dns, &read(files::RESOLV_CONF), || read(files::RESOLVED))),
-            Network::Host | Network::None => None,
-        };
-        let mode = match (asked.network, lease) {
-            (Network::Host, _) => NetworkMode::Host,
-            (_, Some(lease)) => NetworkMode::Connected(self.connect(lease)?),
-            (Network::None | Network::Bridge, None) => NetworkMode::None,
-        };
-        Ok(Connected { mode, hosts_file: Some(hosts), resolv_conf })
+        Ok(connected(container, asked, bridge))
     }
 
     fn lease(&self, container: &ContainerId) -> Result<Lease, String> {
@@ -64,6 +56,22 @@ impl Executor {
             tracing::warn!(%container, error = %crate::chain(&error), "its addresses are not given back yet");
         }
     }
+}
+
+/// What a container sees, once it is known who connects it to the bridge, if that is where it is to be.
+pub(super) fn connected(container: &ContainerId, asked: &document::Container, bridge: Option<(Lease, Connect)>) -> Connected {
+    let hostname = super::container_spec::hostname(container, asked);
+    let hosts = files::hosts(asked, &hostname, bridge.as_ref().map(|(lease, _)| lease), &read("/etc/hosts"));
+    let resolv_conf = match asked.network {
+        Network::Bridge => Some(files::resolv_conf(&asked.dns, &read(files::RESOLV_CONF), || read(files::RESOLVED))),
+        Network::Host | Network::None => None,
+    };
+    let mode = match (asked.network, bridge) {
+        (Network::Host, _) => NetworkMode::Host,
+        (_, Some((_, connect))) => NetworkMode::Connected(connect),
+        (Network::None | Network::Bridge, None) => NetworkMode::None,
+    };
+    Connected { mode, hosts_file: Some(hosts), resolv_conf }
 }
 
 /// A file of the host's; empty where there is none.

@@ -4,6 +4,7 @@
 
 use coord_shared::names::Digest;
 use jiff::Timestamp;
+use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -161,4 +162,15 @@ pub struct Pruned {
     pub layers: usize,
     /// Content of the layers' files.
     pub content_bytes: u64,
+}
+
+/// An image ready to be stacked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReadyImage {
+    /// Which.
+    pub digest: Digest,
+    /// What the image says of itself.
+    pub config: ImageConfiguration,
+    /// Absolute folders, topmost first.
+    pub lowers: Vec<PathBuf>,
 }

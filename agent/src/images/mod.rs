@@ -9,18 +9,22 @@ mod in_use;
 mod room;
 mod rows;
 
-pub use bodies::{Finding, HealthcheckRow, ImageDetails, ImageRow, LayerRow, Pruned, PullProgress, Pulled, Verified, View};
+pub use bodies::{
+    Finding, HealthcheckRow, ImageDetails, ImageRow, LayerRow, Pruned, PullProgress, Pulled, ReadyImage, Verified, View,
+};
 pub use error::ImagesError;
 pub use in_use::{Uses, on_disk, uses};
 pub use room::{Room, removed, uses as ask_for_uses};
 
 use crate::clock;
 use crate::config::Config;
+use crate::one_off;
 use crate::sync::ledger::Ledger;
 use crate::sync::logins;
 use coord_image::{ImageStore, Policy, Progress, StoreError};
 use coord_registry::{Registry, login_files};
 use coord_shared::names::{Digest, ImageReference};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,12 +38,14 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 pub struct Images {
     store: ImageStore,
     registry: Registry,
+    /// Where one-off containers say what they use.
+    run_dir: PathBuf,
 }
 
 impl Images {
-    /// The same store and client as the rest of the agent.
-    pub fn new(store: ImageStore, registry: Registry) -> Self {
-        Self { store, registry }
+    /// The same store and client as the rest of the agent with this `run_dir`.
+    pub fn new(store: ImageStore, registry: Registry, run_dir: &Path) -> Self {
+        Self { store, registry, run_dir: run_dir.to_owned() }
     }
 
     /// Opens the store of a host whose agent does not run.
@@ -48,7 +54,7 @@ impl Images {
     /// `Store(InUse)` when it does run, or somebody else is at work there.
     pub fn open(config: &Config) -> Result<Self, ImagesError> {
         let store = ImageStore::open_with(&config.state_dir.join("images"), config.images.options())?;
-        Ok(Self { store, registry: registry(config)? })
+        Ok(Self { store, registry: registry(config)?, run_dir: config.run_dir.clone() })
     }
 
     /// All images, the names of their users beside them.
@@ -91,6 +97,18 @@ impl Images {
                 Err(_) => on_progress(read(&progress)),
             }
         }
+    }
+
+    /// An image that is here, ready to be stacked. It stays for as long as somebody says that it is in use.
+    ///
+    /// # Errors
+    /// `NotFound`, `Ambiguous`; and when the kernel does not mount it.
+    pub async fn ready(&self, wanted: &str) -> Result<ReadyImage, ImagesError> {
+        let digest = self.find(wanted).await?;
+        let image = digest.clone();
+        let ready = self.blocking(move |store| Ok((store.get(&image)?, store.mount(&image)?))).await?;
+        let (Some(image), rootfs) = ready else { return Err(ImagesError::NotFound { wanted: wanted.to_owned() }) };
+        Ok(ReadyImage { digest, config: image.config, lowers: rootfs.lowers })
     }
 
     /// Everything about one image.
@@ -149,11 +167,16 @@ impl Images {
     /// # Errors
     /// When something cannot be removed; what is already gone stays gone.
     pub async fn prune(&self, uses: &Uses, policy: Policy, all: bool) -> Result<Pruned, ImagesError> {
-        let in_use = uses.keys().cloned().collect();
+        let in_use = uses.keys().cloned().chain(self.used_by_one_offs()).collect();
         let policy = if all { Policy { keep: Duration::ZERO, ..policy } } else { policy };
         let pruned = self.blocking(move |store| store.collect(&in_use, &policy)).await?;
         let coord_image::Pruned { images, layers, content_bytes } = pruned;
         Ok(Pruned { images, layers, content_bytes })
+    }
+
+    /// What containers use that are nobody's but of whoever runs them.
+    fn used_by_one_offs(&self) -> BTreeSet<Digest> {
+        one_off::images(&self.run_dir)
     }
 
     /// The one image that `wanted` names: by reference, by digest, or by the beginning of its digest.

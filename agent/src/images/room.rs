@@ -58,7 +58,7 @@ impl Room {
     async fn collect(&self, policy: Policy) -> Result<Pruned, ImagesError> {
         let _turn = self.turn.lock().await;
         let uses = uses(&self.events).await?;
-        let in_use: BTreeSet<Digest> = uses.into_keys().collect();
+        let in_use: BTreeSet<Digest> = uses.into_keys().chain(self.images.used_by_one_offs()).collect();
         let pruned = self.images.blocking(move |store| {
             for digest in &in_use {
                 match store.touch(digest) {

@@ -1,16 +1,19 @@
 //! Reads the logs that monitors write: the last lines, and what comes next, across rotation.
 //!
 //! A log is `PATH` with `PATH.1` (older), `PATH.2` and so on; each line is one JSON object, a [`LogLine`]. Lines that are
-//! none (cut off by a full disk or a crash) are passed over. Works for logs of containers that are gone.
+//! none (cut off by a full disk or a crash) are passed over, and what was logged in parts is one line again. Works for logs of
+//! containers that are gone.
 //! Deliberately absent: writing (the monitor's), a database, an index.
 
+mod files;
 mod follow;
+mod join;
 mod tail;
 
 use serde::{Deserialize, Serialize};
 
 pub use follow::Follow;
-pub use tail::read_tail;
+pub use tail::{begin, read_tail};
 
 /// One line that a container has written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +27,7 @@ pub struct LogLine {
     /// The text, without its newline. Bytes that are no UTF-8 have become U+FFFD.
     #[serde(rename = "m")]
     pub message: String,
-    /// The line goes on in the next one of this stream: it was longer than 16 KiB.
+    /// The line goes on in the next one of this stream: for readers, because it is longer than 1 MiB; on disk, 16 KiB.
     #[serde(rename = "p", default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
 }

@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
-use super::{Follow, LogLine, LogStream, read_tail};
+use super::{Follow, LogLine, LogStream, begin, read_tail};
 
 fn line(number: usize) -> String {
     format!("{{\"t\":\"2026-11-22T13:00:00.{number:06}Z\",\"s\":\"out\",\"m\":\"line {number}\"}}\n")
@@ -99,4 +99,103 @@ async fn following_waits_for_a_log_that_does_not_exist_yet() {
     };
     let (lines, ()) = tokio::join!(follow.next(), write_later);
     assert_eq!(numbers(&lines.expect("lines")), [7]);
+}
+
+/// A part of a line, or its end.
+fn part(stream: &str, message: &str, partial: bool) -> String {
+    let more = if partial { ",\"p\":true" } else { "" };
+    format!("{{\"t\":\"2026-11-22T13:00:00.000000Z\",\"s\":\"{stream}\",\"m\":\"{message}\"{more}}}\n")
+}
+
+#[test]
+fn parts_become_one_line_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("web.0.jsonl");
+    let mut follow = Follow::from_end(&path).expect("a log to follow");
+    let text = [
+        part("out", "first", false),
+        part("err", "an ", true),
+        part("out", "a ", true),
+        part("err", "error", false),
+        part("out", "long ", true),
+        part("out", "line", false),
+        part("out", "last", false),
+        part("err", "no end", true),
+    ];
+    // Across two files.
+    write(&folder.path().join("web.0.jsonl.1"), &text[..4].concat());
+    write(&path, &text[4..].concat());
+    let messages = |lines: Vec<LogLine>| lines.into_iter().map(|line| line.message).collect::<Vec<_>>();
+    let mut followed = messages(follow.read().expect("lines"));
+    followed.extend(messages(follow.read().expect("lines")));
+    assert_eq!(followed, ["first", "an error", "a long line", "last"]);
+    write(&path, &part("err", "?", false));
+    assert_eq!(messages(follow.read().expect("lines")), ["no end?"]);
+    let tail = |count: usize| messages(read_tail(&path, count).expect("a tail"));
+    assert_eq!(tail(1), ["no end?"]);
+    assert_eq!(tail(2), ["last", "no end?"]);
+    assert_eq!(tail(3), ["a long line", "last", "no end?"]);
+    assert_eq!(tail(4), ["an error", "a long line", "last", "no end?"]);
+    assert_eq!(tail(9), ["first", "an error", "a long line", "last", "no end?"]);
+}
+
+#[test]
+fn what_is_older_is_left_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("web.0.jsonl");
+    write(&folder.path().join("web.0.jsonl.1"), &(0..10).map(line).collect::<String>());
+    write(&path, &(10..20).map(line).collect::<String>());
+    let check = |since: &str, count: usize, expect: std::ops::Range<usize>| {
+        let since = since.parse().expect("a time");
+        assert_eq!(numbers(&begin(&path, count, Some(since)).expect("lines").0), expect.collect::<Vec<_>>(), "{since}");
+    };
+    check("2026-11-22T13:00:00.000015Z", 100, 15..20);
+    check("2026-11-22T13:00:00.000005Z", 100, 5..20);
+    check("2026-11-22T13:00:00.000005Z", 3, 17..20);
+    check("2026-11-22T12:00:00Z", 100, 0..20);
+    check("2026-11-22T14:00:00Z", 100, 0..0);
+}
+
+/// Reads and rotates at once; neither a hole nor a line twice may come of it.
+#[test]
+fn following_is_exact_however_fast_the_log_is_rotated() {
+    const LINES: usize = 2_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("web.0.jsonl");
+    write(&path, &line(0));
+    let written = path.clone();
+    let (go, wait) = std::sync::mpsc::channel();
+    let writer = std::thread::spawn(move || {
+        let files = 150;
+        for number in 1..LINES {
+            write(&written, &line(number));
+            if number % 20 == 0 {
+                // As the monitor does it.
+                for older in (1..files).rev().map(|number| (format!(".{number}"), format!(".{}", number + 1))) {
+                    let name = |end: &str| folder_name(&written, end);
+                    if name(&older.0).exists() {
+                        fs::rename(name(&older.0), name(&older.1)).expect("a rename");
+                    }
+                }
+                fs::rename(&written, folder_name(&written, ".1")).expect("a rename");
+            }
+            if number == 100 {
+                go.send(()).expect("a reader");
+            }
+        }
+    });
+    wait.recv().expect("a writer");
+    let (begun, mut follow) = begin(&path, 10_000, None).expect("a log");
+    let mut seen = numbers(&begun);
+    while seen.last() != Some(&(LINES - 1)) {
+        let lines = follow.read().expect("lines");
+        assert!(!lines.is_empty() || !writer.is_finished() || seen.last() == Some(&(LINES - 1)), "stuck at {:?}", seen.last());
+        seen.extend(numbers(&lines));
+    }
+    assert_eq!(seen, (0..LINES).collect::<Vec<_>>());
+    writer.join().expect("the writer");
+}
+
+fn folder_name(path: &Path, end: &str) -> std::path::PathBuf {
+    std::path::PathBuf::from(format!("{}{end}", path.display()))
 }

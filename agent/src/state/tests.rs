@@ -1,6 +1,7 @@
 //! The agent's memory: that what is set going is not set going twice, and that what happens to it is told right.
 use super::*;
-use coord_runtime::{Exit, Running};
+use coord_runtime::{Exit, Recovered, RecoveredState, Running};
+use coord_shared::decide::health::{Health, Status};
 
 use coord_shared::names::{Generation, Revision};
 use coord_shared::wire::{DesiredInstance, InstanceState, Prefetch, PrefetchState};
@@ -256,4 +257,220 @@ fn news_that_cannot_be_written_down_are_kept_and_tried_again() {
     assert_eq!(lab.tasks(), ["pull"]);
     let (plan, _) = lab.agent.plan(now());
     assert!(lab.agent.report(&plan, now()).problems.is_empty());
+}
+
+/// The image's own health check: a program, asked every second, ill after two failures.
+fn image_with_check(name: &str) -> Image {
+    let healthcheck = coord_image::Healthcheck {
+        command: vec!["/check".to_owned()],
+        interval: Some(Duration::from_secs(1)),
+        timeout: None,
+        start_period: None,
+        start_interval: None,
+        retries: Some(2),
+    };
+    Image { healthcheck: Some(healthcheck), ..image(name) }
+}
+
+impl Lab {
+    /// The image is here, and web.0 runs in revision 1.
+    fn serving(&mut self, extra: &str, image: Image) {
+        self.apply(host_state(1, 1, "one", document(extra)));
+        self.tasks();
+        self.apply(Event::Pulled { digest: Digest::of(b"one"), result: Ok(Box::new(image)) });
+        self.tasks();
+        self.started("web.0-r1-1");
+    }
+
+    fn health(&mut self, id: &str, status: Status) {
+        let failures = if status == Status::Unhealthy { 2 } else { 0 };
+        let health = Health { status, failures, output: "refused".to_owned(), ..Health::starting(now().mono) };
+        self.apply(Event::Health { container: id.parse().expect("a container"), health });
+    }
+
+    fn hooked(&mut self, id: &str, result: Result<(), &str>) {
+        let result = result.map_err(str::to_owned);
+        self.apply(Event::Hooked { container: id.parse().expect("a container"), result });
+    }
+
+    fn reason(&mut self) -> String {
+        let (plan, _) = self.agent.plan(now());
+        let report = self.agent.report(&plan, now());
+        report.instances[0].reason.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Another agent on the same host, which finds this container.
+    fn successor(self, id: &str, state: RecoveredState, images: Vec<Image>) -> Self {
+        let meta = serde_json::to_value(&self.agent.metas[&id.parse::<ContainerId>().expect("a container")]).expect("JSON");
+        let histories = serde_json::to_value(self.agent.histories()).expect("JSON");
+        let histories = serde_json::from_value(histories).expect("histories");
+        let host = || "h".parse().expect("a host");
+        let ledger = Ledger::open(self.folder.path(), &host()).expect("a ledger");
+        let mut agent = Agent::new(host(), Labels::new(), ledger, histories);
+        agent.found_images(images);
+        agent.recover(vec![Recovered { id: id.to_owned(), meta, state }], now());
+        Self { agent, folder: self.folder }
+    }
+}
+
+fn found_running(id: &str) -> RecoveredState {
+    RecoveredState::Running(Running { id: id.to_owned(), pid: 42, started_at: now().wall, weakened: Vec::new() })
+}
+
+#[test]
+fn a_container_with_a_check_is_ready_when_that_says_so() {
+    let mut lab = lab();
+    lab.serving("", image_with_check("one"));
+    assert_eq!(lab.tasks(), ["ask web.0-r1-1"]);
+    assert_eq!(lab.state(), (InstanceState::Running, false));
+    assert_eq!(lab.reason(), "waits for its health check");
+    lab.health("web.0-r1-1", Status::Healthy);
+    assert_eq!(lab.state(), (InstanceState::Running, true));
+    assert!(lab.tasks().is_empty());
+    // The image's word is not the last one.
+    lab.apply(host_state(2, 2, "one", document("[healthcheck]\ndisable = true\n")));
+    assert_eq!(lab.tasks(), ["ask web.0-r1-1 no more"]);
+    assert_eq!(lab.state(), (InstanceState::Running, true));
+    lab.apply(host_state(3, 3, "one", document("[healthcheck]\ntest = [\"CMD\", \"/other\"]\n")));
+    assert_eq!(lab.tasks(), ["ask web.0-r1-1"], "a new question for the container that runs");
+}
+
+#[test]
+fn an_ill_container_is_stopped_once_and_started_again() {
+    let mut lab = lab();
+    lab.serving("", image_with_check("one"));
+    lab.tasks();
+    lab.health("web.0-r1-1", Status::Unhealthy);
+    assert_eq!(lab.tasks(), ["ask web.0-r1-1 no more", "signal web.0-r1-1 SIGQUIT"]);
+    assert_eq!(lab.reason(), "unhealthy (2 failed checks in a row), stopping it: refused");
+    lab.health("web.0-r1-1", Status::Healthy);
+    assert!(lab.tasks().is_empty(), "an answer that was under way changes nothing");
+    lab.exited("web.0-r1-1", 0);
+    let history = &lab.agent.histories()[&"web.0".parse::<InstanceId>().expect("an instance")];
+    assert_eq!((history.failures, history.lives.len()), (1, 0), "counted once, and nothing kept of it");
+    assert_eq!(lab.tasks(), ["remove web.0-r1-1"], "and the restart waits for its backoff");
+    assert_eq!(lab.reason(), "unhealthy (2 failed checks in a row), restarted 0 times so far: refused");
+}
+
+#[test]
+fn the_next_agent_knows_who_was_well() {
+    let mut one = lab();
+    one.serving("", image_with_check("one"));
+    one.health("web.0-r1-1", Status::Healthy);
+    let mut next = one.successor("web.0-r1-1", found_running("web.0-r1-1"), vec![image_with_check("one")]);
+    assert_eq!(next.state(), (InstanceState::Running, true), "at once, and not after its first check");
+    assert!(matches!(next.agent.observed.containers.values().next(), Some(container) if container.health.is_some()));
+}
+
+#[test]
+fn the_next_agent_goes_on_stopping_what_is_ill() {
+    let mut one = lab();
+    one.serving("", image_with_check("one"));
+    one.tasks();
+    one.health("web.0-r1-1", Status::Unhealthy);
+    one.tasks();
+    let mut next = one.successor("web.0-r1-1", found_running("web.0-r1-1"), vec![image_with_check("one")]);
+    assert_eq!(next.tasks(), ["ask web.0-r1-1", "ask web.0-r1-1 no more", "signal web.0-r1-1 SIGQUIT"]);
+    let failures = |lab: &Lab| lab.agent.histories().values().next().map(|history| history.failures);
+    assert_eq!(failures(&next), Some(1));
+    let exit = coord_runtime::Exit { code: Some(0), signal: None, oom_killed: false, at: now().wall, unknown: false };
+    let last = next.successor("web.0-r1-1", RecoveredState::Exited(exit), vec![image_with_check("one")]);
+    assert_eq!(failures(&last), Some(1), "its end is not another failure");
+}
+
+#[test]
+fn a_container_of_an_older_agent_is_kept_and_asked() {
+    let mut one = lab();
+    one.serving("", image("one"));
+    // What that agent kept beside it knew of no checks.
+    let host = || "h".parse().expect("a host");
+    let ledger = Ledger::open(one.folder.path(), &host()).expect("a ledger");
+    let mut agent = Agent::new(host(), Labels::new(), ledger, BTreeMap::new());
+    agent.found_images(vec![image_with_check("one")]);
+    let fingerprint = one.agent.metas.values().next().expect("a container").fingerprint.clone();
+    let meta = serde_json::json!({
+        "fingerprint": fingerprint, "image": Digest::of(b"one"), "grace": "10s", "stop_signal": "SIGTERM"
+    });
+    agent.recover(vec![Recovered { id: "web.0-r1-1".to_owned(), meta, state: found_running("web.0-r1-1") }], now());
+    let mut next = Lab { agent, folder: one.folder };
+    assert_eq!(next.tasks(), ["ask web.0-r1-1"]);
+    assert_eq!(next.state(), (InstanceState::Running, false));
+}
+
+const HOOKS: &str = "[[post_start]]\ncommand = [\"/warm\"]\n[[pre_stop]]\ncommand = [\"/drain\"]\n";
+
+#[test]
+fn a_container_is_starting_until_its_hooks_are_through() {
+    let mut lab = lab();
+    lab.serving(HOOKS, image_with_check("one"));
+    assert_eq!(lab.tasks(), ["run 1 hooks in web.0-r1-1"]);
+    assert_eq!(lab.state(), (InstanceState::Starting, false));
+    lab.hooked("web.0-r1-1", Ok(()));
+    assert_eq!(lab.tasks(), ["ask web.0-r1-1"], "nobody is asked before");
+    lab.health("web.0-r1-1", Status::Healthy);
+    assert_eq!(lab.state(), (InstanceState::Running, true));
+    let empty = HostState { generation: Generation(2), ..HostState::empty("h".parse().expect("a host")) };
+    lab.apply(Event::State(Box::new(empty)));
+    assert_eq!(lab.tasks(), ["ask web.0-r1-1 no more", "run 1 hooks, then signal web.0-r1-1 SIGQUIT"]);
+}
+
+#[test]
+fn a_hook_that_fails_fails_the_start() {
+    let mut lab = lab();
+    lab.serving(HOOKS, image("one"));
+    lab.tasks();
+    lab.hooked("web.0-r1-1", Err("post_start hook `/warm` failed: exit code 1"));
+    assert_eq!(lab.tasks(), ["signal web.0-r1-1 SIGQUIT"], "without what it wants to be run before a stop");
+    lab.exited("web.0-r1-1", 0);
+    assert_eq!(lab.tasks(), ["remove web.0-r1-1"]);
+    assert_eq!(lab.reason(), "start failed (once): post_start hook `/warm` failed: exit code 1");
+}
+
+#[test]
+fn an_end_within_the_hooks_is_an_end() {
+    let mut lab = lab();
+    lab.serving(HOOKS, image("one"));
+    lab.tasks();
+    lab.exited("web.0-r1-1", 3);
+    lab.hooked("web.0-r1-1", Err("post_start hook `/warm` failed: its container has ended"));
+    assert_eq!(lab.tasks(), ["remove web.0-r1-1"]);
+    assert_eq!(lab.reason(), "exit code 3; restarted 0 times so far");
+}
+
+#[test]
+fn the_next_agent_runs_hooks_that_were_not_through_and_no_others() {
+    let mut one = lab();
+    one.serving(HOOKS, image("one"));
+    one.tasks();
+    let mut next = one.successor("web.0-r1-1", found_running("web.0-r1-1"), vec![image("one")]);
+    assert_eq!(next.tasks(), ["run 1 hooks in web.0-r1-1"]);
+    assert_eq!(next.state(), (InstanceState::Starting, false));
+    next.hooked("web.0-r1-1", Ok(()));
+    let mut last = next.successor("web.0-r1-1", found_running("web.0-r1-1"), vec![image("one")]);
+    assert!(last.tasks().is_empty());
+    assert_eq!(last.state(), (InstanceState::Running, true));
+}
+
+#[test]
+fn an_end_for_want_of_memory_names_the_limit() {
+    let mut lab = lab();
+    lab.serving("restart = \"no\"\n[resources]\nmemory = \"64MiB\"\n", image("one"));
+    let exit = coord_runtime::Exit { code: Some(137), signal: None, oom_killed: true, at: now().wall, unknown: false };
+    lab.apply(Event::Runtime(RuntimeEvent::Exited { id: "web.0-r1-1".to_owned(), exit }));
+    assert_eq!(lab.reason(), "killed: out of memory (limit 64.0 MiB); not restarted (restart = \"no\")");
+}
+
+#[test]
+fn what_is_loosened_is_reported() {
+    let mut lab = lab();
+    lab.apply(host_state(1, 1, "one", document("network = \"host\"\n")));
+    lab.tasks();
+    lab.pulled("one");
+    lab.tasks();
+    let weakened = vec!["no user namespace: the kernel cannot idmap overlayfs".to_owned()];
+    let running = Running { id: "web.0-r1-1".to_owned(), pid: 42, started_at: now().wall, weakened };
+    lab.apply(Event::Started { container: "web.0-r1-1".parse().expect("a container"), result: Ok(running) });
+    let (plan, _) = lab.agent.plan(now());
+    let loosened = lab.agent.report(&plan, now()).instances[0].loosened.join("; ");
+    assert_eq!(loosened, "host's network; no user namespace: the kernel cannot idmap overlayfs");
 }

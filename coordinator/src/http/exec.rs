@@ -29,6 +29,8 @@ use tokio::sync::mpsc;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest request: a command line and its environment.
 const REQUEST_MAX_BYTES: usize = 256 * 1024;
+/// How long a socket may take to hear the last word and hang up.
+const LAST_WORD: Duration = Duration::from_secs(5);
 /// While nothing is said, a sign of life for whatever sits between; also finds out that the other end is gone.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -117,9 +119,23 @@ pub(super) async fn session(
 /// Carries messages between a socket and the other end of its session, until one of them is gone or the coordinator ends.
 async fn join(socket: WebSocket, other: Duplex, mut ending: tokio::sync::watch::Receiver<bool>) {
     let (sink, stream) = socket.split();
+    let inwards = inwards(stream, other.sender);
+    let joined = async {
+        tokio::pin!(inwards);
+        let is_all_sent = tokio::select! {
+            () = &mut inwards => return,
+            is_all_sent = outwards(other.receiver, sink) => is_all_sent,
+        };
+        if is_all_sent {
+            // A socket that is closed with something unread in it loses what was said last: it is to be heard first.
+            let _ = tokio::time::timeout(LAST_WORD, inwards).await;
+        } else {
+            // Who reads no more may have left a last word, which is still on its way.
+            inwards.await;
+        }
+    };
     tokio::select! {
-        () = inwards(stream, other.sender) => {}
-        () = outwards(other.receiver, sink) => {}
+        () = joined => {}
         _ = ending.wait_for(|ending| *ending) => {}
     }
 }
@@ -141,8 +157,9 @@ async fn inwards(mut socket: SplitStream<WebSocket>, other: mpsc::Sender<axum::b
     }
 }
 
-/// What the other end says, towards the socket. Returns when that end is gone and all it said is sent.
-async fn outwards(mut other: mpsc::Receiver<axum::body::Bytes>, mut socket: SplitSink<WebSocket, Message>) {
+/// What the other end says, towards the socket. Returns when that end is gone and all it said is sent; or `false`, when nothing can be
+/// sent any more.
+async fn outwards(mut other: mpsc::Receiver<axum::body::Bytes>, mut socket: SplitSink<WebSocket, Message>) -> bool {
     loop {
         let message = match tokio::time::timeout(HEARTBEAT, other.recv()).await {
             Ok(Some(frame)) => Message::Binary(frame),
@@ -150,8 +167,9 @@ async fn outwards(mut other: mpsc::Receiver<axum::body::Bytes>, mut socket: Spli
             Err(_) => Message::Ping(axum::body::Bytes::new()),
         };
         if socket.send(message).await.is_err() {
-            return;
+            return false;
         }
     }
     let _ = socket.close().await;
+    true
 }

@@ -38,10 +38,14 @@ pub async fn carry(stream: impl AsyncRead + AsyncWrite, frames: Frames) -> io::R
         writer.shutdown().await
     };
     tokio::pin!(inwards);
-    tokio::select! {
+    let sent = tokio::select! {
         ended = &mut inwards => return ended,
-        ended = outwards => ended?,
+        sent = outwards => sent,
+    };
+    match sent {
+        // A socket that is closed with something unread in it loses what was said last: the other end hears first that this is all.
+        Ok(()) => tokio::time::timeout(LAST_WORD, inwards).await.unwrap_or(Ok(())),
+        // The other end reads no more, and its own last word may still be on its way.
+        Err(_) => inwards.await,
     }
-    // A socket that is closed with something unread in it loses what was said last: the other end hears first that this is all.
-    tokio::time::timeout(LAST_WORD, inwards).await.unwrap_or(Ok(()))
 }

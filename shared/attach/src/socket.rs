@@ -16,6 +16,8 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 /// Longest silence before the other end counts as gone: it sends a sign of life every 15 s.
 const IDLE_MAX: Duration = Duration::from_secs(45);
+/// How long the other end may take to hear the last word and hang up.
+const LAST_WORD: Duration = Duration::from_secs(5);
 /// Bytes that wait to be written; a slow reader stops the writer early.
 const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -98,11 +100,18 @@ pub async fn carry((mut reader, mut writer): (FrameReader, FrameWriter), frames:
             writer.send(&frame).await?;
         }
         writer.close().await;
-        Ok(())
+        Ok::<_, DialError>(())
     };
-    tokio::select! {
-        ended = inwards => ended,
-        ended = outwards => ended,
+    tokio::pin!(inwards);
+    let sent = tokio::select! {
+        ended = &mut inwards => return ended,
+        sent = outwards => sent,
+    };
+    match sent {
+        // A socket that is closed with something unread in it loses what was said last: the other end hears first that this is all.
+        Ok(()) => tokio::time::timeout(LAST_WORD, inwards).await.unwrap_or(Ok(())),
+        // The other end reads no more, and its own last word may still be on its way.
+        Err(_) => inwards.await,
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Ledger {
 #[derive(Debug)]
 pub(super) struct Agent {
     pub(super) run: u64,
+    /// When it started, by the world's clock.
+    pub(super) up_since: Duration,
     pub(super) desired: Desired,
     /// What it fetches ahead.
     pub(super) ahead: Vec<PinnedImage>,
@@ -50,6 +52,7 @@ pub(super) struct Agent {
 #[derive(Debug, Clone)]
 pub(super) enum Seen {
     Started { container: ContainerId },
+    Hooked { container: ContainerId, fails: bool },
     StartFailed { container: ContainerId },
     Exited { container: ContainerId, end: Ending, at: Duration },
     Removed { container: ContainerId, fails: bool },
@@ -68,6 +71,7 @@ impl World {
         machine.runs += 1;
         let mut agent = Agent {
             run: machine.runs,
+            up_since: self.now,
             desired: Desired::new(),
             ahead: Vec::new(),
             observed: Observed { histories: machine.ledger.histories.clone(), ..Observed::default() },
@@ -96,7 +100,15 @@ impl World {
             agent.observed.containers.insert(id, container(&process.spec, phase));
         }
         let run = agent.run;
+        let running = agent.observed.containers.iter().filter_map(|(id, container)| {
+            if let Phase::Running { since } = container.phase { Some((id.clone(), since)) } else { None }
+        });
+        let running: Vec<_> = running.collect();
         self.machines[host].agent = Some(agent);
+        for (id, since) in running {
+            let Some(spec) = self.machines[host].containers.get(&id).map(|process| process.spec.clone()) else { continue };
+            self.runs(host, &id, &spec, since);
+        }
         let delay = self.dice.millis(1, 500);
         self.schedule(delay, Event::PollDue { host, run });
         self.schedule(Duration::from_secs(10), Event::ReportDue { host, run, token: 0 });
@@ -120,6 +132,7 @@ impl World {
             Seen::Exited { at, .. } => self.wall(*at),
             Seen::Started { .. }
             | Seen::StartFailed { .. }
+            | Seen::Hooked { .. }
             | Seen::Removed { .. }
             | Seen::HalfPulled { .. }
             | Seen::Pulled { .. } => now.wall,
@@ -128,7 +141,13 @@ impl World {
         match what {
             // The news of its start may be overtaken by that of its end.
             Seen::Started { container } if !matches!(agent.phase(&container), Some(Phase::Starting { .. })) => {}
-            Seen::Started { container } => agent.set_phase(&container, Phase::Running { since: now.mono }),
+            Seen::Started { container } => {
+                let Some(spec) = self.machines[host].containers.get(&container).map(|process| process.spec.clone()) else {
+                    return;
+                };
+                self.runs(host, &container, &spec, now.mono);
+            }
+            Seen::Hooked { container, fails } => self.agent_sees_hooks(host, &container, fails),
             Seen::StartFailed { container } => agent.start_failed(&container, now),
             Seen::Exited { container, end, .. } => agent.exited(&container, exit(end, wall), now),
             Seen::Removed { container, fails: false } => {
@@ -212,6 +231,7 @@ impl World {
             self.carry_out(host, action, now);
         }
         self.check_plan(host, &plan, now);
+        self.check_the_ill(host);
         let machine = &mut self.machines[host];
         let Some(agent) = &mut machine.agent else { return };
         if machine.ledger.histories != agent.observed.histories {
@@ -253,7 +273,10 @@ impl World {
                 agent.observed.containers.insert(id.clone(), container(spec, Phase::Starting { since: now.mono }));
                 self.start_process(host, id, spec);
             }
-            Action::Stop { container, kill_at, is_ill: _ } => {
+            Action::Stop { container, kill_at, is_ill } => {
+                if *is_ill {
+                    agent.note_illness(container, now);
+                }
                 let phase = Phase::Stopping { since: now.mono, kill_at: *kill_at, killed: false };
                 agent.set_phase(container, phase);
                 self.ask_to_end(host, container);
@@ -276,13 +299,23 @@ impl World {
 }
 
 impl Agent {
-    fn phase(&self, container: &ContainerId) -> Option<Phase> {
+    pub(super) fn phase(&self, container: &ContainerId) -> Option<Phase> {
         self.observed.containers.get(container).map(|container| container.phase)
     }
 
-    fn set_phase(&mut self, container: &ContainerId, phase: Phase) {
+    pub(super) fn set_phase(&mut self, container: &ContainerId, phase: Phase) {
         if let Some(container) = self.observed.containers.get_mut(container) {
             container.phase = phase;
+            container.in_hooks &= matches!(phase, Phase::Starting { .. });
+        }
+    }
+
+    fn note_illness(&mut self, id: &ContainerId, now: Now) {
+        let Some(container) = self.observed.containers.get(id) else { return };
+        let (Some(health), Some(history)) = (&container.health, self.observed.histories.get_mut(&id.instance)) else { return };
+        if history.fingerprint == container.fingerprint {
+            let was_stable = container.was_stable(now.mono);
+            history.note_unhealthy(id, health.failures, health.output.clone(), now.mono, was_stable);
         }
     }
 
@@ -303,9 +336,11 @@ impl Agent {
             Phase::Exited { .. } | Phase::Removing { .. } | Phase::RemoveFailed { .. } => return,
         };
         let (fingerprint, was_stable) = (container.fingerprint.clone(), container.was_stable(now.mono));
-        let history = self.observed.histories.get_mut(&id.instance).filter(|history| history.fingerprint == fingerprint);
-        if let Some(history) = history.filter(|_| by_itself) {
-            history.note_exit(exit, now.mono, was_stable);
+        if let Some(history) = self.observed.histories.get_mut(&id.instance) {
+            history.forget_life(id);
+            if by_itself && history.fingerprint == fingerprint {
+                history.note_exit(exit, now.mono, was_stable);
+            }
         }
         self.set_phase(id, Phase::Exited { at: now.mono });
     }

@@ -65,6 +65,7 @@ pub(super) struct HostRecord {
 struct LiveHost {
     heard_at: Option<Mono>,
     run: u64,
+    previous_run: Option<u64>,
     call: u64,
     /// Whether a full report of the agent that runs now is held.
     is_reported: bool,
@@ -177,9 +178,14 @@ impl World {
         if live.run == run && call < live.call {
             return;
         }
+        // A report that lay in the network while its agent was replaced; unless the one that is believed has fallen silent.
+        let is_fresh = live.heard_at.is_some_and(|at| now.since(at) < LivenessLimits::default().late_after);
+        if live.run != run && live.previous_run == Some(run) && is_fresh {
+            return;
+        }
         if live.run != run {
             live.is_reported = false;
-            live.run = run;
+            live.previous_run = Some(std::mem::replace(&mut live.run, run));
         }
         live.call = call;
         live.heard_at = Some(now);

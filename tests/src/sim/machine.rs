@@ -36,6 +36,8 @@ pub(super) struct Process {
     pub(super) spec: Arc<Spec>,
     pub(super) stage: Stage,
     pub(super) asked_to_end_at: Option<Duration>,
+    /// After which time of running it falls ill.
+    pub(super) ails_after: Option<Duration>,
 }
 
 /// What a container does.
@@ -74,7 +76,7 @@ pub(super) struct Registry {
 
 impl World {
     pub(super) fn start_process(&mut self, host: usize, container: &ContainerId, spec: &Arc<Spec>) {
-        let process = Process { spec: spec.clone(), stage: Stage::Making, asked_to_end_at: None };
+        let process = Process { spec: spec.clone(), stage: Stage::Making, asked_to_end_at: None, ails_after: None };
         let slow = Behaviour::of(&spec.document) == Behaviour::Slow;
         let delay = if slow { self.dice.millis(2_000, 15_000) } else { self.dice.millis(5, 300) };
         let machine = &mut self.machines[host];
@@ -99,7 +101,18 @@ impl World {
         }
         process.stage = Stage::Alive { since: now };
         let own_end = match behaviour {
-            Behaviour::Serves | Behaviour::Slow | Behaviour::Stubborn | Behaviour::Missing => None,
+            Behaviour::Serves
+            | Behaviour::Slow
+            | Behaviour::Stubborn
+            | Behaviour::Missing
+            | Behaviour::Ill
+            | Behaviour::Warms
+            | Behaviour::Prepares
+            | Behaviour::Unprepared => None,
+            Behaviour::Ails => {
+                process.ails_after = Some(self.dice.millis(3_000, 300_000));
+                None
+            }
             Behaviour::Crashes => Some((self.dice.millis(1, 15_000), Ending::Code(1))),
             Behaviour::Works => Some((self.dice.millis(100, 30_000), Ending::Code(0))),
         };

@@ -1,7 +1,7 @@
 //! A whole fleet in one thread, in virtual time, from one number: the real judgement of `coord_shared::decide` under thousands of faults.
 //!
 //! Real: every decision (planner, rollout, targets, restart, backoff, liveness). Modelled, as small as can be: what decisions act
-//! on. A [`machine`] has containers that start slowly, crash and ignore signals, and an image store; an [`agent`] holds a ledger
+//! on. A [`machine`] has containers that start slowly, crash, fall ill and ignore signals, and an image store; an [`agent`] holds a ledger
 //! and forgets everything else when it dies; a [`coordinator`] holds what it has stored and forgets what it was told; the
 //! [`network`] loses, delays and reorders; an [`operator`] and [`chaos`] never sleep. Everything random comes from the seed, so a
 //! run that breaks a promise is repeated to the letter, with a trace.
@@ -21,6 +21,7 @@ mod agent;
 mod chaos;
 mod coordinator;
 mod dice;
+mod health;
 mod machine;
 mod network;
 mod operator;
@@ -63,6 +64,12 @@ pub struct Stats {
     pub predecessors_restarted: u64,
     /// Running containers that took on a new revision without a restart.
     pub adopted: u64,
+    /// Containers asked to end because they were ill.
+    pub ended_as_ill: u64,
+    /// Starts that failed by a hook.
+    pub hooks_failed: u64,
+    /// Containers that gave way, with `start-first`, to one whose health check had said that it is well.
+    pub gave_way: u64,
     /// Hosts told to replace a container that served.
     pub turns: u64,
     /// Host states refused for being older than the accepted one.
@@ -88,6 +95,9 @@ impl AddAssign for Stats {
         self.prefetched += other.prefetched;
         self.predecessors_restarted += other.predecessors_restarted;
         self.adopted += other.adopted;
+        self.ended_as_ill += other.ended_as_ill;
+        self.hooks_failed += other.hooks_failed;
+        self.gave_way += other.gave_way;
         self.turns += other.turns;
         self.stale_states += other.stale_states;
         self.reattached += other.reattached;

@@ -5,10 +5,11 @@
 use super::agent::Agent;
 use super::machine::Stage;
 use super::network::HostState;
+use super::scenario::Behaviour;
 use super::world::World;
 use coord_shared::decide::liveness::LivenessLimits;
 use coord_shared::decide::planner::{self, Action, Image, Phase, Plan, Spec, Target, Wanted};
-use coord_shared::decide::reason::Reason;
+use coord_shared::decide::reason::{AfterUnhealthy, Reason};
 use coord_shared::decide::{Mono, Now, backoff};
 use coord_shared::document::{RestartPolicy, RolloutOrder};
 use coord_shared::names::{ContainerId, Digest, Generation, InstanceId, Revision, WorkloadName};
@@ -42,6 +43,12 @@ pub enum Promise {
     GraceFirst,
     /// Only what has ended is removed.
     RemovesTheDead,
+    /// What its health check finds well is not ended for illness.
+    TheWellAreLeftAlone,
+    /// What is ill and would be started again is ended within the time that its check allows.
+    TheIllAreRestarted,
+    /// With `start-first`, what serves is not stopped before another one serves in its place.
+    ReadyBeforeItGivesWay,
     /// Whatever is not as desired has a reason.
     Reasons,
     /// A reason with a time comes true: by then something is done.
@@ -118,6 +125,7 @@ impl World {
         match action {
             Action::Pull(_) => {}
             Action::Start { container, spec } => self.check_start(host, container, spec),
+            Action::Stop { container, is_ill: true, .. } => self.check_illness(host, container),
             Action::Stop { container, .. } => self.check_stop(host, container),
             Action::Kill { container } => {
                 let process = self.machines[host].containers.get(container).filter(|process| process.is_alive());
@@ -171,6 +179,8 @@ impl World {
             || lives(&next.fingerprint)
             || previous.is_some_and(|previous| lives(&previous.fingerprint));
         let is_it = process.spec.fingerprint == next.fingerprint;
+        let next = next.clone();
+        self.check_successor(host, container, &next);
         self.promise(!is_it, Promise::NoNeedlessStop, || format!("host-{host} stops {container}, which is as desired"));
         self.promise(gives_way, Promise::ImageFirst, || {
             format!("host-{host} stops {container} while the image of the next is not here")
@@ -214,7 +224,14 @@ impl World {
     pub(super) fn check_reports(&mut self, host: usize, reports: &[InstanceReport]) {
         let containers = &self.machines[host].containers;
         let is_being_made = |id: &ContainerId| containers.get(id).is_some_and(|process| process.stage == Stage::Making);
-        let early = reports.iter().find(|report| report.ready && report.container.as_ref().is_some_and(is_being_made));
+        let never = [Behaviour::Ill, Behaviour::Unprepared];
+        let is_never_ready =
+            |id: &ContainerId| containers.get(id).is_some_and(|process| never.contains(&Behaviour::of(&process.spec.document)));
+        let is_early = |id: &ContainerId| is_being_made(id) || is_never_ready(id);
+        // What was ended with success in time did its work, whatever became of its health.
+        let claims = |report: &&InstanceReport| report.ready && report.reason != Some(Reason::Completed);
+        let mut ready = reports.iter().filter(claims);
+        let early = ready.find(|report| report.container.as_ref().is_some_and(is_early));
         let early = early.map(|report| report.instance.clone());
         self.promise(early.is_none(), Promise::ReadyMeansReady, || format!("host-{host} reports {early:?} before it runs"));
     }
@@ -297,7 +314,7 @@ impl World {
 fn silent(agent: &Agent, plan: &Plan) -> Option<InstanceId> {
     let runs = |id: &InstanceId, spec: &Spec| {
         let mut own = agent.observed.containers.iter().filter(|(container, _)| container.instance == *id);
-        own.any(|(_, c)| c.fingerprint == spec.fingerprint && matches!(c.phase, Phase::Running { .. }))
+        own.any(|(_, c)| c.fingerprint == spec.fingerprint && c.is_ready())
     };
     let not_yet = agent.desired.iter().filter(|(id, wanted)| !matches!(&wanted.target, Target::Run(spec) if runs(id, spec)));
     let left =
@@ -307,9 +324,12 @@ fn silent(agent: &Agent, plan: &Plan) -> Option<InstanceId> {
 
 /// Whether an instance may be left as it ended, if that is what `reason` says of it.
 fn may_rest(wanted: Option<&Wanted>, reason: &Reason) -> bool {
-    let is_at_rest = matches!(reason, Reason::Completed | Reason::NotRestarted { .. });
+    let is_left = |then: &AfterUnhealthy| matches!(then, AfterUnhealthy::Left { .. } | AfterUnhealthy::NotRestarted { .. });
+    let is_at_rest = matches!(reason, Reason::Completed | Reason::NotRestarted { .. } | Reason::NotStarted { .. })
+        || matches!(reason, Reason::Unhealthy { then, .. } if is_left(then));
     let Some(Wanted { target: Target::Run(spec), .. }) = wanted else { return !is_at_rest };
     !is_at_rest
+        || spec.document.restart_policy.max_attempts.is_some()
         || match spec.document.restart {
             RestartPolicy::No | RestartPolicy::OnFailure(Some(_)) => true,
             RestartPolicy::OnFailure(None) => *reason == Reason::Completed,

@@ -3,7 +3,8 @@
 use super::dice::Dice;
 use coord_shared::decide::planner::Spec;
 use coord_shared::document::{
-    Container, Document, Network, Parallelism, Resources, RestartPolicy, RestartSettings, Rollout, RolloutOrder,
+    Container, Document, Healthcheck, Hook, Network, Parallelism, Probe, Resources, RestartPolicy, RestartSettings, Rollout,
+    RolloutOrder,
 };
 use coord_shared::names::{Digest, HostSelector, ImageReference, Revision, WorkloadName};
 use coord_shared::quantity::Span;
@@ -24,15 +25,30 @@ pub(super) enum Behaviour {
     Works,
     /// Cannot be started at all.
     Missing,
+    /// Runs, and its health check fails.
+    Ill,
+    /// Serves, and its health check fails after a while.
+    Ails,
+    /// Serves, and its health check says so only after a while.
+    Warms,
+    /// Serves once its hook is through.
+    Prepares,
+    /// Its hook fails.
+    Unprepared,
 }
 
-const BEHAVIOURS: [(Behaviour, &str); 6] = [
+const BEHAVIOURS: [(Behaviour, &str); 11] = [
     (Behaviour::Serves, "serve"),
     (Behaviour::Slow, "serve-slowly"),
     (Behaviour::Stubborn, "serve-stubbornly"),
     (Behaviour::Crashes, "crash"),
     (Behaviour::Works, "work"),
     (Behaviour::Missing, "no-such-command"),
+    (Behaviour::Ill, "serve-badly"),
+    (Behaviour::Ails, "serve-for-a-while"),
+    (Behaviour::Warms, "serve-when-warm"),
+    (Behaviour::Prepares, "serve-when-prepared"),
+    (Behaviour::Unprepared, "serve-unprepared"),
 ];
 
 /// An agent of an older release rejects a document with this label.
@@ -49,6 +65,29 @@ impl Behaviour {
 
     fn command(self) -> Option<Vec<String>> {
         BEHAVIOURS.iter().find(|(one, _)| *one == self).map(|(_, name)| vec![(*name).to_owned()])
+    }
+
+    fn healthcheck(self) -> Option<Healthcheck> {
+        matches!(self, Self::Ill | Self::Ails | Self::Warms).then(|| Healthcheck {
+            probe: Some(Probe::Tcp { port: 80 }),
+            interval: Some(Span::seconds(5)),
+            start_period: Some(Span::seconds(10)),
+            start_interval: Some(Span::seconds(1)),
+            retries: Some(2),
+            ..Healthcheck::default()
+        })
+    }
+
+    fn hooks(self) -> Vec<Hook> {
+        let hook = Hook { command: vec!["prepare".to_owned()], user: None, working_dir: None, environment: BTreeMap::new() };
+        if matches!(self, Self::Prepares | Self::Unprepared) { vec![hook] } else { Vec::new() }
+    }
+
+    /// Makes the document's container behave so.
+    fn give(self, document: &mut Document) {
+        document.container.command = self.command();
+        document.healthcheck = self.healthcheck();
+        document.post_start = self.hooks();
     }
 }
 
@@ -105,7 +144,7 @@ pub(super) fn document(workload: &WorkloadName, dice: &mut Dice) -> Document {
 
 /// Changes one thing, as an operator would, mistakes included.
 pub(super) fn edit(document: &mut Document, workload: &WorkloadName, dice: &mut Dice) {
-    match dice.below(12) {
+    match dice.below(14) {
         0..=2 => document.image = image(workload, TAGS[dice.below(TAGS.len())]),
         3 => {
             document.container.environment.insert("VARIANT".to_owned(), dice.below(3).to_string());
@@ -113,7 +152,7 @@ pub(super) fn edit(document: &mut Document, workload: &WorkloadName, dice: &mut 
         4..=5 => {
             let behaviours = BEHAVIOURS.map(|(behaviour, _)| behaviour);
             let behaviour = if dice.percent(50) { Behaviour::Serves } else { *dice.pick(&behaviours) };
-            document.container.command = behaviour.command();
+            behaviour.give(document);
         }
         6 => {
             let policies = [RestartPolicy::No, RestartPolicy::OnFailure(None), RestartPolicy::OnFailure(Some(2))];
@@ -125,6 +164,12 @@ pub(super) fn edit(document: &mut Document, workload: &WorkloadName, dice: &mut 
                 *dice.pick(&[Parallelism::Count(1), Parallelism::Count(2), Parallelism::Percent(25), Parallelism::Percent(50)]);
         }
         9 => document.rollout.order = *dice.pick(&[RolloutOrder::StopFirst, RolloutOrder::StartFirst]),
+        11 => {
+            let max_attempts = *dice.pick(&[None, None, Some(0), Some(3)]);
+            let delay = *dice.pick(&[None, Some(Span::seconds(0)), Some(Span::seconds(5))]);
+            document.restart_policy =
+                RestartSettings { delay, max_attempts, window: *dice.pick(&[None, Some(Span::seconds(1))]) };
+        }
         10 => document.stop_grace_period = Span::seconds(*dice.pick(&[0, 1, 5, 20])),
         _ if dice.percent(40) => {
             document.container.labels.insert(NEW_KEY.to_owned(), "yes".to_owned());
@@ -136,12 +181,14 @@ pub(super) fn edit(document: &mut Document, workload: &WorkloadName, dice: &mut 
 /// Whether a fleet without faults brings it to rest.
 pub(super) fn comes_to_rest(document: &Document) -> bool {
     let rests = match Behaviour::of(document) {
-        Behaviour::Serves | Behaviour::Slow | Behaviour::Stubborn => document.restart == RestartPolicy::Always,
+        Behaviour::Serves | Behaviour::Slow | Behaviour::Stubborn | Behaviour::Warms | Behaviour::Prepares => {
+            document.restart == RestartPolicy::Always
+        }
         // By any other policy, a job that was killed stays undone.
         Behaviour::Works => document.restart == RestartPolicy::OnFailure(None),
-        Behaviour::Crashes | Behaviour::Missing => false,
+        Behaviour::Crashes | Behaviour::Missing | Behaviour::Ill | Behaviour::Ails | Behaviour::Unprepared => false,
     };
-    rests && !is_bad(&document.image) && !needs_a_newer_agent(document)
+    rests && document.restart_policy.max_attempts.is_none() && !is_bad(&document.image) && !needs_a_newer_agent(document)
 }
 
 /// Mends whatever keeps it from coming to rest.
@@ -151,10 +198,13 @@ pub(super) fn mend(document: &mut Document, workload: &WorkloadName) {
     }
     document.container.labels.clear();
     match Behaviour::of(document) {
-        Behaviour::Serves | Behaviour::Slow | Behaviour::Stubborn => {}
-        Behaviour::Works | Behaviour::Crashes | Behaviour::Missing => document.container.command = Behaviour::Serves.command(),
+        Behaviour::Serves | Behaviour::Slow | Behaviour::Stubborn | Behaviour::Warms | Behaviour::Prepares => {}
+        Behaviour::Works | Behaviour::Crashes | Behaviour::Missing | Behaviour::Ill | Behaviour::Ails | Behaviour::Unprepared => {
+            Behaviour::Serves.give(document)
+        }
     }
     document.restart = RestartPolicy::Always;
+    document.restart_policy = RestartSettings::default();
 }
 
 fn image(workload: &WorkloadName, tag: &str) -> ImageReference {

@@ -1,6 +1,6 @@
 //! Whether the fleet is what the operator asked for: every target runs the newest make, nothing else runs, and the coordinator knows.
 
-use super::machine::{Machine, Stage};
+use super::machine::Machine;
 use super::world::World;
 use coord_shared::decide::planner::{End, Spec};
 use coord_shared::document::RestartPolicy;
@@ -38,7 +38,7 @@ impl World {
             self.coordinator.workloads.iter().filter_map(|(name, workload)| Some((name, workload, workload.newest()?)));
         for (name, workload, newest) in workloads {
             for machine in hosts.iter().map(|&host| &self.machines[host]).filter(|m| selects(newest, m)) {
-                if !runs_alone(machine, name, newest) {
+                if !runs_alone(machine, name, newest, self.now) {
                     return Some(format!(
                         "{name} r{} does not run on {}: {:?}",
                         newest.revision,
@@ -64,7 +64,7 @@ fn selects(spec: &Spec, machine: &Machine) -> bool {
 }
 
 /// Whether the machine has one container of the newest make and no other, or did that job.
-fn runs_alone(machine: &Machine, name: &WorkloadName, newest: &Spec) -> bool {
+fn runs_alone(machine: &Machine, name: &WorkloadName, newest: &Spec, now: Duration) -> bool {
     let id = InstanceId { workload: name.clone(), index: 0 };
     let own: Vec<_> = machine.containers.iter().filter(|(container, _)| container.instance == id).map(|(_, c)| c).collect();
     let history = machine.agent.as_ref().and_then(|agent| agent.observed.histories.get(&id));
@@ -75,7 +75,7 @@ fn runs_alone(machine: &Machine, name: &WorkloadName, newest: &Spec) -> bool {
         });
     match own.as_slice() {
         [] => is_done,
-        [one] => one.spec.fingerprint == newest.fingerprint && matches!(one.stage, Stage::Alive { .. }),
+        [one] => one.spec.fingerprint == newest.fingerprint && one.is_well(now),
         [..] => false,
     }
 }

@@ -48,6 +48,19 @@ pub(super) enum Event {
         container: ContainerId,
         fails: bool,
     },
+    /// A `post_start` hook came to its end.
+    Hooked {
+        host: usize,
+        run: u64,
+        container: ContainerId,
+        fails: bool,
+    },
+    /// A container is asked whether it is well.
+    Asked {
+        host: usize,
+        run: u64,
+        container: ContainerId,
+    },
     HalfPulled {
         host: usize,
         run: u64,
@@ -215,6 +228,8 @@ impl World {
             Event::Made { host, boot, container } => self.made(host, boot, container),
             Event::Ended { host, boot, container, end } => self.ended(host, boot, container, end),
             Event::Removed { host, run, container, fails } => self.removed(host, run, container, fails),
+            Event::Hooked { host, run, container, fails } => self.hooked(host, run, container, fails),
+            Event::Asked { host, run, container } => self.asked(host, run, container),
             Event::HalfPulled { host, run, digest } => self.agent_sees(host, run, Seen::HalfPulled { digest }),
             Event::Pulled { host, run, digest, fails } => self.pulled(host, run, digest, fails),
             Event::Seen { host, run, what } => self.agent_sees(host, run, what),

@@ -98,7 +98,7 @@ fn nothing_is_reached_but_by_a_door() {
     host.apply(&wanted(&["web"], &["tcp 127.0.0.1 82 web 80"]));
     // A neighbour that knows the way, and one that claims that the host's 127.0.0.1 is out there.
     host.outside.inside(|| {
-        run("ip route add 10.213.0.0/16 via 192.0.2.1");
+        run("ip route add 10.207.0.0/16 via 192.0.2.1");
         assert_eq!(knock(&format!("{}:80", lease.ipv4)), "timed out");
     });
     for neighbour in [&host.outside, &web] {

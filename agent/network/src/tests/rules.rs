@@ -51,7 +51,7 @@ fn rules_that_are_as_they_should_be_are_not_written_again() {
 #[test]
 fn doors_are_told_by_address_and_family() {
     let target =
-        |ipv6: bool| nft::Target { ipv4: Ipv4Addr::new(10, 213, 0, 2), ipv6: ipv6.then_some(Ipv6Addr::LOCALHOST), port: 80 };
+        |ipv6: bool| nft::Target { ipv4: Ipv4Addr::new(10, 207, 0, 2), ipv6: ipv6.then_some(Ipv6Addr::LOCALHOST), port: 80 };
     let check = |ip: Option<&str>, ipv6: bool, expect: &[&str]| {
         let door = HostPort { ip: ip.map(|ip| ip.parse().expect("an address")), port: 8080, protocol: Protocol::Tcp };
         let rules = nft::rules(&Settings::default(), &BTreeMap::from([(door, target(ipv6))]));
@@ -59,10 +59,10 @@ fn doors_are_told_by_address_and_family() {
             rules.lines().filter_map(|line| line.trim().strip_prefix("elements = { ")?.strip_suffix(" }")).collect();
         assert_eq!(said, expect);
     };
-    check(None, true, &["tcp . 8080 : 10.213.0.2 . 80", "tcp . 8080 : ::1 . 80"]);
-    check(None, false, &["tcp . 8080 : 10.213.0.2 . 80"]);
-    check(Some("0.0.0.0"), true, &["tcp . 8080 : 10.213.0.2 . 80"]);
+    check(None, true, &["tcp . 8080 : 10.207.0.2 . 80", "tcp . 8080 : ::1 . 80"]);
+    check(None, false, &["tcp . 8080 : 10.207.0.2 . 80"]);
+    check(Some("0.0.0.0"), true, &["tcp . 8080 : 10.207.0.2 . 80"]);
     check(Some("::"), true, &["tcp . 8080 : ::1 . 80"]);
-    check(Some("127.0.0.1"), true, &["127.0.0.1 . tcp . 8080 : 10.213.0.2 . 80"]);
+    check(Some("127.0.0.1"), true, &["127.0.0.1 . tcp . 8080 : 10.207.0.2 . 80"]);
     check(Some("2001:db8::1"), true, &["2001:db8::1 . tcp . 8080 : ::1 . 80"]);
 }

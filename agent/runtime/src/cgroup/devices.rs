@@ -13,6 +13,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::OnceLock;
 
+use serde_json::{Value, json};
+
 use crate::sys::{self, BpfInstruction};
 use crate::{ContainerSpec, DeviceFile, RuntimeError};
 
@@ -67,6 +69,21 @@ pub(super) fn rules(spec: &ContainerSpec) -> Result<Option<Vec<Rule>>, RuntimeEr
     Ok(Some(rules))
 }
 
+/// The same in the words of the OCI runtime specification (config-linux.md, "Allowed Device list").
+pub(crate) fn oci_rules(spec: &ContainerSpec) -> Result<Vec<Value>, RuntimeError> {
+    let Some(rules) = rules(spec)? else { return Ok(vec![json!({ "allow": true, "access": "rwm" })]) };
+    let allowed = rules.iter().map(|rule| {
+        let mut allowed = json!({ "allow": true, "type": rule.letter().to_string(), "access": rule.accesses() });
+        for (key, number) in [("major", rule.major), ("minor", rule.minor)] {
+            if let Some(number) = number {
+                allowed[key] = number.into();
+            }
+        }
+        allowed
+    });
+    Ok([json!({ "allow": false, "access": "rwm" })].into_iter().chain(allowed).collect())
+}
+
 fn usual() -> Vec<Rule> {
     let any = |kind| Rule { kind, major: None, minor: None, access: MKNOD };
     let usual = USUAL.map(|(major, minor)| Rule { kind: Kind::Character, major: Some(major), minor, access: ALL });
@@ -85,18 +102,25 @@ fn rule_of(device: &DeviceFile) -> io::Result<Rule> {
     Ok(Rule { kind, major: Some(major), minor: Some(minor), access })
 }
 
+impl Rule {
+    fn letter(&self) -> char {
+        match self.kind {
+            Kind::Block => 'b',
+            Kind::Character => 'c',
+        }
+    }
+
+    fn accesses(&self) -> String {
+        let all = [('r', READ), ('w', WRITE), ('m', MKNOD)];
+        all.into_iter().filter(|(_, access)| self.access & access != 0).map(|(letter, _)| letter).collect()
+    }
+}
+
 /// A line of `devices.allow` (cgroup-v1/devices.rst): `c 1:3 rwm`.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.kind == Kind::Block { 'b' } else { 'c' };
         let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
-        write!(f, "{kind} {}:{} ", number(self.major), number(self.minor))?;
-        for (letter, access) in [('r', READ), ('w', WRITE), ('m', MKNOD)] {
-            if self.access & access != 0 {
-                write!(f, "{letter}")?;
-            }
-        }
-        Ok(())
+        write!(f, "{} {}:{} {}", self.letter(), number(self.major), number(self.minor), self.accesses())
     }
 }
 

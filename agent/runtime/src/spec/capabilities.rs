@@ -72,8 +72,8 @@ impl Capabilities {
     /// all are added, it is the other way round. (moby's rule, oci/caps/utils.go.)
     pub(crate) fn of(spec: &ContainerSpec) -> Capabilities {
         let security = &spec.security;
-        let (adds, drops) = (|name: &&str| names(&security.cap_add, name), |name: &&str| names(&security.cap_drop, name));
-        let has = |name: &&str| match security.privileged || ALL.iter().all(|name| adds(&name)) {
+        let (adds, drops) = (|name: &str| names(&security.cap_add, name), |name: &str| names(&security.cap_drop, name));
+        let has = |name: &&str| match security.privileged || ALL.iter().all(|name| adds(name)) {
             true => !drops(name),
             false => adds(name) || CAPABILITIES.contains(name) && !drops(name),
         };

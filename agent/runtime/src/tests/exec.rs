@@ -61,7 +61,8 @@ const IDENTITY: &str = "for kind in cgroup ipc mnt net pid user uts; do readlink
 
 #[tokio::test]
 async fn root_it_is_what_the_command_is() {
-    let lab = Lab::new();
+    let mut lab = Lab::new();
+    lab.require_users();
     for user in ["", "app", "4711:4712"] {
         let id = format!("same-{}", user.replace(':', "-"));
         let mut spec = lab.spec(&id, &format!("{{ {IDENTITY}; }} 2>&1; echo end; sleep 1000"));

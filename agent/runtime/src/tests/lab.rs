@@ -7,10 +7,21 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
 
-use crate::{ContainerSpec, EmbeddedRuntime, Exit, Isolation, LogPolicy, Resources, Runtime, RuntimeEvent, UserNamespaces};
+use crate::{
+    Backend, ContainerSpec, EmbeddedRuntime, Exit, Isolation, LogPolicy, Resources, Runtime, RuntimeEvent, UserNamespaces,
+};
 
 /// Nothing in these tests takes longer, unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Names the OCI runtime that runs every container of these tests; the embedded one does where it is not set.
+pub(super) const RUNTIME: &str = "COORD_TEST_RUNTIME";
+
+/// The OCI runtime that runs the containers of these tests, if one does: `crun`.
+pub(super) fn runtime_name() -> Option<String> {
+    let program = std::env::var_os(RUNTIME).map(PathBuf::from)?;
+    Some(program.file_name()?.to_string_lossy().into_owned())
+}
 
 /// A host's folders, and a runtime in them.
 pub(super) struct Lab {
@@ -185,6 +196,7 @@ pub(super) fn spec_in(folder: &Path, id: &str, script: &str) -> ContainerSpec {
     ContainerSpec {
         env: vec![("PATH".to_owned(), "/bin".to_owned())],
         hostname: "box".to_owned(),
+        backend: std::env::var_os(RUNTIME).map_or(Backend::Embedded, |program| Backend::External(program.into())),
         resources: Resources { memory_bytes: Some(64 << 20), pids: Some(50), ..Resources::default() },
         meta: serde_json::json!({ "made-by": "test" }),
         ..ContainerSpec::new(id, vec![folder.join("image")], args, log)

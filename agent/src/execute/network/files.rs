@@ -110,9 +110,9 @@ mod tests {
     fn lease() -> Lease {
         Lease {
             container: "web.0-r1-1".to_owned(),
-            ipv4: [10, 213, 0, 2].into(),
+            ipv4: [10, 207, 0, 2].into(),
             ipv6: Some(Ipv6Addr::new(0xfd63, 0, 0, 0, 0, 0, 0, 2)),
-            gateway: [10, 213, 0, 1].into(),
+            gateway: [10, 207, 0, 1].into(),
             gateway6: None,
         }
     }
@@ -135,7 +135,7 @@ mod tests {
             Network::Bridge,
             Some(lease()),
             "192.0.2.1 host\n",
-            "LOCAL\n192.0.2.7\tdb\n10.213.0.1\thost.docker.internal\n10.213.0.2\tweb-0\nfd63::2\tweb-0\n",
+            "LOCAL\n192.0.2.7\tdb\n10.207.0.1\thost.docker.internal\n10.207.0.2\tweb-0\nfd63::2\tweb-0\n",
         );
         check(Network::None, None, "", "LOCAL\n192.0.2.7\tdb\n127.0.0.1\thost.docker.internal\n127.0.1.1\tweb-0\n");
         check(

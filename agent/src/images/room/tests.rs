@@ -21,7 +21,7 @@ async fn check(test: impl AsyncFnOnce(&Room, &[Digest; 2], &RefCell<Vec<Digest>>
     let entry = RegistryConfig { prefix: fake.host(), insecure: true, ..RegistryConfig::default() };
     let registry = Registry::new(vec![entry], []).expect("a client");
     let store = ImageStore::open(&dir.path().join("images")).expect("a store");
-    let images = Images::new(store, registry);
+    let images = Images::new(store, registry, dir.path());
     let pull = async |name: &str| images.pull(&format!("{}/{name}:1", fake.host()), |_| {}).await.expect("pulled").digest;
     let digests = [pull("used").await, pull("unused").await];
     let (events, mut inbox) = mpsc::channel(8);
