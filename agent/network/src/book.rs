@@ -129,7 +129,9 @@ impl Book {
 
     fn read(&mut self) -> Result<(), NetworkError> {
         self.pages = match read(&self.path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|e| self.failed("understand", io::Error::other(e)))?,
+            Ok(text) => {
+                serde_json::from_slice(&text).map_err(|source| NetworkError::Damaged { path: self.path.clone(), source })?
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Pages::default(),
             Err(error) => return Err(self.failed("read", error)),
         };
@@ -205,6 +207,6 @@ mod tests {
     fn a_damaged_book_is_not_taken_for_an_empty_one() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("leases.json"), "{").expect("written");
-        assert!(matches!(Book::open(folder.path()), Err(NetworkError::Book { what: "understand", .. })));
+        assert!(matches!(Book::open(folder.path()), Err(NetworkError::Damaged { .. })));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::kernel;
 use crate::links::{Link, Links, Route};
-use crate::pool::{hardware_of, overlap};
+use crate::pool::{MTU6_MIN, hardware_of, overlap};
 use crate::{NetworkError, Settings, sysctl};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -38,17 +38,24 @@ pub(crate) fn ensure(links: &mut Links, settings: &Settings) -> Result<Link, Net
     let Some(link) = find(links, settings)? else {
         return Err(kernel(format!("make the bridge {name}"))(io::ErrorKind::NotFound.into()));
     };
+    look_after(links, settings, &link)?;
+    // Last: a bridge that is up is ready.
+    links.set_up(link.index).map_err(kernel(format!("set the bridge {name} up")))?;
+    tracing::info!(bridge = name, "made");
+    Ok(link)
+}
+
+/// Gives the bridge what it needs, as far as it lacks it: its addresses, and a kernel that forwards. `sysctl --system` and network managers
+/// like to take both away.
+pub(crate) fn look_after(links: &mut Links, settings: &Settings, link: &Link) -> Result<(), NetworkError> {
+    let name = &settings.bridge;
     sysctl::prepare_bridge(settings).map_err(kernel(format!("set the bridge {name}'s kernel parameters")))?;
     for (address, prefix) in settings.gateways() {
         links
             .add_address(link.index, address, prefix)
             .map_err(kernel(format!("give the bridge {name} the address {address}")))?;
     }
-    sysctl::forward(settings).map_err(kernel("let the kernel forward packets (net.ipv4.ip_forward)"))?;
-    // Last: a bridge that is up is ready.
-    links.set_up(link.index).map_err(kernel(format!("set the bridge {name} up")))?;
-    tracing::info!(bridge = name, "made");
-    Ok(link)
+    sysctl::forward(settings).map_err(kernel("let the kernel forward packets (net.ipv4.ip_forward)"))
 }
 
 /// What fits through the host's way out, so that nothing is split or lost there.
@@ -57,7 +64,7 @@ pub(crate) fn mtu(links: &mut Links, settings: &Settings) -> u32 {
         return mtu;
     }
     let way_out = links.link_towards(SOMEWHERE).and_then(|index| links.get(index).ok().flatten());
-    way_out.map_or(MTU_DEFAULT, |link| link.mtu).clamp(576, 65535)
+    way_out.map_or(MTU_DEFAULT, |link| link.mtu).clamp(if settings.pool6.is_some() { MTU6_MIN } else { 576 }, 65535)
 }
 
 /// A pool within which the host reaches somebody else would hide them. A wide route by way of a router is no obstacle: a company that

@@ -57,6 +57,18 @@ pub enum NetworkError {
         #[source]
         source: io::Error,
     },
+    /// The book of addresses makes no sense.
+    #[error(
+        "the book of addresses {} is damaged; remove it once no container with network = \"bridge\" runs here, and restart coord-agent",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        #[source]
+        source: serde_json::Error,
+    },
     /// The kernel refused.
     #[error("cannot {what}")]
     Kernel {

@@ -252,6 +252,7 @@ impl Shared {
         if !bridge.is_up {
             bridge = bridge::ensure(&mut links, &self.settings)?;
         }
+        bridge::look_after(&mut links, &self.settings, &bridge)?;
         for link in links.pairs().map_err(kernel("list the links"))? {
             let is_ours = link.name.starts_with(pool::LINK_PREFIX);
             if leases.contains(&link.name) && link.master != Some(bridge.index) {

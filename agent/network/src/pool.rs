@@ -18,7 +18,7 @@ const LINK_NAME_MAX_BYTES: usize = 15;
 /// What IPv4 allows at least, and what the kernel takes at most.
 const MTUS: std::ops::RangeInclusive<u32> = 576..=65535;
 /// What IPv6 needs at least (RFC 8200, section 5).
-const MTU6_MIN: u32 = 1280;
+pub(crate) const MTU6_MIN: u32 = 1280;
 
 impl Settings {
     /// Checks what can be checked without looking at the host. The error names the key.

@@ -43,7 +43,21 @@ impl IsolationConfig {
         let UserRange { first, count } = self.user_range;
         Isolation { user_namespaces: self.user_namespaces, first_user: first, user_count: count }
     }
+
+    /// The same for the one-off container of process `pid`: users from the other end of the range, so that it has none in common with
+    /// the service's containers, which take the first free ones.
+    pub fn of_one_off(&self, pid: u32) -> Isolation {
+        let Isolation { user_namespaces, first_user, user_count } = self.of_containers();
+        let places = user_count / USERS_OF_ONE;
+        let place = places.saturating_sub(1 + pid % ONE_OFF_PLACES).min(places.saturating_sub(1));
+        Isolation { user_namespaces, first_user: first_user + place * USERS_OF_ONE, user_count: USERS_OF_ONE }
+    }
 }
+
+/// Users of one container.
+const USERS_OF_ONE: u32 = 1 << 16;
+/// So many one-off containers have users of their own for certain.
+const ONE_OFF_PLACES: u32 = 256;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]

@@ -16,6 +16,7 @@ mod tests;
 pub use error::OneOffError;
 pub use sweep::sweep;
 
+use crate::config::IsolationConfig;
 use coord_runtime::{EmbeddedRuntime, Runtime as _};
 use coord_shared::names::{ContainerId, Digest, InstanceId, Revision, WorkloadName};
 use std::collections::BTreeSet;
@@ -77,8 +78,9 @@ impl Place {
     ///
     /// # Errors
     /// When the helpers cannot be used, or the folders.
-    pub fn runtime(&self, helpers_dir: &Path) -> Result<EmbeddedRuntime, OneOffError> {
-        EmbeddedRuntime::open(&self.state_dir, &self.run_dir, helpers_dir).map_err(OneOffError::Runtime)
+    pub fn runtime(&self, helpers_dir: &Path, isolation: &IsolationConfig) -> Result<EmbeddedRuntime, OneOffError> {
+        let isolation = isolation.of_one_off(std::process::id());
+        EmbeddedRuntime::open(&self.state_dir, &self.run_dir, helpers_dir, isolation).map_err(OneOffError::Runtime)
     }
 
     /// Removes the folders of a container that was never made. What cannot be removed is left to the next one.

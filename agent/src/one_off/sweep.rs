@@ -1,7 +1,7 @@
 //! Removes what a `run` left that was killed: its container, which may still run, its cgroups, its folders.
 
 use super::{OneOffError, folders, lock_all, remove_folders};
-use coord_runtime::{EmbeddedRuntime, Runtime as _};
+use coord_runtime::{EmbeddedRuntime, Isolation, Runtime as _};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,8 @@ fn find(state_dir: &Path, run_dir: &Path) -> Result<Vec<Left>, OneOffError> {
 async fn remove(left: &Left, helpers_dir: &Path) -> Result<(), OneOffError> {
     // Nothing of a container was made yet, or nothing of it is left.
     if left.state_dir.join("c").exists() || left.run_dir.join("c").exists() {
-        let runtime = EmbeddedRuntime::open(&left.state_dir, &left.run_dir, helpers_dir).map_err(OneOffError::Runtime)?;
+        let runtime = EmbeddedRuntime::open(&left.state_dir, &left.run_dir, helpers_dir, Isolation::default());
+        let runtime = runtime.map_err(OneOffError::Runtime)?;
         for container in runtime.recover().map_err(OneOffError::Runtime)? {
             runtime.remove(&container.id).await.map_err(OneOffError::Runtime)?;
         }

@@ -83,6 +83,20 @@ fn what_nobody_wants_goes_and_what_is_wanted_comes_back() {
 }
 
 #[test]
+fn what_others_take_from_the_bridge_is_given_back() {
+    let host = Host::new();
+    let (a, lease) = host.container("a");
+    host.apply(&wanted(&["a"], &[]));
+    run("ip addr flush dev coord0");
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").expect("a kernel parameter");
+    run("ip link set coord0 down");
+    host.apply(&wanted(&["a"], &[]));
+    serve(&host.outside, "0.0.0.0:80", "outside");
+    assert_eq!(a.inside(|| ask("192.0.2.2:80")), "outside 192.0.2.1");
+    assert!(run("ip -o addr show coord0").contains(&lease.gateway.to_string()));
+}
+
+#[test]
 fn an_attempt_that_was_interrupted_is_repeated() {
     let host = Host::new();
     let lease = host.network.lease("a").expect("a lease");

@@ -102,7 +102,7 @@ async fn make(
     let image = Image { digest: image.digest, config: image.config, healthcheck: None, annotations: BTreeMap::new() };
     let one = OneOff { container: place.container(), spec: &spec, image: &image, lowers, bridge, stdio: Stdio::Given(stdio) };
     let spec = one_off_spec(one, config).map_err(|problem| failure("invalid_container", problem))?;
-    Ok((place.runtime(&config.helpers_dir)?, spec))
+    Ok((place.runtime(&config.helpers_dir, &config.isolation)?, spec))
 }
 
 /// The image, pulled where it is not here. Nobody removes it before the place is gone.
