@@ -184,7 +184,7 @@ check_limits() {
 }
 
 # What a container must not do, tried from inside; see tests/it/isolation.rs for what may be open, and why.
-may_be_open="capabilities bounding raw packet ip-transparent uid-map ns-user ns-pid ns-net ns-ipc ns-uts ns-mnt ns-cgroup mknod-block memory-bomb"
+may_be_open="capabilities bounding uid-map ns-user ns-pid ns-net ns-ipc ns-uts ns-mnt ns-cgroup mknod-block memory-bomb"
 probe_document() { # NAME LINE... : as `document`, with the probe's image
     local name=$1
     shift

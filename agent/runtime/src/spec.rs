@@ -9,6 +9,7 @@ mod capabilities;
 mod check;
 mod mounts;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -38,6 +39,9 @@ const MASKED_PATHS: [&str; 12] = [
 
 /// Kernel interfaces that steer the host; the list is moby's.
 const READ_ONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Groups that may send echo requests without raw sockets (icmp(7)): all that every user namespace of ours knows.
+const PING_GROUPS: (&str, &str) = ("net.ipv4.ping_group_range", "0 65535");
 
 /// How many files a process may have open, softly and at most, where nobody says otherwise: systemd's limits for services,
 /// as engines give them.
@@ -73,9 +77,7 @@ pub(super) fn oci(spec: &ContainerSpec, host: &HostFacts) -> Value {
         "maskedPaths": if unmasked { Vec::new() } else { masked.collect::<Vec<_>>() },
         "readonlyPaths": if unmasked { &[] } else { READ_ONLY_PATHS.as_slice() },
     });
-    if !spec.sysctls.is_empty() {
-        linux["sysctl"] = spec.sysctls.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-    }
+    linux["sysctl"] = sysctls(spec).into_iter().map(|(name, value)| (name, json!(value))).collect();
     if security.privileged {
         linux["devices"] = host.devices.clone().into();
     }
@@ -118,6 +120,16 @@ fn namespaces(spec: &ContainerSpec) -> Vec<&'static str> {
         ("network", !matches!(spec.network, NetworkMode::Host)),
     ];
     all.into_iter().filter(|(_, own)| *own).map(|(kind, _)| kind).collect()
+}
+
+/// Kernel parameters: those that were given, and one that lets everybody `ping` who has a network of his own.
+fn sysctls(spec: &ContainerSpec) -> BTreeMap<String, String> {
+    let mut all: BTreeMap<String, String> = spec.sysctls.iter().cloned().collect();
+    let given = all.keys().any(|name| name.replace('/', ".") == PING_GROUPS.0);
+    if !given && !matches!(spec.network, NetworkMode::Host) {
+        all.insert(PING_GROUPS.0.to_owned(), PING_GROUPS.1.to_owned());
+    }
+    all
 }
 
 /// Limits of its processes: those that were given, and one that nobody can do without.

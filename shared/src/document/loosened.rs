@@ -5,15 +5,13 @@ use super::parts::{Device, MountSource, Propagation, Security};
 use std::collections::BTreeSet;
 
 /// What root may do in a container unless told otherwise; the runtime's own list agrees with it.
-pub const DEFAULT_CAPABILITIES: [&str; 13] = [
-    "CAP_AUDIT_WRITE",
+pub const DEFAULT_CAPABILITIES: [&str; 11] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FOWNER",
     "CAP_FSETID",
     "CAP_KILL",
     "CAP_NET_BIND_SERVICE",
-    "CAP_NET_RAW",
     "CAP_SETFCAP",
     "CAP_SETGID",
     "CAP_SETPCAP",

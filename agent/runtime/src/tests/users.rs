@@ -122,7 +122,7 @@ async fn root_setuid_programs_gain_rights_only_where_asked() {
     let mut spec = lab.spec("no", script);
     spec.user = "app".to_owned();
     let (log, _) = lab.output(spec).await;
-    let caps = "CapEff: 0000000000000000;CapBnd: 00000000a00425fb";
+    let caps = "CapEff: 0000000000000000;CapBnd: 00000000800405fb";
     assert_eq!(log, format!("1\n{caps};NoNewPrivs: 1;Seccomp: 2;\nfiltered\n"));
     let mut spec = lab.spec("yes", script);
     (spec.user, spec.security.new_privileges) = ("app".to_owned(), true);

@@ -191,7 +191,7 @@ fn what_is_loosened_is_said() {
         &[],
     );
     check("cap_add = [\"NET_ADMIN\", \"SYS_TIME\"]", &["capability NET_ADMIN", "capability SYS_TIME"]);
-    check("cap_add = [\"ALL\"]", &["28 more capabilities"]);
+    check("cap_add = [\"ALL\"]", &["30 more capabilities"]);
     check(
         "privileged = true\npid = \"host\"",
         &["privileged: all capabilities and devices, no seccomp, host's users", "host's process IDs"],
