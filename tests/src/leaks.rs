@@ -92,7 +92,7 @@ impl Scope<'_> {
             let said = String::from_utf8_lossy(&said).into_owned();
             let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
             // The kernel's own link-local routes come a moment after an interface is up, and go with it: the interface is what counts.
-            let counts = |line: &String| !line.is_empty() && !(what == "route" && line.contains("fe80:"));
+            let counts = |line: &String| !(line.is_empty() || what == "route" && line.contains("fe80:"));
             traces.extend(said.lines().map(words).filter(counts).map(|line| format!("{what} {line}")));
         }
         traces
