@@ -131,7 +131,7 @@ impl Profiles {
 }
 
 /// [`spec::CAPABILITIES`].
-const USUAL: Capabilities = Capabilities(0xa004_25fb);
+const USUAL: Capabilities = Capabilities(0x8004_05fb);
 
 /// Those that make a difference here.
 fn relevant(capabilities: Capabilities) -> Capabilities {

@@ -2,7 +2,7 @@
 use super::*;
 
 /// Runs of each share.
-const SEEDS: u64 = 50;
+const SEEDS: u64 = 100;
 
 fn check(seeds: std::ops::Range<u64>) {
     let mut stats = Stats::default();
