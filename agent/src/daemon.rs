@@ -49,6 +49,8 @@ const DISK_NEWS_PART: u64 = 100;
 /// Between two writes of what the instances went through: with 500 of them, one is 150 kB and an fsync. What is lost when the agent is
 /// killed in between is a count or a hook's end, which then runs once more.
 const HISTORY_PAUSE: Duration = Duration::from_millis(200);
+/// Writes that are made at once before they are spaced out.
+const HISTORY_AT_ONCE_MAX: u32 = 25;
 /// How often logs of what is gone are removed.
 const LOGS_INTERVAL: Duration = Duration::from_secs(3600);
 /// How often images that nothing uses are removed, if there is a reason: more often than a disk usually fills up.
@@ -327,9 +329,11 @@ async fn serve_metrics(address: std::net::SocketAddr, metrics: Metrics) {
     }
 }
 
-/// Writes histories down, the newest only: a host full of crash loops costs a few writes in a second.
+/// Writes histories down, the newest only: at once on a calm host, a few times a second on one that is full of crash loops.
 async fn write_histories(file: HistoryFile, mut changes: watch::Receiver<Option<Arc<BTreeMap<InstanceId, History>>>>) {
     let file = Arc::new(file);
+    // When the last of the writes that were made at once would have been due, had they been spaced out.
+    let mut due = clock::now().mono;
     while changes.changed().await.is_ok() {
         let Some(histories) = changes.borrow_and_update().clone() else { continue };
         let file = file.clone();
@@ -337,7 +341,11 @@ async fn write_histories(file: HistoryFile, mut changes: watch::Receiver<Option<
         if let Ok(Err(error)) = written {
             tracing::error!(error = %crate::chain(&error), "restart counts are not written down");
         }
-        tokio::time::sleep(HISTORY_PAUSE).await;
+        let now = clock::now().mono;
+        due = due.max(now).after(HISTORY_PAUSE);
+        if due.since(now) > HISTORY_PAUSE * HISTORY_AT_ONCE_MAX {
+            tokio::time::sleep(HISTORY_PAUSE).await;
+        }
     }
 }
 

@@ -76,7 +76,8 @@ async fn stop_all(opened: &daemon::Opened, found: &[Recovered]) {
 
 /// Removes what the agent makes in `folder`, and the folder if nothing else is in it: a `state_dir` may have been chosen badly.
 fn remove_ours(folder: &Path, left: &mut Vec<String>) {
-    for name in ["c", "images", "log", "net", "seccomp.bpf", "ledger.json", "history.json", "agent.lock", "agent.sock"] {
+    for name in ["c", "images", "log", "net", "one-off", "seccomp.bpf", "ledger.json", "history.json", "agent.lock", "agent.sock"]
+    {
         let path = folder.join(name);
         let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         match removed {

@@ -214,6 +214,8 @@ impl Agent {
             Ok(()) => {
                 self.ledger_problem = None;
                 tracing::info!(%generation, "host state accepted");
+                // Other ports may be wanted now, and whoever listens there may have come since.
+                self.listeners_at = None;
                 self.read_desired();
                 self.adopt(now);
                 self.forget_failed_pulls(new_logins);
