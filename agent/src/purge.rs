@@ -6,6 +6,7 @@
 use crate::config::Config;
 use crate::daemon::{self, DaemonError};
 use coord_runtime::{Recovered, RecoveredState, Runtime as _};
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::Duration;
 
@@ -76,8 +77,13 @@ async fn stop_all(opened: &daemon::Opened, found: &[Recovered]) {
 
 /// Removes what the agent makes in `folder`, and the folder if nothing else is in it: a `state_dir` may have been chosen badly.
 fn remove_ours(folder: &Path, left: &mut Vec<String>) {
-    for name in ["c", "images", "log", "net", "one-off", "seccomp.bpf", "ledger.json", "history.json", "agent.lock", "agent.sock"]
-    {
+    let filters = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let filters =
+        filters.filter(|name| name.to_string_lossy().starts_with("seccomp") && name.to_string_lossy().ends_with(".bpf"));
+    let filters: Vec<_> = filters.collect();
+    let ours =
+        ["c", "images", "log", "net", "one-off", "one-off.lock", "ledger.json", "history.json", "agent.lock", "agent.sock"];
+    for name in ours.iter().map(OsStr::new).chain(filters.iter().map(OsString::as_os_str)) {
         let path = folder.join(name);
         let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         match removed {
