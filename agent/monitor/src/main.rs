@@ -21,6 +21,7 @@ mod output;
 mod rate;
 mod sys;
 
+use std::fs::File;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -61,6 +62,12 @@ fn child_of_init(arguments: &mut impl Iterator<Item = String>) -> Option<i32> {
 
 /// Logs until the container's first process is gone; then says how it ended.
 fn watch(arguments: &Arguments) -> std::io::Result<()> {
+    // One at a time: two would share the output between them. The lock ends with its holder, however that ends.
+    let only = File::open(&arguments.run)?;
+    only.lock()?;
+    if arguments.run.join("exit.json").exists() {
+        return Ok(()); // the one before has seen the end
+    }
     let Kept { out, err, block, lost_lines, skipped_lines, skipped_bytes, .. } = Kept::open(&arguments.run.join("log.state"));
     let mut outputs = [
         Output::open(&arguments.run.join("out.fifo"), json::Stream::Out, out)?,

@@ -168,9 +168,10 @@ fn make_busybox_root(root: &Path) {
     fs::write(root.join("etc/group"), "root:x:0:\napp:x:1000:\nstaff:x:50:app\n").expect("group");
 }
 
-/// The messages of a log, a line each.
+/// The messages of a log, a line each. A last line that is being written is not counted yet.
 pub(super) fn log_text(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
+    let text = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
     let message = |line: &str| {
         let line = serde_json::from_str::<serde_json::Value>(line).expect("a line of JSON");
         format!("{}\n", line["m"].as_str().expect("a message"))
