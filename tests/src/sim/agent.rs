@@ -9,7 +9,9 @@ use super::network::HostState;
 use super::promises::Promise;
 use super::scenario;
 use super::world::{Event, World};
-use coord_shared::decide::planner::{self, Action, Container, Desired, History, Image, Observed, Phase, Spec, Target, Wanted};
+use coord_shared::decide::planner::{
+    self, Action, Container, Desired, History, Image, Observed, Phase, Spec, Target, Traffic, Wanted,
+};
 use coord_shared::decide::{Mono, Now, restart};
 use coord_shared::names::{ContainerId, Digest, InstanceId, PinnedImage};
 use coord_shared::wire::Exit;
@@ -391,6 +393,7 @@ fn container(spec: &Spec, phase: Phase) -> Container {
         health: None,
         window: restart::window(&spec.document.restart_policy),
         ports: spec.document.container.ports.clone(),
+        traffic: Traffic::default(),
     }
 }
 

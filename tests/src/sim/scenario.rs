@@ -134,7 +134,12 @@ pub(super) fn document(workload: &WorkloadName, dice: &mut Dice) -> Document {
         healthcheck: None,
         post_start: Vec::new(),
         pre_stop: Vec::new(),
-        rollout: Rollout { parallelism: Parallelism::Count(1), order: RolloutOrder::StopFirst, monitor: Span::seconds(5) },
+        rollout: Rollout {
+            parallelism: Parallelism::Count(1),
+            order: RolloutOrder::StopFirst,
+            monitor: Span::seconds(5),
+            drain: Span::seconds(2),
+        },
     };
     for _ in 0..dice.below(4) {
         edit(&mut document, workload, dice);

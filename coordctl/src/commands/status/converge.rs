@@ -139,6 +139,7 @@ fn grade(reason: &Reason) -> Grade {
         Reason::Pulling { .. }
         | Reason::Starting
         | Reason::WaitingForHealth { .. }
+        | Reason::Draining { .. }
         | Reason::StoppingPrevious { .. }
         | Reason::Stopping { .. }
         | Reason::Removing => Grade::Working,
