@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::event::Event;
 use coord_registry::Registry;
 use coord_shared::names::{Generation, HostName, Labels};
-use coord_shared::wire::{FullReport, HostFacts, HostState, Report};
+use coord_shared::wire::{FullReport, HostState, Report};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
