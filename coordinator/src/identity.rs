@@ -5,8 +5,8 @@
 
 use crate::clock;
 use crate::records::{self, HostRecord, RecordError, TokenRecord, encode, host_key, token_key};
-use crate::store::{Committed, SharedStore, StoreError, StoreRevision, Txn};
 use coord_shared::names::HostName;
+use coord_store::{Committed, SharedStore, StoreError, StoreRevision, Txn};
 use sha2::Digest as _;
 use std::collections::HashMap;
 use std::fmt::Write as _;

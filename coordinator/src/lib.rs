@@ -20,6 +20,5 @@ pub mod registries;
 mod run;
 pub mod sessions;
 pub mod status;
-pub mod store;
 
 pub use run::{Coordinator, RunError};

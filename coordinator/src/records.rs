@@ -10,10 +10,10 @@
 //! waiting/NAME           WaitingRecord     a text that waits for its image to be resolved
 //! ```
 
-use crate::store::{Entry, Store, StoreError};
 use bytes::Bytes;
 use coord_shared::document::Document;
 use coord_shared::names::{Digest, Generation, HostName, ImageReference, Labels, Revision, WorkloadName};
+use coord_store::{Entry, Store, StoreError};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

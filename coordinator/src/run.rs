@@ -16,8 +16,8 @@ use crate::metrics::Metrics;
 use crate::open_files;
 use crate::registries::Registries;
 use crate::sessions::Sessions;
-use crate::store::{self, SharedStore, StoreError};
 use coord_registry::RegistryError;
+use coord_store::{SharedStore, StoreError};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
@@ -99,7 +99,7 @@ impl Coordinator {
         let registries = Arc::new(Registries::new(&config)?);
         let lock = take_data_dir(&config)?;
         let tls = config.tls.as_ref().map(serve::acceptor).transpose()?;
-        let store: SharedStore = store::open(&config.data_dir)?;
+        let store: SharedStore = coord_store::open(&config.data_dir)?;
         let identity = Identity::load(Arc::clone(&store), &config.data_dir).await?;
         let hosts = Arc::new(Hosts::new(config.liveness.limits()));
         let (mut controller, board) = Controller::new(Arc::clone(&store), Arc::clone(&hosts), registries.logins());

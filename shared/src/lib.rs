@@ -10,6 +10,8 @@
 pub mod decide;
 pub mod document;
 pub mod names;
+pub mod pipeline;
 pub mod quantity;
+pub mod recipe;
 pub mod text;
 pub mod wire;

@@ -328,6 +328,9 @@ impl Agent {
             facts: self.facts.clone(),
             instances,
             prefetch: planner::ahead::reports(&self.ahead, &self.observed, now),
+            builder: None,
+            heads: Vec::new(),
+            builds: Vec::new(),
             problems: problems.into_iter().flatten().cloned().collect(),
         }
     }

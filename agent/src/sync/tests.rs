@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::event::Event;
 use coord_registry::Registry;
 use coord_shared::names::{Generation, HostName, Labels};
-use coord_shared::wire::{FullReport, HostFacts, HostState, Report};
+use coord_shared::wire::{FullReport, HostState, Report};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -145,7 +145,7 @@ async fn the_coordinator_gets_the_whole_when_it_asks_for_it() {
     let full = |problem: &str| {
         let problems = vec![problem.to_owned()];
         let (instances, prefetch) = (Vec::new(), Vec::new());
-        let report = FullReport { labels: Labels::new(), facts: HostFacts::default(), instances, prefetch, problems };
+        let report = FullReport { instances, prefetch, problems, ..FullReport::default() };
         report::Content { generation: Some(Generation(1)), full: Some(Arc::new(report)) }
     };
     let (content, told) = watch::channel(full("first"));

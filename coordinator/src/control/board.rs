@@ -2,9 +2,9 @@
 
 use super::model::Model;
 use crate::records::{ParsedRevision, WorkloadRecord};
-use crate::store::StoreRevision;
 use coord_shared::decide::reason::Reason;
 use coord_shared::names::{Generation, HostName, Labels, Revision, WorkloadName};
+use coord_store::StoreRevision;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

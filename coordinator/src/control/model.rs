@@ -4,8 +4,8 @@ use crate::records::{
     self, ASSIGN, AssignRecord, HOST, HostRecord, ParsedRevision, RecordError, RevisionRecord, WORKLOAD, WorkloadRecord,
     revision_key,
 };
-use crate::store::{Change, Store, StoreError, StoreRevision};
 use coord_shared::names::{HostName, Labels, Revision, WorkloadName};
+use coord_store::{Change, Store, StoreError, StoreRevision};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -8,10 +8,10 @@ use crate::hosts::Hosts;
 use crate::records::{
     self, ASSIGN, AssignRecord, RecordError, WORKLOAD, WorkloadRecord, history_prefix, revision_prefix, workload_key,
 };
-use crate::store::{Committed, SharedStore, Txn};
 use coord_registry::chain;
 use coord_shared::decide::retention::{HISTORY_KEPT, REVISIONS_KEPT, forgotten};
 use coord_shared::names::{Revision, WorkloadName};
+use coord_store::{Committed, SharedStore, Txn};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;

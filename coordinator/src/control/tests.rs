@@ -3,13 +3,13 @@ use super::*;
 use crate::records::{
     ASSIGN, Assigned, HostRecord, RevisionRecord, Source, WorkloadRecord, host_key, revision_key, workload_key,
 };
-use crate::store::{Fault, FaultyStore, MemoryStore, Store as _};
 use coord_shared::decide::liveness::LivenessLimits;
 use coord_shared::decide::reason::Reason;
 use coord_shared::names::{ContainerId, Digest, Generation, Labels, Revision, WorkloadName};
 use coord_shared::wire::{
     FullReport, HostFacts, HostState, InstanceReport, InstanceState, Prefetch, RegistryLogin, Report, WIRE_VERSION,
 };
+use coord_store::{Fault, FaultyStore, MemoryStore, Store as _};
 use std::sync::Arc;
 
 mod retention;
@@ -108,6 +108,7 @@ impl Fleet {
             instances: instances.collect(),
             prefetch: Vec::new(),
             problems: Vec::new(),
+            ..FullReport::default()
         };
         let report = Report {
             version: WIRE_VERSION,

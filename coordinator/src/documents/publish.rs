@@ -9,10 +9,10 @@ use crate::records::{
     self, RecordError, RevisionRecord, Source, WaitingRecord, WorkloadRecord, encode, history_key, revision_key, waiting_key,
     workload_key,
 };
-use crate::store::{Committed, SharedStore, StoreError, StoreRevision, Txn};
 use coord_shared::document::{self, Diagnostics, Document};
 use coord_shared::names::{Digest, ImageReference, Revision, WorkloadName};
 use coord_shared::wire::{ChangeView, HistoryAction, HistoryEntry};
+use coord_store::{Committed, SharedStore, StoreError, StoreRevision, Txn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -28,6 +28,7 @@ fn full(host: &str, run: &str, sequence: u64, instances: Vec<InstanceReport>) ->
         instances,
         prefetch: Vec::new(),
         problems: Vec::new(),
+        ..FullReport::default()
     };
     Report { full: Some(full), ..heartbeat(host, run, sequence) }
 }

@@ -5,11 +5,11 @@ use crate::hosts::UnknownHost;
 use crate::identity::IdentityError;
 use crate::records::RecordError;
 use crate::sessions::SessionError;
-use crate::store::StoreError;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use coord_shared::names::{HostName, NameError};
 use coord_shared::wire::ErrorBody;
+use coord_store::StoreError;
 use std::fmt::Display;
 
 /// An answer that says what went wrong.

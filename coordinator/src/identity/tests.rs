@@ -1,6 +1,6 @@
 //! Tokens: made, kept hashed, ended.
 use super::*;
-use crate::store::MemoryStore;
+use coord_store::MemoryStore;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 

@@ -7,6 +7,10 @@
 use super::{Digest, NameError};
 use std::fmt;
 
+/// The registry host by which documents name the fleet's own image centre, wherever that listens: hosts find it at their coordinator,
+/// with the token that they have anyway. `internal` is reserved for private use (ICANN, 2024), so that nobody else can be meant.
+pub const CENTRE: &str = "coord.internal";
+
 /// Longest repository path, in bytes (distribution's `NameTotalLengthMax`).
 const REPOSITORY_MAX_BYTES: usize = 255;
 /// Longest tag, in bytes (OCI distribution spec 1.1, "Pulling manifests").
@@ -41,6 +45,11 @@ impl ImageReference {
     /// The digest, where one was written.
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
+    }
+
+    /// Whether it lies in the fleet's own image centre.
+    pub fn is_in_centre(&self) -> bool {
+        self.registry == CENTRE
     }
 
     /// The same image with its content pinned.

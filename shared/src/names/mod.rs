@@ -7,14 +7,16 @@ mod digest;
 mod image;
 mod instance;
 mod labels;
+mod pipeline;
 mod selector;
 #[cfg(test)]
 mod tests;
 
 pub use digest::Digest;
-pub use image::{ImageReference, PinnedImage};
+pub use image::{CENTRE, ImageReference, PinnedImage};
 pub use instance::{ContainerId, InstanceId};
 pub use labels::{Labels, check_label_key, check_label_value};
+pub use pipeline::{Commit, PipelineName, Repository, RunId, SecretName};
 pub use selector::HostSelector;
 
 use std::fmt;

@@ -53,6 +53,9 @@ pub struct WorkloadView {
     pub targets: u32,
     /// Targets whose instance is ready in the newest revision.
     pub ready: u32,
+    /// What that revision was made from, where a pipeline made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<super::Origin>,
     /// What concerns the workload as a whole; empty where nothing does.
     #[serde(default)]
     pub reasons: Vec<Reason>,

@@ -4,6 +4,8 @@
 //! only ever added. What people write (documents) is strict instead, and travels here as text.
 
 mod api;
+mod build;
+mod pipelines;
 mod registry;
 mod report;
 mod state;
@@ -13,10 +15,15 @@ mod tests;
 mod volumes;
 
 pub use api::*;
+pub use build::{
+    ArchiveReport, BuildOrder, BuildPhase, BuildReport, CommitView, Head, HeadReport, LAST_LINES_MAX, RunLogLine, RunLogsRequest,
+    SourceWatch, StepReport,
+};
+pub use pipelines::*;
 pub use registry::RegistryLogin;
 pub use report::{
-    Exit, FullReport, HealthReport, HealthStatus, HostFacts, InstanceReport, InstanceState, PrefetchReport, PrefetchState,
-    REPORT_MAX_BYTES, Report, ReportAnswer,
+    BuilderReport, Exit, FullReport, HealthReport, HealthStatus, HostFacts, InstanceReport, InstanceState, PrefetchReport,
+    PrefetchState, REPORT_MAX_BYTES, Report, ReportAnswer,
 };
 pub use state::{DesiredInstance, HOST_STATE_MAX_BYTES, HostState, LogsRequest, Prefetch, Session, StateError, VolumesRequest};
 pub use stream::{

@@ -1,5 +1,6 @@
 //! The report: what an agent says of its host. JSON; whole after a change, otherwise a heartbeat without `full`.
 
+use super::build::{BuildReport, HeadReport};
 use crate::decide::reason::Reason;
 use crate::names::{ContainerId, Digest, Generation, HostName, InstanceId, Labels, Revision};
 use crate::quantity::{ByteSize, Signal};
@@ -31,7 +32,7 @@ pub struct Report {
 }
 
 /// The whole of a host, as its agent sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct FullReport {
     /// From `agent.toml`.
     #[serde(default)]
@@ -44,9 +45,25 @@ pub struct FullReport {
     /// How far each image is that the host was asked to fetch ahead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prefetch: Vec<PrefetchReport>,
+    /// Whether the host builds, and how many runs at a time; absent: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builder: Option<BuilderReport>,
+    /// What the watched sources hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heads: Vec<HeadReport>,
+    /// Every run that the host was asked to build, until it is asked no more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub builds: Vec<BuildReport>,
     /// What is wrong with the host as a whole, a sentence each with its cure: a host state that was refused, a disk that is full.
     #[serde(default)]
     pub problems: Vec<String>,
+}
+
+/// What a host says of itself as a builder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuilderReport {
+    /// Runs that it builds at a time.
+    pub runs: u32,
 }
 
 /// Facts of the machine.

@@ -1,5 +1,6 @@
 //! The host state: what one host should run, compiled for it by the coordinator. TOML, so that `curl` shows it readably.
 
+use super::build::{BuildOrder, RunLogsRequest, SourceWatch};
 use super::registry::RegistryLogin;
 use crate::names::{Digest, Generation, HostName, ImageReference, InstanceId, PinnedImage, Revision, WorkloadName};
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny};
@@ -24,6 +25,12 @@ pub struct HostState {
     /// them, and one that cannot be fetched holds up nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "known_ones")]
     pub prefetch: Vec<Prefetch>,
+    /// Sources that the host looks at for the coordinator.
+    #[serde(default, rename = "watch", skip_serializing_if = "Vec::is_empty", deserialize_with = "known_ones")]
+    pub watches: Vec<SourceWatch>,
+    /// Runs of pipelines that the host should build, in this order.
+    #[serde(default, rename = "build", skip_serializing_if = "Vec::is_empty", deserialize_with = "known_ones")]
+    pub builds: Vec<BuildOrder>,
     /// How to get at the registries of all these images, where the coordinator knows more than the host may.
     #[serde(default, rename = "registry", skip_serializing_if = "Vec::is_empty", deserialize_with = "known_ones")]
     pub registries: Vec<RegistryLogin>,
@@ -84,6 +91,9 @@ pub struct Session {
     /// Something about the host's volumes; answered with one JSON body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volumes: Option<VolumesRequest>,
+    /// The log of a run that is built here; answered with a stream of [`super::RunLogLine`]s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_logs: Option<RunLogsRequest>,
 }
 
 /// Asks about the host's volumes.
@@ -137,6 +147,8 @@ impl HostState {
             generation: Generation(0),
             instances: Vec::new(),
             prefetch: Vec::new(),
+            watches: Vec::new(),
+            builds: Vec::new(),
             registries: Vec::new(),
             sessions: Vec::new(),
         }

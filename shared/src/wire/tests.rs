@@ -15,6 +15,8 @@ fn state() -> HostState {
             digest: Digest::of(b"image"),
             document: "image = \"r.lan/web\"\nhosts = [\"*\"]\n# quotes ''' and \"\"\" and \\ survive\n".to_owned(),
         }],
+        watches: Vec::new(),
+        builds: Vec::new(),
         prefetch: vec![Prefetch { image: "r.lan/web:2".parse().expect("an image"), digest: Digest::of(b"next") }],
         registries: vec![login()],
         sessions: Vec::new(),

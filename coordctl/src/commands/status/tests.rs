@@ -79,6 +79,7 @@ fn workload(name: &str, instances: Vec<InstanceView>) -> WorkloadView {
         published_at: Some(from_now(-7300)),
         targets: u32::try_from(instances.len()).expect("few"),
         ready: u32::try_from(ready).expect("few"),
+        origin: None,
         reasons: Vec::new(),
         instances,
         deleting: false,

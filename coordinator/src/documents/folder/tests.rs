@@ -2,7 +2,7 @@
 use super::*;
 use crate::documents::resolve::fake::FakeImages;
 use crate::documents::waiting::Resolver;
-use crate::store::MemoryStore;
+use coord_store::MemoryStore;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;

@@ -2,8 +2,8 @@
 use super::*;
 use crate::documents::resolve::fake::FakeImages;
 use crate::documents::waiting::Resolver;
-use crate::store::{Fault, FaultyStore, MemoryStore, Store as _};
 use coord_shared::decide::reason::Reason;
+use coord_store::{Fault, FaultyStore, MemoryStore, Store as _};
 use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 

@@ -6,12 +6,12 @@ use crate::documents::publish::{Submission, Submitted};
 use crate::documents::resolve::fake::FakeImages;
 use crate::documents::waiting::Resolver;
 use crate::records::Source;
-use crate::store::MemoryStore;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use coord_shared::decide::liveness::LivenessLimits;
 use coord_shared::names::{ContainerId, HostName};
 use coord_shared::wire::{ErrorBody, FullReport, HostFacts, InstanceReport, InstanceState, NewHostAnswer, Report, WIRE_VERSION};
+use coord_store::MemoryStore;
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use tokio_util::task::AbortOnDropHandle;
@@ -229,6 +229,7 @@ pub(super) fn report(name: &str, sequence: u64, labels: &[(&str, &str)], contain
         instances: instances.collect(),
         prefetch: Vec::new(),
         problems: Vec::new(),
+        ..FullReport::default()
     };
     Report { full: Some(full), ..heartbeat(name, sequence) }
 }

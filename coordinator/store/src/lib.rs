@@ -8,6 +8,7 @@
 //! Engines are named only in [`open`] and in the conformance suite. Deliberately absent: heartbeats (liveness is memory), leases,
 //! and any knowledge of what the values mean.
 
+mod clock;
 mod faulty;
 mod memory;
 mod schema;

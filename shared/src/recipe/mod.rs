@@ -1,0 +1,16 @@
+//! The recipe: what an archive becomes an image by. A small TOML file, or the `[image]` table of a pipeline.
+//!
+//! ```toml
+//! base = "registry.lan/debian:12"     # absent: from scratch
+//! target = "/app"                     # where the archive's files land
+//! entrypoint = ["/app/shop"]
+//! user = "1000:1000"
+//! expose = ["8080"]
+//! ```
+//!
+//! Reproducible: the same archive, recipe, base and time give the same digest. Deliberately absent: steps that run anything; whatever is
+//! to be computed is computed before the archive is packed.
+
+mod model;
+
+pub use model::{ModeRule, Owner, Recipe};
