@@ -13,6 +13,7 @@ mod selector;
 mod tests;
 
 pub use digest::Digest;
+pub(crate) use image::check_tag;
 pub use image::{CENTRE, ImageReference, PinnedImage};
 pub use instance::{ContainerId, InstanceId};
 pub use labels::{Labels, check_label_key, check_label_value};
