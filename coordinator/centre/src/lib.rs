@@ -6,9 +6,11 @@
 
 mod access;
 mod clock;
+pub mod collect;
 mod error;
 mod names;
 pub mod records;
+pub mod retention;
 
 pub use access::{Access, Action, Refusal};
 pub use error::CentreError;
