@@ -9,6 +9,7 @@ mod clock;
 pub mod collect;
 mod error;
 mod names;
+pub mod quota;
 pub mod records;
 pub mod retention;
 
