@@ -84,6 +84,27 @@ pub struct PipelineRecord {
     pub last_builder: Option<HostName>,
 }
 
+impl PipelineRecord {
+    /// A pipeline that is new.
+    pub fn new(text: String, source: Source) -> Self {
+        Self {
+            text,
+            source,
+            at: Timestamp::UNIX_EPOCH,
+            deleted: false,
+            newest: 0,
+            asked: 0,
+            fresh: 0,
+            watcher: None,
+            seen: None,
+            wanted: None,
+            built: None,
+            last_success: None,
+            last_builder: None,
+        }
+    }
+}
+
 /// Who wants a run to end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancel {
