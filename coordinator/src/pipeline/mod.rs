@@ -28,16 +28,17 @@ mod tests;
 mod uploads;
 mod views;
 
-pub use control::PipelineController;
+pub use control::{Parts, PipelineController};
 pub use effects::{Assemble, AssembleFailure, Assembly, Tell, Told};
 pub use error::PipelineError;
 pub use files::RunFiles;
 pub use folder::PipelineFolder;
 pub use image_key::{ImageKeyError, with_image};
 pub use logs::KeptLog;
+pub(crate) use logs::own_line;
 pub use orders::{HostOrders, Orders};
-pub use uploads::{Received, UploadError, Uploads};
-pub use views::Findings;
+pub use uploads::{Piece, Pieces, Received, UploadError, Uploads};
+pub use views::{Findings, pipeline_view, run_view};
 
 use crate::clock;
 use crate::hosts::Hosts;

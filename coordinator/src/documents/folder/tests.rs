@@ -45,7 +45,8 @@ impl Bench {
         images.serve("r.lan/web:1", "one");
         let resolver = Resolver { store: Arc::clone(&store), publisher: Arc::clone(&publisher), images };
         let path = dir.path().join("desired");
-        let folder = Folder::new(path, Arc::clone(&store), Arc::clone(&publisher), Arc::clone(&problems), pace);
+        let sink = Documents { store: Arc::clone(&store), publisher: Arc::clone(&publisher) };
+        let folder = Folder::new(path, Arc::new(sink), Arc::clone(&problems), pace);
         let tasks = vec![spawn(resolver.run()), spawn(folder.run())];
         Self { dir, store, publisher, problems, tasks }
     }

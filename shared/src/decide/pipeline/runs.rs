@@ -202,6 +202,9 @@ fn assembling(id: RunId, run: &RunFacts, plan: &mut Plan) {
 }
 
 fn deploying(id: RunId, run: &RunFacts, plan: &mut Plan) {
+    if run.settings.as_ref().is_some_and(|settings| settings.deploy.is_none()) {
+        return plan.end(id, RunState::Succeeded, None);
+    }
     let Some(rollout) = &run.rollout else { return };
     let RolloutFacts { revision, newest, is_deleted, targets, waiting, stuck_for } = rollout;
     if *is_deleted {
