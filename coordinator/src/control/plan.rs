@@ -68,7 +68,8 @@ pub(super) fn plan(model: &Model, given: Given<'_>, observed: &BTreeMap<HostName
         instances.sort();
         let told = model.assigns.get(host).map(|(assign, _)| assign.clone()).unwrap_or_default();
         let prefetch = ahead(model, &instances, later.remove(host).unwrap_or_default());
-        let mut assign = AssignRecord { generation: told.generation, instances, prefetch, logins: None, orders: given.orders.digest(host) };
+        let mut assign =
+            AssignRecord { generation: told.generation, instances, prefetch, logins: None, orders: given.orders.digest(host) };
         assign.logins = given.logins.digest(model, &assign);
         if assign != told {
             assign.generation = Generation(told.generation.0 + 1);

@@ -85,9 +85,7 @@ impl Pieces for Incoming {
 
 fn answer(received: Result<Received, UploadError>) -> Result<Response, ApiError> {
     match received {
-        Ok(Received { offset, archive }) => {
-            Ok(axum::Json(Offset { offset, complete: archive.is_some() }).into_response())
-        }
+        Ok(Received { offset, archive }) => Ok(axum::Json(Offset { offset, complete: archive.is_some() }).into_response()),
         Err(UploadError::WrongOffset { offset, run, given }) => {
             let message = UploadError::WrongOffset { offset, run, given }.to_string();
             let hint = Some("go on from `offset`".to_owned());

@@ -153,7 +153,9 @@ impl From<PipelineError> for ApiError {
                 Self::new(StatusCode::CONFLICT, "conflict", &error).hint(hint)
             }
             PipelineError::Unknown(_) => Self::not_found(&error).hint("see `coordctl pipeline ls`"),
-            PipelineError::UnknownRun(run) => Self::not_found(&error).hint(format!("see `coordctl pipeline runs {}`", run.pipeline)),
+            PipelineError::UnknownRun(run) => {
+                Self::not_found(&error).hint(format!("see `coordctl pipeline runs {}`", run.pipeline))
+            }
             PipelineError::TooLate { .. } => Self::new(StatusCode::CONFLICT, "too_late", &error),
             PipelineError::Busy(_) => Self::new(StatusCode::CONFLICT, "stale", &error).hint("try again"),
             PipelineError::Record(_) | PipelineError::Store(_) => Self::internal(&error),

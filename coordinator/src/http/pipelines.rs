@@ -190,12 +190,7 @@ async fn known(app: &App, name: &PipelineName) -> Result<PipelineRecord, ApiErro
     record.ok_or_else(|| PipelineError::Unknown(name.clone()).into())
 }
 
-async fn view(
-    app: &App,
-    findings: &Findings,
-    name: &PipelineName,
-    record: &PipelineRecord,
-) -> Result<PipelineView, ApiError> {
+async fn view(app: &App, findings: &Findings, name: &PipelineName, record: &PipelineRecord) -> Result<PipelineView, ApiError> {
     let newest = RunId { pipeline: name.clone(), number: record.newest };
     let last = records::load::<RunRecord>(&*app.store, &run_key(&newest)).await?;
     let last = last.map(|(run, _)| shown(app, findings, &newest, &run));

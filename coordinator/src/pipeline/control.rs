@@ -114,7 +114,6 @@ impl PipelineController {
         let findings = watch::Sender::new(Arc::default());
         let pipelines = Pipelines {
             store: Arc::clone(&store),
-            hosts: Arc::clone(&hosts),
             uploads: Uploads::new(Arc::clone(&store), files.clone(), archive_max_bytes),
             files: files.clone(),
             findings: findings.subscribe(),
@@ -195,7 +194,9 @@ impl PipelineController {
         // What is not removed now is at the next start.
         let removed = tokio::task::spawn_blocking(move || {
             for run in &changes.forgotten {
-                files.remove(run).unwrap_or_else(|error| tracing::warn!(run = %run, error = %error, "cannot remove a run's folder"));
+                files
+                    .remove(run)
+                    .unwrap_or_else(|error| tracing::warn!(run = %run, error = %error, "cannot remove a run's folder"));
             }
             for (run, record) in &changes.runs {
                 if record.state.is_over() || record.state == RunState::Queued {
@@ -309,7 +310,7 @@ impl PipelineController {
         let at = clock::wall();
         let (id, noted) = match done {
             Done::Assembled(id, Ok(image)) => {
-                let noted = self.change(&id, RunState::Assembling, |run| {
+                let noted = change(&self.store, &id, RunState::Assembling, |run| {
                     let deploys = coord_shared::pipeline::parse(&run.text).is_ok_and(|settings| settings.deploy.is_some());
                     run.image = Some(image.clone());
                     // Without anything to publish, the next state is the end; the next round sees to that.
@@ -322,11 +323,11 @@ impl PipelineController {
                 (id, noted)
             }
             Done::Published(id, Ok(deployed)) => {
-                let noted = self.change(&id, RunState::Deploying, |run| run.deployed = Some(deployed.clone())).await;
+                let noted = change(&self.store, &id, RunState::Deploying, |run| run.deployed = Some(deployed.clone())).await;
                 (id, noted)
             }
             Done::Told(id, Ok(())) => {
-                let noted = self.change_if(&id, |run| run.state.is_over(), |run| run.told = true).await;
+                let noted = change_if(&self.store, &id, |run| run.state.is_over(), |run| run.told = true).await;
                 (id, noted)
             }
             Done::Assembled(id, Err(failure)) => return self.failed(id, RunState::Assembling, failure).await,
@@ -356,7 +357,7 @@ impl PipelineController {
         let settings = self.model.runs.get(&id).and_then(|run| run.settings.clone());
         let nobody = settings.is_none_or(|settings| effects::targets(&settings, RunState::Failed).is_empty());
         tracing::warn!(run = %id, "run failed: {}", failure.message);
-        let ended = self.change(&id, state, |run| {
+        let ended = change(&self.store, &id, state, |run| {
             run.problem = Some(failure.message.clone());
             run.told = nobody;
             run.enter(RunState::Failed, at);
@@ -380,30 +381,30 @@ impl PipelineController {
         tracing::warn!(run = %id, %state, attempts, "{message}; trying again");
         self.effects.failed.insert(id, Failed { state, attempts, retry, message });
     }
+}
 
-    /// One compare-and-set of a run's record, if it still is in `state`.
-    async fn change(&self, id: &RunId, state: RunState, change: impl Fn(&mut RunRecord)) -> Result<(), ControlError> {
-        self.change_if(id, |run| run.state == state, change).await
-    }
+/// One compare-and-set of a run's record, if it still is in `state`.
+async fn change(store: &SharedStore, id: &RunId, state: RunState, change: impl Fn(&mut RunRecord)) -> Result<(), ControlError> {
+    change_if(store, id, |run| run.state == state, change).await
+}
 
-    async fn change_if(
-        &self,
-        id: &RunId,
-        is_meant: impl Fn(&RunRecord) -> bool,
-        change: impl Fn(&mut RunRecord),
-    ) -> Result<(), ControlError> {
-        let key = run_key(id);
-        for _ in 0..ROUNDS_MAX {
-            let found = load::<RunRecord>(&*self.store, &key).await?;
-            let Some((mut record, revision)) = found.filter(|(record, _)| is_meant(record)) else { return Ok(()) };
-            change(&mut record);
-            let txn = Txn::default().expect(&*key, Some(revision)).put(&*key, encode(&record));
-            if let Committed::Yes(_) = self.store.txn(txn).await? {
-                return Ok(());
-            }
+async fn change_if(
+    store: &SharedStore,
+    id: &RunId,
+    is_meant: impl Fn(&RunRecord) -> bool,
+    change: impl Fn(&mut RunRecord),
+) -> Result<(), ControlError> {
+    let key = run_key(id);
+    for _ in 0..ROUNDS_MAX {
+        let found = load::<RunRecord>(&**store, &key).await?;
+        let Some((mut record, revision)) = found.filter(|(record, _)| is_meant(record)) else { return Ok(()) };
+        change(&mut record);
+        let txn = Txn::default().expect(&*key, Some(revision)).put(&*key, encode(&record));
+        if let Committed::Yes(_) = store.txn(txn).await? {
+            return Ok(());
         }
-        Err(ControlError::Busy)
     }
+    Err(ControlError::Busy)
 }
 
 /// Whether something is to be done for it here.
@@ -412,7 +413,9 @@ fn is_due(run: &Known<RunRecord>) -> bool {
     match run.record.state {
         RunState::Assembling => run.record.cancel.is_none(),
         RunState::Deploying => run.record.deployed.is_none() && publishes,
-        RunState::Succeeded | RunState::Failed | RunState::Cancelled | RunState::Superseded | RunState::Skipped => !run.record.told,
+        RunState::Succeeded | RunState::Failed | RunState::Cancelled | RunState::Superseded | RunState::Skipped => {
+            !run.record.told
+        }
         RunState::Queued | RunState::Building | RunState::Unknown => false,
     }
 }

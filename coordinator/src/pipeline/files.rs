@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// What of a run is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
+pub(super) enum Keep {
     /// Everything: it is not over.
     All,
     /// Its log: it is over.

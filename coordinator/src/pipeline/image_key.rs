@@ -32,8 +32,10 @@ mod tests {
             assert_eq!(with_image(text, &image).unwrap(), expect.replace("NEW", &format!("\"{image}\"")));
         };
         check("image = \"old\"\nhosts = [\"*\"]\n", "image = NEW\nhosts = [\"*\"]\n");
-        check("# ours\nhosts = [\"*\"]\nimage   =   'old'   # whatever\n\n[labels]\nimage = \"x\"\n",
-              "# ours\nhosts = [\"*\"]\nimage   =   NEW   # whatever\n\n[labels]\nimage = \"x\"\n");
+        check(
+            "# ours\nhosts = [\"*\"]\nimage   =   'old'   # whatever\n\n[labels]\nimage = \"x\"\n",
+            "# ours\nhosts = [\"*\"]\nimage   =   NEW   # whatever\n\n[labels]\nimage = \"x\"\n",
+        );
         check("image = \"\"\"\nold\"\"\"\n", "image = NEW\n");
         check("\"image\" = 1", "\"image\" = NEW");
         check("hosts = [\"*\"]\n[labels]\nimage = \"x\"\n", "image = NEW\nhosts = [\"*\"]\n[labels]\nimage = \"x\"\n");

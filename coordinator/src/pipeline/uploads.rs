@@ -27,7 +27,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// Largest log of one run that is kept, in bytes; the rest is counted.
-pub const LOG_MAX_BYTES: u64 = 16 * 1024 * 1024;
+pub(super) const LOG_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// How long nothing may come before a request counts as broken.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Attempts at a compare-and-set of the run's record.
@@ -284,9 +284,10 @@ impl Uploads {
     fn turn(&self, run: &RunId, what: What) -> Turn<'_> {
         let key = (run.clone(), what);
         let mut all = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let turns = Arc::clone(all.entry(key.clone()).or_insert_with(|| {
-            Arc::new(Turns { newest: watch::Sender::new(0), writing: tokio::sync::Mutex::default() })
-        }));
+        let turns = Arc::clone(
+            all.entry(key.clone())
+                .or_insert_with(|| Arc::new(Turns { newest: watch::Sender::new(0), writing: tokio::sync::Mutex::default() })),
+        );
         turns.newest.send_modify(|newest| *newest += 1);
         let newest = turns.newest.subscribe();
         Turn { uploads: self, key, turns, newest }

@@ -83,7 +83,9 @@ impl Documents {
             Err(error @ (PublishError::Conflict { .. } | PublishError::Deleted { .. } | PublishError::NotFound(_))) => {
                 Taken::Broken(error.to_string(), None)
             }
-            Err(error @ (PublishError::Busy(_) | PublishError::Record(_) | PublishError::Store(_))) => Taken::Later(chain(&error)),
+            Err(error @ (PublishError::Busy(_) | PublishError::Record(_) | PublishError::Store(_))) => {
+                Taken::Later(chain(&error))
+            }
         }
     }
 }

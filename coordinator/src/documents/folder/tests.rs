@@ -1,8 +1,10 @@
 //! The folder source on a real folder: what editors, scripts and accidents do to it.
 use super::*;
+use crate::documents::publish::{Publisher, Submission};
 use crate::documents::resolve::fake::FakeImages;
 use crate::documents::waiting::Resolver;
-use coord_store::MemoryStore;
+use crate::records::Source;
+use coord_store::{MemoryStore, SharedStore};
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;

@@ -82,7 +82,9 @@ impl<'a> Builders<'a> {
                 busy = Some(Wait::ClearingUp { host: host.clone() });
             } else if building.len() >= capacity(facts).unwrap_or(0) {
                 busy = busy.or(Some(Wait::BuilderBusy { host: host.clone(), run: building.first().cloned() }));
-            } else if let Some(free_bytes) = full.map(|full| full.facts.disk_free_bytes).filter(|free| *free < DISK_FREE_MIN_BYTES) {
+            } else if let Some(free_bytes) =
+                full.map(|full| full.facts.disk_free_bytes).filter(|free| *free < DISK_FREE_MIN_BYTES)
+            {
                 busy = busy.or(Some(Wait::DiskFull { host: host.clone(), free_bytes }));
             } else {
                 free.push((host, building.len()));

@@ -130,9 +130,7 @@ fn building(view: &View<'_>, id: RunId, run: &RunFacts, plan: &mut Plan) {
         (Some(facts), _) if !facts.liveness.is_reachable() => {
             Wait::BuilderSilent { host: host.clone(), liveness: facts.liveness }
         }
-        (_, Some(BuildReport { problem: Some(problem), .. })) => {
-            Wait::Builder { host: host.clone(), problem: problem.clone() }
-        }
+        (_, Some(BuildReport { problem: Some(problem), .. })) => Wait::Builder { host: host.clone(), problem: problem.clone() },
         (_, Some(_)) => return,
         (_, None) => Wait::Told { host: host.clone() },
     };
@@ -227,7 +225,8 @@ fn deploying(id: RunId, run: &RunFacts, plan: &mut Plan) {
     if *stuck_for >= DEPLOY_STUCK_AFTER {
         let minutes = DEPLOY_STUCK_AFTER.as_secs() / 60;
         let count = waiting.len();
-        let problem = format!("revision {revision} is published, and {count} hosts are not ready after {minutes} minutes: {first}");
+        let problem =
+            format!("revision {revision} is published, and {count} hosts are not ready after {minutes} minutes: {first}");
         return plan.end(id, RunState::Failed, Some(problem));
     }
     plan.wake(DEPLOY_STUCK_AFTER.saturating_sub(*stuck_for));

@@ -92,7 +92,9 @@ impl fmt::Display for Wait {
             Self::BuilderAway { host, liveness } => write!(f, "builder {host} is {liveness}; see `coordctl hosts`"),
             Self::DoesNotBuild { host } => write!(f, "host {host} does not build: set [builder] in its agent.toml"),
             Self::BuilderBusy { host, run: Some(run) } => write!(f, "builder {host} builds {run} first"),
-            Self::BuilderBusy { host, run: None } => write!(f, "builder {host} takes no runs: set `runs` under [builder] in its agent.toml"),
+            Self::BuilderBusy { host, run: None } => {
+                write!(f, "builder {host} takes no runs: set `runs` under [builder] in its agent.toml")
+            }
             Self::DiskFull { host, free_bytes } => {
                 write!(f, "builder {host} has only {} of disk left: free some", ByteSize(*free_bytes).human())
             }
