@@ -18,6 +18,8 @@ mod names;
 mod outline;
 pub mod records;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod uploads;
 
 pub use access::{Access, Action, Refusal};
