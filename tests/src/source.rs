@@ -106,8 +106,7 @@ impl Subversion {
         other(&["svn", "mkdir", "-q", "-m", "Begin", &local])?;
         other(&["svn", "checkout", "-q", &local, &work])?;
         let port = address.1.to_string();
-        let argv =
-            ["svnserve", "--daemon", "--foreground", "--root", &root, "--listen-host", address.0, "--listen-port", &port];
+        let argv = ["svnserve", "--daemon", "--foreground", "--root", &root, "--listen-host", address.0, "--listen-port", &port];
         let server = Process::start("svnserve", &argv, place, &dir.path().join("server.log"))?;
         wait_port(place, address)?;
         Ok(Subversion { url: format!("svn://{}:{port}/{NAME}/trunk", address.0), _server: server, dir })
