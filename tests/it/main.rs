@@ -2,6 +2,7 @@
 
 mod alone;
 mod away;
+mod centre;
 mod commands;
 mod drain;
 mod edits;
@@ -9,6 +10,7 @@ mod exec;
 mod health;
 mod images;
 mod isolation;
+mod line;
 mod logs;
 mod network;
 mod prefetch;
