@@ -64,6 +64,16 @@ fn check_knows_what_a_file_is() {
 }
 
 #[test]
+fn the_examples_are_good() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
+    for (folder, words) in
+        [("pipelines", "pipelines are good"), ("recipes", "the recipe is good"), ("desired", "documents are good")]
+    {
+        run_alone(&["check", &format!("{examples}/{folder}")], &[]).code(0).says(&[words]);
+    }
+}
+
+#[test]
 fn a_pipeline_is_not_published_as_a_document() {
     let pipeline = Folder::new("shop.toml", PIPELINE);
     let fake = Fake::always(runs(&[]));
