@@ -17,6 +17,7 @@ pub mod identity;
 pub mod metrics;
 pub mod notify;
 mod open_files;
+pub mod pipeline;
 pub mod records;
 pub mod registries;
 mod run;
