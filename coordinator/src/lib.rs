@@ -21,6 +21,7 @@ pub mod pipeline;
 pub mod records;
 pub mod registries;
 mod run;
+pub mod schedules;
 pub mod secrets;
 pub mod sessions;
 pub mod status;

@@ -3,7 +3,7 @@
 //! Read whenever somebody needs one, so that a changed file counts at once; nothing is kept here, and nothing written. A file that others
 //! on this machine may read is refused: it is no secret. Deliberately absent: a way to set or to see one from afar.
 
-use coord_shared::names::{PipelineName, SecretName};
+use coord_shared::names::SecretName;
 use coord_shared::pipeline::Pipeline;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -168,11 +168,6 @@ pub fn needed_to_build(pipeline: &Pipeline) -> BTreeSet<SecretName> {
     let stages = [&pipeline.build, &pipeline.test];
     let steps = stages.into_iter().flatten().flat_map(|stage| stage.secrets.values().cloned());
     needed_to_look(pipeline).into_iter().chain(steps).collect()
-}
-
-/// What is written in the log when a secret is handed out.
-pub fn log_handing_out(host: &impl fmt::Display, name: &SecretName, pipelines: &BTreeSet<PipelineName>) {
-    tracing::info!(host = %host, secret = %name, ?pipelines, "secret handed out");
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub use deliver::SetupError;
 pub use text::{Message, message};
 
 use crate::clock;
+use crate::pipeline::{Tell, Told};
 use crate::records::{RecordError, encode, load};
 use crate::secrets::Secrets;
 use coord_shared::decide::backoff::Backoff;
@@ -29,6 +30,7 @@ use coord_shared::pipeline::NotifyTarget;
 use coord_shared::wire::RunView;
 use coord_store::{Committed, SharedStore, StoreError, Txn};
 use deliver::{Deliverer, Undelivered};
+use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use outbox::{Ended, NOTICE, Notice, Outbox, Outcome, notice_key};
@@ -115,6 +117,11 @@ impl Notifier {
             }
         }
         Ok(())
+    }
+
+    async fn note(&self, told: Told) -> Result<(), String> {
+        let notification = Notification { run: told.run, targets: told.targets };
+        self.tell(&notification).await.map_err(|error| coord_registry::chain(&error))
     }
 
     /// Who could not be told yet of the pipeline's runs, or at all: a sentence each, the newest first, with its cure.
@@ -248,5 +255,11 @@ impl Notifier {
         if let Err(error) = self.store.txn(txn).await {
             tracing::warn!(error = %coord_registry::chain(&error), "cannot forget old notices");
         }
+    }
+}
+
+impl Tell for Notifier {
+    fn tell(&self, told: Told) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(self.note(told))
     }
 }
