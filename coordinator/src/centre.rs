@@ -1,3 +1,4 @@
 //! The image centre's place in the coordinator: who may use it, what it keeps, how documents and hosts find it.
 
 pub mod access;
+pub mod roots;
