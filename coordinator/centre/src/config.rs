@@ -1,6 +1,7 @@
 //! What the centre is told: where its bytes lie, and how much it takes.
 
 use crate::error::CentreError;
+use crate::quota::QuotaSettings;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub struct CentreConfig {
     pub dir: PathBuf,
     /// Where blobs lie.
     pub storage: StorageConfig,
+    /// What all blobs may take.
+    pub quota: QuotaSettings,
     /// Largest blob, in bytes.
     pub upload_max_bytes: u64,
     /// Most unfinished uploads.
@@ -39,6 +42,7 @@ impl CentreConfig {
         Self {
             dir: dir.into(),
             storage: StorageConfig::Local,
+            quota: QuotaSettings::default(),
             upload_max_bytes: UPLOAD_MAX_BYTES,
             uploads_max: UPLOADS_MAX,
             upload_idle_max: UPLOAD_IDLE_MAX,

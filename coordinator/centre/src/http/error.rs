@@ -129,6 +129,8 @@ impl From<CentreError> for Refused {
             CentreError::WrongLength { .. } => of(Code::SizeInvalid),
             CentreError::Busy(_) => of(Code::BlobUploadInvalid).with_status(StatusCode::CONFLICT),
             CentreError::TooLarge { .. } => of(Code::SizeInvalid).with_status(StatusCode::PAYLOAD_TOO_LARGE),
+            // Distribution has no code for it; clients show the words of this one.
+            CentreError::Full(_) => of(Code::Denied),
             CentreError::TooManyUploads { .. } => of(Code::TooManyRequests),
             CentreError::Used { .. } => of(Code::Denied).with_status(StatusCode::CONFLICT),
             CentreError::Interrupted(_) => of(Code::BlobUploadInvalid),
@@ -137,6 +139,7 @@ impl From<CentreError> for Refused {
             CentreError::Disk { .. }
             | CentreError::Objects { .. }
             | CentreError::Settings(_)
+            | CentreError::Roots(_)
             | CentreError::Store(_)
             | CentreError::Record { .. } => {
                 tracing::error!(error = %chain(&error), "the image centre failed");
