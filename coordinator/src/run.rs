@@ -1,5 +1,8 @@
 //! The daemon: everything opened in order, run side by side, and ended cleanly.
 
+use crate::centre::images::CentreImages;
+use crate::centre::keeper::Keeper;
+use crate::centre::roots::DocumentRoots;
 use crate::clock;
 use crate::config::{Config, ConfigError};
 use crate::control::{ControlError, Controller, Retention};
@@ -16,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::open_files;
 use crate::registries::Registries;
 use crate::sessions::Sessions;
+use coord_centre::{Centre, CentreError};
 use coord_registry::RegistryError;
 use coord_store::{SharedStore, StoreError};
 use std::fs::{File, TryLockError};
@@ -59,6 +63,9 @@ pub enum RunError {
     /// The first decisions could not be made.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The image centre cannot be opened.
+    #[error(transparent)]
+    Centre(#[from] CentreError),
     /// The registry client cannot be made.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -85,6 +92,7 @@ pub struct Coordinator {
     retention: Retention,
     resolver: Resolver,
     folder: Folder,
+    keeper: Arc<Keeper>,
     server: Server,
     end: watch::Sender<bool>,
     ending: watch::Receiver<bool>,
@@ -106,7 +114,11 @@ impl Coordinator {
         controller.pass().await?;
         let publisher = Arc::new(Publisher::new(Arc::clone(&store)));
         let problems = Arc::<Problems>::default();
-        let images: Arc<dyn ResolveImage> = registries.clone();
+        let centre = Centre::open(&config.centre.centre(&config.data_dir), Arc::clone(&store))?;
+        centre.count_stored().await?;
+        let roots = Arc::new(DocumentRoots::new(Arc::clone(&store), Vec::new()));
+        let keeper = Arc::new(Keeper::new(centre.clone(), roots, &config.centre));
+        let images: Arc<dyn ResolveImage> = Arc::new(CentreImages::new(centre, registries.clone()));
         let resolver = Resolver { store: Arc::clone(&store), publisher: Arc::clone(&publisher), images: Arc::clone(&images) };
         let folder = Folder::new(
             config.documents.clone(),
@@ -124,6 +136,7 @@ impl Coordinator {
             sessions: Sessions::default(),
             publisher,
             images,
+            centre: Some(Arc::clone(&keeper)),
             problems,
             board,
             metrics: Metrics::default(),
@@ -133,7 +146,7 @@ impl Coordinator {
         let listener = serve::listen(config.listen).await.map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
         let server = Server { listener, tls, app: Arc::new(app), max_connections: open_files::make_room(config.max_connections) };
-        Ok(Self { address, config, registries, controller, retention, resolver, folder, server, end, ending, lock })
+        Ok(Self { address, config, registries, controller, retention, resolver, folder, keeper, server, end, ending, lock })
     }
 
     /// Where it listens; of interest where the port was 0.
@@ -144,7 +157,7 @@ impl Coordinator {
     /// Runs until `stop` completes, then ends cleanly. An error if a part of it ended by itself.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
         clock::mark_process_start();
-        let Self { config, registries, controller, retention, resolver, folder, server, end, ending, lock, .. } = self;
+        let Self { config, registries, controller, retention, resolver, folder, keeper, server, end, ending, lock, .. } = self;
         let mut serving = tokio::spawn(server.run(ending));
         let ended = tokio::select! {
             () = stop => None,
@@ -152,6 +165,7 @@ impl Coordinator {
             () = spawned(retention.run()) => Some("the tidying of the store"),
             () = spawned(resolver.run()) => Some("the resolver"),
             () = spawned(registries.run(config)) => Some("the reader of the configuration"),
+            () = spawned(keeper.run()) => Some("the keeper of the image centre"),
             () = spawned(folder.run()) => Some("the folder source"),
             _ = &mut serving => Some("the server"),
         };

@@ -2,7 +2,7 @@
 
 use crate::error::CentreError;
 use crate::quota::QuotaSettings;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ impl CentreConfig {
 }
 
 /// Where blobs lie: `"local"`, or `{ s3 = { ... } }`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StorageConfig {
     /// Files below the centre's folder.
     #[default]
@@ -64,7 +64,7 @@ pub enum StorageConfig {
 }
 
 /// A bucket of an S3-compatible object store.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct S3Config {
     /// The bucket; it must exist.

@@ -3,6 +3,7 @@
 use coord_centre::collect::CollectSettings;
 use coord_centre::quota::QuotaSettings;
 use coord_centre::retention::RetentionRule;
+use coord_centre::{CentreConfig, StorageConfig, UPLOAD_MAX_BYTES};
 use coord_shared::quantity::{ByteSize, Span};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,10 @@ pub struct CentreSection {
     /// Where blobs and uploads lie; absent: `centre` in the data folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
+    /// Where blobs lie: `"local"`, or `{ s3 = { ... } }`.
+    pub storage: StorageConfig,
+    /// Largest blob.
+    pub max_upload: ByteSize,
     /// What all blobs together may take; absent: as much as the disk has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<ByteSize>,
@@ -38,6 +43,8 @@ impl Default for CentreSection {
     fn default() -> Self {
         Self {
             dir: None,
+            storage: StorageConfig::default(),
+            max_upload: ByteSize(UPLOAD_MAX_BYTES),
             quota: None,
             // Enough for the store and the logs beside it for long after the centre is full.
             disk_reserve: ByteSize(1024 * 1024 * 1024),
@@ -62,14 +69,15 @@ impl CentreSection {
         self.retention.iter().find_map(RetentionRule::problem)
     }
 
-    /// Where blobs and uploads lie.
-    pub fn dir(&self, data_dir: &Path) -> PathBuf {
-        self.dir.clone().unwrap_or_else(|| data_dir.join("centre"))
-    }
-
-    /// What may be stored.
-    pub fn quota(&self) -> QuotaSettings {
-        QuotaSettings { bytes: self.quota.map(|quota| quota.0), disk_reserve_bytes: self.disk_reserve.0 }
+    /// As the centre takes it.
+    pub fn centre(&self, data_dir: &Path) -> CentreConfig {
+        let dir = self.dir.clone().unwrap_or_else(|| data_dir.join("centre"));
+        CentreConfig {
+            storage: self.storage.clone(),
+            quota: QuotaSettings { bytes: self.quota.map(|quota| quota.0), disk_reserve_bytes: self.disk_reserve.0 },
+            upload_max_bytes: self.max_upload.0,
+            ..CentreConfig::new(dir)
+        }
     }
 
     /// What a collection may do.

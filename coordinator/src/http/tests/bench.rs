@@ -52,6 +52,7 @@ impl Bench {
             sessions: Sessions::default(),
             publisher,
             images,
+            centre: None,
             problems: Arc::default(),
             board,
             metrics: Metrics::default(),
