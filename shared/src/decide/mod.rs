@@ -14,6 +14,7 @@ pub mod reason;
 pub mod restart;
 pub mod retention;
 pub mod rollout;
+pub mod schedule;
 pub mod targets;
 mod time;
 

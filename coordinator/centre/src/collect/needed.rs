@@ -53,7 +53,7 @@ pub(super) fn is_fresh(at: Timestamp, now: Timestamp, grace: Duration) -> bool {
 pub fn mark(snapshot: &Snapshot, roots: &[Root], grace: Duration, now: Timestamp) -> Kept {
     let mut kept = Kept::new();
     let mut reached: Vec<ManifestId> = Vec::new();
-    let mut keep = |kept: &mut Kept, reached: &mut Vec<ManifestId>, id: ManifestId, keeper: Keeper| {
+    let keep = |kept: &mut Kept, reached: &mut Vec<ManifestId>, id: ManifestId, keeper: Keeper| {
         if !snapshot.manifests.contains_key(&id) {
             return;
         }
