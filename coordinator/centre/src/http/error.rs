@@ -141,7 +141,6 @@ impl From<CentreError> for Refused {
             | CentreError::Settings(_)
             | CentreError::Roots(_)
             | CentreError::Store(_)
-            | CentreError::Roots(_)
             | CentreError::Record { .. } => {
                 tracing::error!(error = %chain(&error), "the image centre failed");
                 Self::new(Code::Unknown, "the image centre failed; its log says why")
