@@ -4,8 +4,10 @@
 //! clap's own reading of environment variables, because a flag, a variable and the configuration file are three levels of one
 //! setting and are weighed against each other in `config`.
 
+mod image;
 mod tokens;
 
+pub(crate) use image::{ImageArgs, ImageCommand};
 pub(crate) use tokens::{TokensAddArgs, TokensArgs, TokensCommand};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -146,6 +148,8 @@ coordctl exec -i db -- psql < dump.sql"
     Exec(ExecArgs),
     /// Show and remove the volumes of a host
     Volume(VolumeArgs),
+    /// Show, remove and collect what the image centre holds
+    Image(ImageArgs),
     /// Show, make and end tokens: of admins, and of those who use the image centre
     Tokens(TokensArgs),
     /// Print a script that completes coordctl's commands in a shell

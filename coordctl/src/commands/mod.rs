@@ -10,6 +10,7 @@ mod exec;
 mod files;
 mod history;
 mod hosts;
+mod image;
 mod logs;
 mod status;
 mod tokens;
@@ -36,6 +37,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Logs(args) => logs::run(&args, &client()?, output).await,
         Command::Exec(args) => exec::run(&args, &client()?, output).await,
         Command::Volume(args) => volume::run(args, &client()?, output).await,
+        Command::Image(args) => image::run(args, &client()?, output).await,
         Command::Tokens(args) => tokens::run(args, &client()?, output).await,
         Command::Completions(args) => completions::run(&args, output),
     }
