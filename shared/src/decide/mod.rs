@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod health;
 pub mod images;
 pub mod liveness;
+pub mod pipeline;
 pub mod planner;
 pub mod ports;
 pub mod prefetch;
