@@ -3,6 +3,7 @@
 mod alone;
 mod away;
 mod centre;
+mod centre_faults;
 mod commands;
 mod drain;
 mod edits;
@@ -11,6 +12,7 @@ mod health;
 mod images;
 mod isolation;
 mod line;
+mod line_faults;
 mod logs;
 mod network;
 mod prefetch;

@@ -28,6 +28,7 @@ pub mod lone;
 pub mod probe;
 pub mod process;
 pub mod registry;
+pub mod s3;
 pub mod shop;
 pub mod sim;
 pub mod sinks;
