@@ -21,6 +21,8 @@ pub mod quota;
 pub mod records;
 pub mod retention;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod uploads;
 
 pub use access::{Access, Action, Refusal};

@@ -97,11 +97,6 @@ impl Refused {
     pub(super) fn method() -> Self {
         Self::new(Code::Unsupported, "this path does not know this method")
     }
-
-    /// Something that a name or a path says, and that is not so.
-    pub(super) fn code(&self) -> Code {
-        self.code
-    }
 }
 
 impl From<Refusal> for Refused {
