@@ -224,7 +224,15 @@ impl World {
                             rollout.waiting.clear();
                         }
                     }
-                    _ => {}
+                    RunState::Queued
+                    | RunState::Building
+                    | RunState::Assembling
+                    | RunState::Succeeded
+                    | RunState::Failed
+                    | RunState::Cancelled
+                    | RunState::Superseded
+                    | RunState::Skipped
+                    | RunState::Unknown => {}
                 }
             }
         }
