@@ -5,5 +5,11 @@
 //! upload that is resumed or swept. Deliberately absent: who may do what (the caller's [`Access`] says), and what images are for.
 
 mod access;
+mod clock;
+mod error;
+mod names;
+pub mod records;
 
 pub use access::{Access, Action, Refusal};
+pub use error::CentreError;
+pub use names::{Reference, ReferenceError, Tag, TagError};
