@@ -3,12 +3,10 @@
 use coord_registry::RegistryError;
 use coord_shared::names::Digest;
 use coord_shared::quantity::ByteSize;
+use coord_tar::TarError;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// Of an entry's name in a message.
-const PATH_SHOWN_MAX_BYTES: usize = 300;
 
 /// The store's own folder is in trouble.
 #[derive(Debug, thiserror::Error)]
@@ -225,10 +223,7 @@ impl LayerError {
     }
 
     pub(super) fn entry(path: &[u8], problem: impl Into<String>) -> LayerError {
-        // A name may be a megabyte long before anybody has judged it.
-        let shown = &path[..path.len().min(PATH_SHOWN_MAX_BYTES)];
-        let ellipsis = if shown.len() < path.len() { "..." } else { "" };
-        LayerError::Entry { path: format!("{}{ellipsis}", shown.escape_ascii()), problem: problem.into() }
+        LayerError::Entry { path: coord_tar::shown(path), problem: problem.into() }
     }
 
     pub(super) fn io(operation: &'static str, path: &[u8], source: impl Into<io::Error>) -> LayerError {
@@ -239,10 +234,17 @@ impl LayerError {
             LayerError::Io { operation, path: path.escape_ascii().to_string(), source }
         }
     }
+}
 
-    /// The archive's reader only fails when the thread that fills it has ended, which then has the better error.
-    pub(super) fn input(_source: io::Error) -> LayerError {
-        LayerError::Stopped
+impl From<TarError> for LayerError {
+    fn from(error: TarError) -> LayerError {
+        match error {
+            TarError::Malformed { problem } => LayerError::Tar { problem },
+            TarError::Entry { path, problem } => LayerError::Entry { path, problem },
+            TarError::Limit { limit } => LayerError::Limit { limit },
+            // The archive's reader only fails when the thread that fills it has ended, which then has the better error.
+            TarError::Input { source: _ } => LayerError::Stopped,
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 //! Only with the feature `fuzzing`, and no part of the crate's interface.
 
 use crate::error::LayerError;
-use crate::limits::Limits;
 use crate::tree::{self, Contents, Data, DirEntry, LayerTree, MergedTree, What};
+use coord_tar::Limits;
 use std::collections::BTreeMap;
 
 /// Small enough that a fuzzer reaches them, and no run takes long.

@@ -4,7 +4,7 @@
 //!   pull         manifest -> platform -> config -> layers, three at a time
 //!   fetch        one blob's bytes, with retries and resume         (async)
 //!   pipeline     bytes -> digest, inflate, diff id, tree, archive  (threads)
-//!   tar, tree    what an archive says; what it means; layers merged
+//!   tree         what an archive (coord-tar) means; layers merged
 //!   erofs        merged layers as an EROFS image over their archives
 //!   rootfs       mounting that                   directories  layers as folders, where it cannot be mounted
 //!   store        folders, records, locks, room, removal
@@ -25,7 +25,6 @@ mod fetch;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod limits;
 mod mount;
 mod pipeline;
 mod pull;
@@ -33,16 +32,15 @@ mod record;
 mod rootfs;
 mod store;
 mod sys;
-mod tar;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 pub use config::Healthcheck;
 pub use coord_shared::decide::images::Policy;
+pub use coord_tar::Limits;
 pub use error::{LayerError, PullError, StoreError};
 pub use fetch::Retry;
-pub use limits::Limits;
 pub use pull::Progress;
 pub use rootfs::{Backing, Host, Shortcoming};
 pub use store::{

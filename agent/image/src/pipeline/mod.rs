@@ -25,10 +25,10 @@ pub(crate) use input::{FEED_PIECES, Feed};
 pub(crate) use memory::Memory;
 
 use crate::error::LayerError;
-use crate::limits::Limits;
 use crate::tree::{Contents, LayerTree};
 use buffers::{Buffer, Pool};
 use coord_shared::names::Digest;
+use coord_tar::Limits;
 use index::{Archive, Onward};
 use inflate::Decoder;
 use input::Input;

@@ -2,11 +2,11 @@
 
 use super::super::directories::{Numbered, from_kept, from_numbered, new_folder};
 use super::super::error::LayerError;
-use super::super::limits::Limits;
 use super::super::pipeline::Expanded;
 use super::super::tree::{LayerTree, LayerWhat, read_layer};
 use super::tarball::{Tarball, header, seal};
 use super::{SMALL, chain, listing};
+use crate::Limits;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;

@@ -2,10 +2,10 @@
 
 use super::super::directories::{Numbered, from_numbered, new_folder};
 use super::super::error::LayerError;
-use super::super::limits::Limits;
 use super::super::pipeline::{Expanded, Feed, Job, Made, Memory, run};
 use super::tarball::{Tarball, gzip};
 use super::{SMALL, chain, listing};
+use crate::Limits;
 use bytes::Bytes;
 use coord_shared::names::Digest;
 use tempfile::TempDir;

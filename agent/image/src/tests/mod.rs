@@ -34,7 +34,7 @@ pub(crate) mod tarball;
 mod trouble;
 mod verify;
 
-use super::limits::Limits;
+use crate::Limits;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 

@@ -9,7 +9,7 @@ use super::finish;
 use super::table::{Hash, Table};
 use super::{Attributes, Data, LayerTree, LayerWhat, Span};
 use crate::error::LayerError;
-use crate::limits::Limits;
+use coord_tar::Limits;
 
 pub(super) const ROOT: u32 = 0;
 /// In place of a thing's number: a name that only hides what is below.

@@ -10,8 +10,8 @@
 //! Little-endian. Whatever can be wrong is found when it is read: a damaged file is an error, and no damage makes a tree that breaks
 //! its promises. There is no second version: an index can be made again from its archive.
 
-use super::read::{NAME_MAX_BYTES, PATH_MAX_BYTES, is_kept};
 use super::{Attributes, Data, LayerNode, LayerTree, LayerWhat, Span};
+use coord_tar::{NAME_MAX_BYTES, PATH_MAX_BYTES, is_kept};
 
 const MAGIC: &[u8; 8] = b"coordix1";
 const HEAD_BYTES: usize = 48;

@@ -8,19 +8,13 @@
 use super::builder::{Builder, ROOT, Target};
 use super::{Attributes, Contents, Data, LayerTree, LayerWhat, Span};
 use crate::error::LayerError;
-use crate::limits::Limits;
-use crate::tar::{Archive, Entry, Kind, Piece};
+use coord_tar::{Archive, Entry, Kind, Limits, PATH_MAX_BYTES, Piece, WHITEOUT_PREFIX, clean, is_kept};
 use std::io::BufRead;
 
-const WHITEOUT_PREFIX: &[u8] = b".wh.";
 /// Hides what lower layers have in its directory (OCI image spec, layer.md, "Opaque Whiteout").
 const OPAQUE_MARK: &[u8] = b".wh..wh..opq";
 /// Other marks of AUFS (hard link stores and the like), which mean nothing to anybody else.
 const AUFS_PREFIX: &[u8] = b".wh..wh.";
-/// Longest path and longest target of a link that the kernel takes, without its final NUL.
-pub(super) const PATH_MAX_BYTES: usize = 4095;
-/// Longest name in a folder (NAME_MAX).
-pub(super) const NAME_MAX_BYTES: usize = 255;
 /// EROFS's blocks are as small as that, and so are tar's.
 const BLOCK_BYTES: u64 = 512;
 
@@ -231,46 +225,6 @@ fn copy<R: BufRead>(piece: Piece, archive: &mut Archive<R>, contents: &mut dyn C
         archive.consume(length);
         at += length as u64;
         left -= length as u64;
-    }
-    Ok(())
-}
-
-/// Whether an image may have an extended attribute of this name.
-pub(super) fn is_kept(name: &[u8]) -> bool {
-    name == b"security.capability" || (name.starts_with(b"user.") && name.len() > 5 && !name.starts_with(b"user.overlay."))
-}
-
-/// A path relative to the root without empty or `.` parts. Absolute ones mean the same, as a container sees them.
-fn clean(raw: &[u8], entry: &[u8], limits: &Limits, clean: &mut Vec<u8>) -> Result<(), LayerError> {
-    clean.clear();
-    if raw.contains(&0) {
-        return Err(LayerError::entry(entry, "has a NUL in its name"));
-    }
-    let mut depth = 0;
-    let mut below_whiteout = false;
-    for part in raw.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")) {
-        if part == b".." {
-            return Err(LayerError::entry(entry, "has \"..\" in its path"));
-        }
-        if part.len() > NAME_MAX_BYTES {
-            return Err(LayerError::entry(entry, "has a name of more than 255 bytes"));
-        }
-        // A whiteout has nothing below it: only the last part may be one.
-        if below_whiteout {
-            return Err(LayerError::entry(entry, "lies below a whiteout"));
-        }
-        below_whiteout = part.starts_with(WHITEOUT_PREFIX);
-        if !clean.is_empty() {
-            clean.push(b'/');
-        }
-        clean.extend_from_slice(part);
-        depth += 1;
-    }
-    if depth > limits.depth_max {
-        return Err(LayerError::Limit { limit: format!("{} folders within folders", limits.depth_max) });
-    }
-    if clean.len() > PATH_MAX_BYTES {
-        return Err(LayerError::entry(entry, "has a path of more than 4095 bytes"));
     }
     Ok(())
 }

@@ -2,11 +2,11 @@
 
 use super::pieces::{self, Hashed};
 use crate::error::LayerError;
-use crate::limits::Limits;
 use crate::record::LayerRecord;
 use crate::store::Inner;
 use crate::tree::{self, Data, LayerTree};
 use coord_shared::names::Digest;
+use coord_tar::Limits;
 use std::fs::File;
 use std::io;
 

@@ -1,7 +1,7 @@
 //! One archive: what is read from it, what is refused, and in which words.
 
 use super::{Read, read};
-use crate::limits::Limits;
+use crate::Limits;
 use crate::tests::tarball::{Tarball, header, seal};
 use crate::tests::{SMALL, chain};
 

@@ -1,7 +1,7 @@
 //! Archives as GNU tar writes them, in each of its formats, against the folder that they were made of.
 
 use super::{Read, path_of, read};
-use crate::limits::Limits;
+use crate::Limits;
 use crate::tests::chain;
 use crate::tree::{Data, LayerWhat};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};

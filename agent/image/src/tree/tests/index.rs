@@ -2,7 +2,7 @@
 
 use super::super::{Attributes, Data, LayerNode, LayerTree, LayerWhat, Span};
 use super::read;
-use crate::limits::Limits;
+use crate::Limits;
 use crate::tests::tarball::Tarball;
 
 /// One of each kind. `read` has encoded and decoded it already.

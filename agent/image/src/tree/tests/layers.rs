@@ -1,7 +1,7 @@
 //! Layers together, as a container sees them.
 
 use super::{Read, merged, merged_listing, read};
-use crate::limits::Limits;
+use crate::Limits;
 use crate::tests::tarball::Tarball;
 use crate::tests::{SMALL, chain};
 use crate::tree::{MergedTree, What};

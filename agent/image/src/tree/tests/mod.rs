@@ -9,8 +9,8 @@ mod model;
 mod sparse;
 
 use super::{Contents, Data, Layer, LayerNode, LayerTree, LayerWhat, MergedTree, What, merge, read_layer};
+use crate::Limits;
 use crate::error::LayerError;
-use crate::limits::Limits;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Keeps every content in memory, and sees that it is told about in proper order.

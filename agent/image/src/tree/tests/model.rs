@@ -4,7 +4,7 @@
 //! An entry that the model refuses must be refused by the reader; it is left out, and the layer goes on.
 
 use super::{Read, merged, merged_listing, read};
-use crate::limits::Limits;
+use crate::Limits;
 use crate::tests::tarball::Tarball;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! One block of a header: fields at fixed places, numbers as octal text or, as GNU writes them, in binary.
 
 use super::{Kind, until_nul};
-use crate::error::LayerError;
+use crate::error::TarError;
 
 pub(super) const BLOCK_BYTES: usize = 512;
 /// What a device number has room for in Linux (`MKDEV`, include/linux/kdev_t.h).
@@ -71,7 +71,7 @@ impl Header {
     }
 
     /// What an entry of this path is.
-    pub(super) fn kind(&self, path: &[u8]) -> Result<Kind, LayerError> {
+    pub(super) fn kind(&self, path: &[u8]) -> Result<Kind, TarError> {
         match self.flag() {
             // Before ustar, a final slash was what made a directory.
             0 | b'0' if path.ends_with(b"/") => Ok(Kind::Directory),
@@ -83,16 +83,16 @@ impl Header {
             b'4' => self.device(path).map(|(major, minor)| Kind::BlockDevice { major, minor }),
             b'5' => Ok(Kind::Directory),
             b'6' => Ok(Kind::Fifo),
-            other => Err(LayerError::entry(path, format!("is of the unknown type '{}'", [other].escape_ascii()))),
+            other => Err(TarError::entry(path, format!("is of the unknown type '{}'", [other].escape_ascii()))),
         }
     }
 
-    fn device(&self, path: &[u8]) -> Result<(u32, u32), LayerError> {
+    fn device(&self, path: &[u8]) -> Result<(u32, u32), TarError> {
         let part = |field: &[u8], max| {
             number(field)
                 .filter(|number| (0..=max).contains(number))
                 .and_then(|number| u32::try_from(number).ok())
-                .ok_or_else(|| LayerError::entry(path, "is a device of a number that Linux does not have"))
+                .ok_or_else(|| TarError::entry(path, "is a device of a number that Linux does not have"))
         };
         Ok((part(&self.0[329..337], MAJOR_MAX)?, part(&self.0[337..345], MINOR_MAX)?))
     }

@@ -1,7 +1,7 @@
 //! PAX extended headers: records of the form `LENGTH KEY=VALUE\n`, LENGTH counting itself.
 
 use super::sparse::SparseRecords;
-use crate::error::LayerError;
+use crate::error::TarError;
 use std::collections::BTreeMap;
 
 /// Extended attributes of one entry, names and values together: what Linux lists at once (XATTR_LIST_MAX), and more than ext4 keeps.
@@ -24,9 +24,9 @@ pub(super) struct Extensions {
 
 impl Extensions {
     /// Takes in a header's records; later ones win.
-    pub(super) fn apply(&mut self, mut records: &[u8]) -> Result<(), LayerError> {
+    pub(super) fn apply(&mut self, mut records: &[u8]) -> Result<(), TarError> {
         while !records.is_empty() {
-            let bad = || LayerError::tar("has a malformed extended header");
+            let bad = || TarError::tar("has a malformed extended header");
             let space = records.iter().position(|byte| *byte == b' ').ok_or_else(bad)?;
             let length = decimal(&records[..space]).and_then(|length| usize::try_from(length).ok()).ok_or_else(bad)?;
             let record = records.get(space + 1..length).ok_or_else(bad)?.strip_suffix(b"\n").ok_or_else(bad)?;
@@ -38,17 +38,17 @@ impl Extensions {
     }
 
     /// A name, a size or a map that holds for all entries to come is either a mistake or a trick.
-    pub(super) fn check_global(&self) -> Result<(), LayerError> {
+    pub(super) fn check_global(&self) -> Result<(), TarError> {
         if self.path.is_some() || self.link.is_some() || self.size.is_some() || self.sparse.is_some() {
-            return Err(LayerError::tar("names or measures all entries at once in a global header"));
+            return Err(TarError::tar("names or measures all entries at once in a global header"));
         }
         Ok(())
     }
 
     /// An empty value takes back what was said before.
-    fn apply_record(&mut self, key: &[u8], value: &[u8]) -> Result<(), LayerError> {
+    fn apply_record(&mut self, key: &[u8], value: &[u8]) -> Result<(), TarError> {
         let bad = || {
-            LayerError::tar(format!(
+            TarError::tar(format!(
                 "has the {} {:?} in an extended header, which cannot be",
                 key.escape_ascii(),
                 shorten(value).escape_ascii().to_string()
@@ -74,14 +74,14 @@ impl Extensions {
         Ok(())
     }
 
-    fn set_xattr(&mut self, name: &[u8], value: &[u8]) -> Result<(), LayerError> {
+    fn set_xattr(&mut self, name: &[u8], value: &[u8]) -> Result<(), TarError> {
         if name.is_empty() || name.len() > XATTR_NAME_MAX_BYTES || name.contains(&0) {
             let name = shorten(name).escape_ascii().to_string();
-            return Err(LayerError::tar(format!("has an extended attribute {name:?}, which cannot be")));
+            return Err(TarError::tar(format!("has an extended attribute {name:?}, which cannot be")));
         }
         self.xattrs.insert(name.to_vec(), value.to_vec());
         if self.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > XATTRS_MAX_BYTES {
-            return Err(LayerError::tar("has an entry with more than 64 KiB of extended attributes"));
+            return Err(TarError::tar("has an entry with more than 64 KiB of extended attributes"));
         }
         Ok(())
     }

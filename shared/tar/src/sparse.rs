@@ -6,7 +6,7 @@
 use super::header::{BLOCK_BYTES, Header, number};
 use super::pax::decimal;
 use super::{Archive, Entry};
-use crate::error::LayerError;
+use crate::error::TarError;
 use std::io::BufRead;
 
 /// Pieces of one file: 16 bytes of memory each. A disk image of 100 GB that was used for years has about as many.
@@ -16,11 +16,11 @@ const DIGITS_MAX: usize = 20;
 
 /// A part of a sparse file that is more than zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub struct Piece {
     /// Where it belongs in the file, in bytes.
-    pub(crate) at: u64,
+    pub at: u64,
     /// In bytes.
-    pub(crate) length: u64,
+    pub length: u64,
 }
 
 /// What PAX records say.
@@ -37,7 +37,7 @@ pub(super) struct SparseRecords {
 
 impl SparseRecords {
     /// One record, its key without `GNU.sparse.`. None if its value cannot be.
-    pub(super) fn apply(&mut self, key: &[u8], value: &[u8]) -> Option<Result<(), LayerError>> {
+    pub(super) fn apply(&mut self, key: &[u8], value: &[u8]) -> Option<Result<(), TarError>> {
         match key {
             b"name" => self.name = Some(value.to_vec()),
             b"size" | b"realsize" => self.size = Some(decimal(value)?),
@@ -64,13 +64,8 @@ impl SparseRecords {
 
 impl<R: BufRead> Archive<R> {
     /// Puts a file's pieces and its size into `entry`, and reads on to its content.
-    pub(super) fn read_sparse_map(
-        &mut self,
-        entry: &mut Entry,
-        header: &Header,
-        records: SparseRecords,
-    ) -> Result<(), LayerError> {
-        let bad = || LayerError::entry(&entry.path, "has a map of its holes that contradicts itself");
+    pub(super) fn read_sparse_map(&mut self, entry: &mut Entry, header: &Header, records: SparseRecords) -> Result<(), TarError> {
+        let bad = || TarError::entry(&entry.path, "has a map of its holes that contradicts itself");
         let (size, numbers) = if header.flag() == b'S' {
             (header_size(header).ok_or_else(bad)?, self.map_of_headers(header)?)
         } else if records.is_in_content {
@@ -100,8 +95,8 @@ impl<R: BufRead> Archive<R> {
     }
 
     /// Four pieces in the header, and 21 in each block that follows if the one before says so. They do not count as content.
-    fn map_of_headers(&mut self, header: &Header) -> Result<Vec<u64>, LayerError> {
-        let bad = || LayerError::tar("has a sparse file with a bad map");
+    fn map_of_headers(&mut self, header: &Header) -> Result<Vec<u64>, TarError> {
+        let bad = || TarError::tar("has a sparse file with a bad map");
         let mut numbers = Vec::new();
         take_fields(&header.0[386..482], &mut numbers).ok_or_else(bad)?;
         let mut goes_on = header.0[482] != 0;
@@ -120,7 +115,7 @@ impl<R: BufRead> Archive<R> {
     }
 
     /// Text in front of the content: how many pieces, then offset and length of each, a line per number, filled up to a block.
-    fn map_of_content(&mut self) -> Result<Vec<u64>, LayerError> {
+    fn map_of_content(&mut self) -> Result<Vec<u64>, TarError> {
         let start = self.content_left;
         let count = self.read_line()?;
         let count = usize::try_from(count).ok().filter(|count| *count <= PIECES_MAX).ok_or_else(too_many)?;
@@ -132,7 +127,7 @@ impl<R: BufRead> Archive<R> {
         while padding > 0 {
             let length = super::at_most(self.content()?.len(), padding);
             if length == 0 {
-                return Err(LayerError::tar("has a sparse file with a bad map"));
+                return Err(TarError::tar("has a sparse file with a bad map"));
             }
             self.consume(length);
             padding -= length as u64;
@@ -140,8 +135,8 @@ impl<R: BufRead> Archive<R> {
         Ok(numbers)
     }
 
-    fn read_line(&mut self) -> Result<u64, LayerError> {
-        let bad = || LayerError::tar("has a sparse file with a bad map");
+    fn read_line(&mut self) -> Result<u64, TarError> {
+        let bad = || TarError::tar("has a sparse file with a bad map");
         let mut text = [0; DIGITS_MAX];
         let mut length = 0;
         loop {
@@ -170,6 +165,6 @@ fn take_fields(fields: &[u8], numbers: &mut Vec<u64>) -> Option<()> {
     Some(())
 }
 
-fn too_many() -> LayerError {
-    LayerError::Limit { limit: format!("{PIECES_MAX} pieces of a sparse file") }
+fn too_many() -> TarError {
+    TarError::Limit { limit: format!("{PIECES_MAX} pieces of a sparse file") }
 }
