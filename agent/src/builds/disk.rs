@@ -1,14 +1,12 @@
 //! How much of the disk a build takes, looked at while a step runs.
 //!
 //! A look goes through all files, so it is made when the file system has lost so much room that the limit could have been reached, and now
-//! and then besides. What a step has made is not trusted: nothing is followed, and neither depth nor number of folders costs the agent its
-//! stack, its descriptors or its memory.
+//! and then besides.
 
+use super::tree;
 use crate::clock;
 use crate::facts;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,10 +20,6 @@ const LOOK_SHARE: u32 = 10;
 const ENTRY_BYTES: u64 = 512;
 /// As `du` counts.
 const BLOCK_BYTES: u64 = 512;
-/// A path that is longer cannot be opened in one go.
-const PATH_MAX_BYTES: usize = 3500;
-/// Folders that are known and not looked into yet.
-const PENDING_MAX: usize = 200_000;
 
 /// What a step has made too much of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,57 +73,24 @@ pub(super) fn measure_all(folders: &[PathBuf], enough_bytes: u64) -> Result<u64,
 }
 
 fn measure(folder: &Path, enough_bytes: u64) -> Result<u64, TooMuch> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let Ok(top) = rustix::fs::openat(CWD, folder, flags, Mode::empty()) else { return Ok(0) };
     let mut sum = 0_u64;
-    let mut pending = vec![PathBuf::from(".")];
-    while let Some(path) = pending.pop() {
-        match look_into(&top, &path, &mut pending) {
-            Ok(bytes) => sum = sum.saturating_add(bytes),
-            Err(Errno::NAMETOOLONG) => return Err(TooMuch::Folders),
-            // It went while we looked.
-            Err(_) => {}
-        }
-        if pending.len() > PENDING_MAX {
-            return Err(TooMuch::Folders);
-        }
-        if sum > enough_bytes {
-            break;
-        }
-    }
-    Ok(sum)
-}
-
-/// What lies in one folder, those within it apart.
-fn look_into(top: &OwnedFd, path: &Path, pending: &mut Vec<PathBuf>) -> Result<u64, Errno> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    let folder = rustix::fs::openat2(top, path, flags, Mode::empty(), resolve)?;
-    let mut sum = 0_u64;
-    for entry in Dir::read_from(folder.as_fd())? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        let Ok(found) = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+    let told = tree::for_each(folder, |_, _, found| {
         let blocks = u64::try_from(found.st_blocks).unwrap_or_default();
         sum = sum.saturating_add(blocks.saturating_mul(BLOCK_BYTES)).saturating_add(ENTRY_BYTES);
-        if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
-            use std::os::unix::ffi::OsStrExt as _;
-            let below = path.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
-            if below.as_os_str().len() > PATH_MAX_BYTES {
-                return Err(Errno::NAMETOOLONG);
-            }
-            pending.push(below);
-        }
+        // Any error ends it.
+        if sum > enough_bytes { Err(Errno::FBIG) } else { Ok(()) }
+    });
+    match told {
+        Err(Errno::NAMETOOLONG) => Err(TooMuch::Folders),
+        // Too much; or it went while we looked.
+        Err(_) | Ok(()) => Ok(sum),
     }
-    Ok(sum)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{Mode, OFlags};
     use std::fs;
 
     #[test]
