@@ -15,6 +15,7 @@ mod tests;
 
 pub use centre::{RepositoryPattern, TagPattern, TokenName};
 pub use digest::Digest;
+pub(crate) use image::check_tag;
 pub use image::{CENTRE, ImageReference, PinnedImage};
 pub use instance::{ContainerId, InstanceId};
 pub use labels::{Labels, check_label_key, check_label_value};

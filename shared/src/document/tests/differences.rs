@@ -154,12 +154,12 @@ fn context(section: &str, name: &str) -> &'static str {
 #[test]
 fn replaces_agrees_with_the_fingerprint() {
     let digest = crate::names::Digest::of(b"image");
-    for key in crate::document::keys::KEYS {
+    for (table, key) in crate::document::keys::DOCUMENT.all_keys() {
         if matches!(key.name, "image" | "hosts") {
             continue;
         }
-        let context = context(key.section, key.name);
-        let path = if key.section.is_empty() { String::new() } else { format!("{}.", key.section) };
+        let context = context(table, key.name);
+        let path = if table.is_empty() { String::new() } else { format!("{table}.") };
         let least = read(context);
         let changed = read(&format!("{context}{path}{}", key.example));
         let changes = diff(Some(&least), Some(&changed));

@@ -95,16 +95,17 @@ const PIECES: [&str; 28] = [
 
 #[test]
 fn mutated_documents_never_panic() {
-    let mut seeds: Vec<String> = crate::document::keys::KEYS
-        .iter()
-        .map(|key| {
-            if key.section.is_empty() {
-                format!("{LEAST}{}\n", key.example)
-            } else {
-                format!("{LEAST}[{}]\n{}\n", key.section, key.example)
-            }
-        })
-        .collect();
+    let mut seeds: Vec<String> =
+        crate::document::keys::DOCUMENT
+            .all_keys()
+            .map(|(table, key)| {
+                if table.is_empty() {
+                    format!("{LEAST}{}\n", key.example)
+                } else {
+                    format!("{LEAST}[{table}]\n{}\n", key.example)
+                }
+            })
+            .collect();
     seeds.push(seeds.concat());
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
     for _ in 0..4000 {

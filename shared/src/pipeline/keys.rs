@@ -1,0 +1,308 @@
+//! Every key of a pipeline, as `document::keys` has those of a document.
+
+use crate::document::Rule;
+use crate::document::keys::{
+    Format, Group, HEALTHCHECK_BY_PROGRAM, HEALTHCHECK_TIMES, Key, PAIRS, RESOURCES, Section, TEXTS, key,
+};
+use crate::recipe::keys as recipe;
+
+pub(crate) static PIPELINE: Format = Format {
+    noun: "pipeline",
+    too_large: "keep what the steps do in a script of the repository; a pipeline says only what to run",
+    sections: &[
+        Section { name: "", about: "Who builds, and how much of it is kept." },
+        Section { name: "source", about: "Where the code comes from: `git` or `svn`." },
+        Section {
+            name: "trigger",
+            about: "When it runs by itself. `coordctl pipeline run` always does. Whatever causes a look at the source, only what the source itself \
+                    says is believed; and a commit that was built is not built again by itself.",
+        },
+        Section {
+            name: "build",
+            about: "Compiles. The steps run one after the other, each in a container of its own, by `/bin/sh -e -c` in `/workspace`, which holds the \
+                    checkout; what one leaves there the next finds. The first that fails ends the run. Each sees `CI=true`, `COORD_PIPELINE`, \
+                    `COORD_RUN`, `COORD_COMMIT` and `SOURCE_DATE_EPOCH` (the commit's time). Absent: nothing is to be compiled.",
+        },
+        Section { name: "build.resources", about: "Upper limits of each step. A builder's own limits are never exceeded." },
+        Section {
+            name: "test",
+            about: "Tests, run like `build` and after it, in the same workspace. Nothing of a run whose tests fail goes any further. Absent: nothing \
+                    is tested.",
+        },
+        Section { name: "test.resources", about: "Upper limits of each step." },
+        Section { name: "package", about: "What of the workspace goes into the archive that becomes the image." },
+        Section {
+            name: "image",
+            about: "What image the archive becomes, and where in the image centre it goes. It always gets a tag named after the commit, too. All keys \
+                    but `repository` and `tags` are those of a [recipe](recipe.md).",
+        },
+        Section { name: "image.healthcheck", about: recipe::HEALTHCHECK },
+        Section {
+            name: "deploy",
+            about: "What is published with the image. Absent: the image is made, and nothing runs because of it.",
+        },
+        Section { name: "notify", about: "Who is told of ended runs: `\"webhook:URL\"` or `\"email:ADDRESS\"`." },
+    ],
+    keys: &[
+        Group { at: "", keys: KEYS },
+        Group { at: "build", keys: BUILD },
+        Group { at: "build", keys: STAGE },
+        Group { at: "build", keys: RESOURCES },
+        Group { at: "test", keys: TEST },
+        Group { at: "test", keys: STAGE },
+        Group { at: "test", keys: RESOURCES },
+        Group { at: "image", keys: recipe::KEYS },
+        Group { at: "image", keys: HEALTHCHECK_BY_PROGRAM },
+        Group { at: "image", keys: HEALTHCHECK_TIMES },
+    ],
+    inner_sections: &[
+        Section { name: "include[]", about: "A table in `package.include`." },
+        Section { name: "modes[]", about: "A table in `image.modes`." },
+        Section { name: "webhook", about: "The table `trigger.webhook`." },
+    ],
+    inner_keys: INNER_KEYS,
+    not_yet: NOT_YET,
+    elsewhere: ELSEWHERE,
+    rules: RULES,
+};
+
+#[rustfmt::skip] // One block per key reads better than one line per argument.
+const KEYS: &[Key] = &[
+    key("", "hosts", TEXTS, "`[\"builder=true\"]`",
+        "Which hosts build it: names, globs, labels, as in a document. They must allow it, too, by `[builder]` in their agent.toml.",
+        r#"hosts = ["builder=true"]"#),
+    key("", "timeout", "duration", "`\"1h\"`",
+        "How long a whole run may take on its builder.",
+        r#"timeout = "30m""#),
+    key("", "keep_runs", "integer", "20",
+        "Ended runs that are kept, with their logs; from 1 to 1000. The newest that succeeded stays, however old.",
+        "keep_runs = 50"),
+    key("source", "git", "URL", "this or `svn`",
+        "A git repository: `https://`, `http://`, `ssh://`, `git://`, `file://`, or `USER@HOST:PATH`. Without a password.",
+        r#"git = "https://git.lan/shop.git""#),
+    key("source", "svn", "URL", "this or `git`",
+        "The folder of a Subversion repository that is built: `https://`, `http://`, `svn://`, `svn+ssh://` or `file://`. Without a password.",
+        r#"svn = "https://svn.lan/shop/trunk""#),
+    key("source", "branch", "string", "the repository's own",
+        "With `git`: the branch whose newest commit is built.",
+        r#"branch = "main""#),
+    key("source", "tags", "pattern", "",
+        "With `git`, instead of `branch`: the newest tag that matches is built, by version order (`v1.10.0` after `v1.9.0`).",
+        r#"tags = "v*""#),
+    key("source", "submodules", "boolean", "`false`",
+        "With `git`: whether submodules are fetched, too.",
+        "submodules = true"),
+    key("source", "paths", "array of patterns", "all",
+        "Only commits that change one of these are built.",
+        r#"paths = ["shop/**", "shared/**"]"#),
+    key("source", "credentials", "string", "none",
+        "The name of the secret that opens it, which the coordinator keeps: a token, or `USER:PASSWORD`; for ssh a private key.",
+        r#"credentials = "git-shop""#),
+    key("trigger", "poll", "duration, or `\"never\"`", "`\"60s\"`",
+        "How often a builder looks whether there is a new commit; at least 5 s.",
+        r#"poll = "30s""#),
+    key("trigger", "webhook", "table", "none",
+        "Who may ask for a look at once, by `POST /v1/pipelines/NAME/webhook`: whoever knows the secret. See below.",
+        r#"webhook = { secret = "shop-hook" }"#),
+    key("trigger", "schedule", "string", "none",
+        "Runs at these times although nothing is new: five fields as crontab(5) has them, in UTC.",
+        r#"schedule = "30 4 * * 1-5""#),
+    key("package", "include", "array of patterns and tables", "required with `[build]`, else the whole checkout",
+        "What is packed: paths relative to the workspace, with `*` and `?` within a name and `**` for any folders between. A path without wildcards \
+         keeps its last name (`target/release/shop` becomes `shop`, the folder `assets` stays `assets`); `DIR/**` stays under `DIR`; another pattern \
+         keeps what follows its last folder without wildcards. One that matches nothing fails the run.",
+        r#"include = ["target/release/shop", "assets/**", { path = "conf/prod.toml", to = "etc/shop.toml" }]"#),
+    key("package", "exclude", "array of patterns", "empty",
+        "What is left out again.",
+        r#"exclude = ["**/*.map"]"#),
+    key("image", "repository", "string", "required",
+        "Where in the image centre it goes: documents name it `coord.internal/REPOSITORY`.",
+        r#"repository = "shop""#),
+    key("image", "tags", TEXTS, "`[\"latest\"]`",
+        "Tags that move to it, beside the one that is named after the commit.",
+        r#"tags = ["latest", "stable"]"#),
+    key("deploy", "document", "path", "required",
+        "The document's path in the repository. Its `image` is replaced by the new one, by digest.",
+        r#"document = "deploy/web.toml""#),
+    key("deploy", "workload", "string", "the document's file name",
+        "The workload's name.",
+        r#"workload = "web""#),
+    key("notify", "on_failure", TEXTS, "nobody",
+        "Who is told of runs that failed: which step, and the last lines of its log.",
+        r#"on_failure = ["email:ops@example.org", "webhook:https://chat.lan/hooks/ops"]"#),
+    key("notify", "on_success", TEXTS, "nobody",
+        "Who is told of runs that succeeded.",
+        r#"on_success = ["webhook:https://chat.lan/hooks/ops"]"#),
+];
+
+#[rustfmt::skip]
+const BUILD: &[Key] = &[
+    key("", "image", "string", "the builder host itself",
+        "The image of the containers in which the steps run. Without one they run on the host, if its `[builder]` allows that.",
+        r#"image = "registry.lan/rust:1.95""#),
+];
+
+#[rustfmt::skip]
+const TEST: &[Key] = &[
+    key("", "image", "string", "`build`'s",
+        "The image of the containers in which the steps run.",
+        r#"image = "registry.lan/rust:1.95""#),
+];
+
+/// The keys of both stages.
+#[rustfmt::skip]
+const STAGE: &[Key] = &[
+    key("", "steps", TEXTS, "required",
+        "The commands.",
+        r#"steps = ["make", "make strip"]"#),
+    key("", "cache", TEXTS, "empty",
+        "Folders that are kept between the runs of this pipeline on one builder: absolute ones of the container, or relative ones of the workspace.",
+        r#"cache = ["/root/.cargo", "target"]"#),
+    key("", "environment", PAIRS, "empty",
+        "Variables of every step, added to the image's.",
+        r#"environment = { CFLAGS = "-O2" }"#),
+    key("", "secrets", "table of strings", "empty",
+        "Variables whose values are secrets that the coordinator keeps, by their names; they are masked in the log.",
+        r#"secrets = { NPM_TOKEN = "npm" }"#),
+    key("", "user", "string", "the image's",
+        "Whom the steps run as: `USER` or `USER:GROUP`, by name or number.",
+        r#"user = "1000:1000""#),
+    key("", "network", "`\"bridge\"`, `\"host\"` or `\"none\"`", "`\"bridge\"`",
+        "What network the steps see.",
+        r#"network = "none""#),
+    key("", "timeout", "duration", "`\"30m\"`",
+        "How long each step may take.",
+        r#"timeout = "10m""#),
+];
+
+/// Keys of tables within lists and keys.
+#[rustfmt::skip]
+const INNER_KEYS: &[Key] = &[
+    key("include[]", "path", "pattern", "required",
+        "What is packed.", r#"path = "conf/prod.toml""#),
+    key("include[]", "to", "path", "as for a string",
+        "Where it goes in the archive. Of a path without wildcards it is the new name, of a pattern the folder.", r#"to = "etc/shop.toml""#),
+    key("modes[]", "path", "pattern", "required",
+        "Which files of the archive: `*` and `?` within a name, `**` for any folders between.", r#"path = "bin/*""#),
+    key("modes[]", "mode", "octal permissions", "required",
+        "Their permission bits.", r#"mode = "0755""#),
+    key("webhook", "secret", "string", "required",
+        "The name of the secret that signs the payloads (GitHub, Gitea, Forgejo) or is sent along (GitLab, others).", r#"secret = "shop-hook""#),
+];
+
+/// Keys that the format will have, by dotted path, with what to do meanwhile.
+const NOT_YET: &[(&str, &str)] = &[
+    ("depends_on", "remove the key; a pipeline waits for no other"),
+    ("matrix", "write one pipeline for each platform"),
+    ("source.depth", "remove the key; as little is fetched as the build needs"),
+    ("source.lfs", "remove the key; let a step fetch what git-lfs keeps"),
+    ("deploy.documents", "name one as `document`"),
+    ("deploy.take_over", "remove the key; take the workload over by hand once, with coordctl apply --take-over"),
+];
+
+/// Keys that people bring along from other systems.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("name", "remove the key; the file's name is the pipeline's name"),
+    ("on", "write it as [trigger]"),
+    ("git", "write it under [source]"),
+    ("svn", "write it under [source]"),
+    ("stages", "write the commands as `steps` under [build] and [test]"),
+    ("jobs", "write the commands as `steps` under [build] and [test]"),
+    ("steps", "write them under [build] or [test]"),
+    ("script", "write the commands as `steps` under [build] or [test]"),
+    ("artifacts", "write what is packed as `include` under [package]"),
+    ("environment", "write the variables under [build.environment] or [test.environment]"),
+    ("schedule", "write it under [trigger]"),
+    ("source.url", "write it as `git` or `svn`"),
+    ("source.repository", "write it as `git` or `svn`"),
+    ("source.tag", "write a pattern as `tags`"),
+    ("source.token", "give the coordinator a secret, and name that as `credentials`"),
+    ("source.password", "give the coordinator a secret, and name that as `credentials`"),
+    ("source.revision", "remove the key; `coordctl pipeline run NAME --commit COMMIT` builds a certain commit"),
+    ("source.commit", "remove the key; `coordctl pipeline run NAME --commit COMMIT` builds a certain commit"),
+    ("trigger.interval", "write it as `poll`"),
+    ("trigger.cron", "write it as `schedule`"),
+    ("trigger.secret", "write it as webhook = { secret = \"...\" }"),
+    ("build.run", "write it as `steps`"),
+    ("build.script", "write it as `steps`"),
+    ("build.commands", "write it as `steps`"),
+    ("build.command", "write it as steps = [\"...\"]"),
+    ("build.env", "write it as `environment`"),
+    ("build.memory", "write it under [build.resources]"),
+    ("build.cpus", "write it under [build.resources]"),
+    ("test.run", "write it as `steps`"),
+    ("test.script", "write it as `steps`"),
+    ("test.commands", "write it as `steps`"),
+    ("test.command", "write it as steps = [\"...\"]"),
+    ("test.env", "write it as `environment`"),
+    ("test.memory", "write it under [test.resources]"),
+    ("test.cpus", "write it under [test.resources]"),
+    ("package.files", "write it as `include`"),
+    ("package.paths", "write it as `include`"),
+    ("image.name", "write it as `repository`"),
+    ("image.tag", "write it as tags = [\"...\"]"),
+    ("image.from", "write it as `base`"),
+    ("image.cmd", "write it as `command`"),
+    ("image.env", "write it as `environment`"),
+    ("image.workdir", "write it as `working_dir`"),
+    ("image.ports", "write them as `expose`; which ports of a host lead there stands in the document"),
+    ("image.registry", "remove the key; the image goes to the coordinator's own image centre"),
+    (
+        "image.healthcheck.http",
+        "write it in the document; a check that travels with the image is a program, as in test = [\"CMD\", ...]",
+    ),
+    (
+        "image.healthcheck.tcp",
+        "write it in the document; a check that travels with the image is a program, as in test = [\"CMD\", ...]",
+    ),
+    ("deploy.hosts", "write them as `hosts` in the document that `document` names"),
+    ("deploy.file", "write it as `document`"),
+    ("deploy.name", "write it as `workload`"),
+];
+
+/// The rules that a pipeline can break.
+const RULES: &[Rule] = &[
+    Rule::Syntax,
+    Rule::TooLarge,
+    Rule::TooMany,
+    Rule::UnknownKey,
+    Rule::NotSupportedYet,
+    Rule::MisplacedKey,
+    Rule::MissingKey,
+    Rule::WrongType,
+    Rule::OutOfRange,
+    Rule::BadChoice,
+    Rule::NulByte,
+    Rule::Duplicate,
+    Rule::BadImage,
+    Rule::NoHosts,
+    Rule::BadHostSelector,
+    Rule::BadCommand,
+    Rule::NothingToRun,
+    Rule::BadWorkingDir,
+    Rule::BadUser,
+    Rule::BadVariable,
+    Rule::BadLabel,
+    Rule::BadPort,
+    Rule::BadMount,
+    Rule::BadHealthcheck,
+    Rule::Conflict,
+    Rule::BadSignal,
+    Rule::BadDuration,
+    Rule::BadSize,
+    Rule::MemoryTooSmall,
+    Rule::BadCpus,
+    Rule::BadCpuset,
+    Rule::BadUrl,
+    Rule::BadReference,
+    Rule::BadPath,
+    Rule::BadSecret,
+    Rule::BadSchedule,
+    Rule::BadRepository,
+    Rule::BadTag,
+    Rule::BadPlatform,
+    Rule::BadOwner,
+    Rule::BadMode,
+    Rule::BadWorkload,
+    Rule::BadNotifyTarget,
+];
