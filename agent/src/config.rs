@@ -13,11 +13,11 @@ pub use builder::BuilderConfig;
 pub use images::ImagesConfig;
 pub use isolation::{IsolationConfig, UserRange};
 
+use builder::RawBuilder;
 use coord_registry::RegistryConfig;
 use coord_shared::names::{HostName, Labels, check_label_key, check_label_value};
 use coord_shared::quantity::ByteSize;
 use coord_shared::text::toml_mistake;
-use builder::RawBuilder;
 use images::RawImages;
 use isolation::RawIsolation;
 use metrics::RawMetrics;

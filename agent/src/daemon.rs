@@ -8,6 +8,7 @@
 //!
 //! Ending the service ends no container: they have monitors of their own, and the next agent finds them.
 
+use crate::builds::{self, Builder, Hands};
 use crate::clock;
 use crate::config::Config;
 use crate::containers::happenings::Happenings;
@@ -201,15 +202,20 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let volumes = opened.volumes.clone();
     drop(tokio::task::spawn_blocking(move || volumes.sweep()));
     let programs = Programs::new(Arc::new(opened.runtime.clone()), shown.clone());
+    let room = Room::new(images.clone(), policy, events.clone());
+    let builder = match &coordinators {
+        Some(coordinators) => start_builder(&config, &opened, (coordinators, &registry, &room), &events)?,
+        None => None,
+    };
     let sessions = coordinators.map(|coordinators| Sessions {
+        builder: builder.clone(),
         coordinators,
         host: config.host.clone(),
         log_dir: opened.logs.dir.clone(),
         programs: programs.clone(),
         volumes: opened.volumes.clone(),
     });
-    listen(&config, &opened, (images.clone(), programs), (events.clone(), shown, happenings.clone()));
-    let room = Room::new(images, policy, events.clone());
+    listen(&config, &opened, (images, programs), (events.clone(), shown, happenings.clone()));
     let mut executor = Executor::new(config.host.clone(), &opened, room, registry, events.clone());
     executor.default_runtime = config.isolation.runtime;
     let network = keep_network(&opened, &mut agent, events);
@@ -218,6 +224,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         agent,
         executor,
         sessions,
+        builder,
         inbox,
         runtime_events,
         content,
@@ -245,6 +252,28 @@ fn keep_network(opened: &Opened, agent: &mut Agent, events: mpsc::Sender<Event>)
         Err(problem) => agent.apply(Event::NetworkProblem(Some(problem.clone())), clock::now()),
     }
     wish
+}
+
+/// Has this host build, if it is to.
+fn start_builder(
+    config: &Config,
+    opened: &Opened,
+    (coordinators, registry, room): (&Coordinators, &Registry, &Room),
+    events: &mpsc::Sender<Event>,
+) -> Result<Option<Builder>, DaemonError> {
+    if config.builder.is_none() {
+        return Ok(None);
+    }
+    let hands = Hands {
+        coordinators: coordinators.clone(),
+        images: opened.images.clone(),
+        registry: registry.clone(),
+        room: Some(room.clone()),
+        network: opened.network.clone(),
+        repositories: builds::programs(&config.state_dir).map_err(part("the sources of builds"))?,
+        events: events.clone(),
+    };
+    Builder::start(config, hands).map_err(part("the builder"))
 }
 
 /// Connects the loop with the coordinators, or with the standalone source that `state` names.
@@ -353,6 +382,8 @@ struct Service {
     agent: Agent,
     executor: Executor,
     sessions: Option<Sessions>,
+    /// Builds, where this host does.
+    builder: Option<Builder>,
     inbox: mpsc::Receiver<Event>,
     runtime_events: Option<mpsc::Receiver<RuntimeEvent>>,
     content: watch::Sender<report::Content>,
@@ -438,6 +469,9 @@ impl Service {
             self.executor.execute(task);
         }
         self.wake_at = plan.wake_at;
+        if let (Some(builder), Some(state)) = (&self.builder, self.agent.accepted()) {
+            builder.want(state);
+        }
         self.serve_sessions();
         self.write_down();
         self.tell(&plan);
@@ -463,7 +497,10 @@ impl Service {
     fn wish_for_network(&self) {
         let [_, run_dir] = self.executor.volumes.own_folders();
         let one_offs = one_off::containers(run_dir);
-        let wanted = network_keeper::wanted(self.agent.containers().chain(&one_offs), &self.agent.doors());
+        let mut wanted = network_keeper::wanted(self.agent.containers().chain(&one_offs), &self.agent.doors());
+        if let Some(builder) = &self.builder {
+            wanted.containers.extend(builder.containers());
+        }
         self.network.send_if_modified(|wish| {
             let is_news = wish.as_ref() != Some(&wanted);
             if is_news {
@@ -497,6 +534,9 @@ impl Service {
         let mut report = self.agent.report(plan, clock::now());
         if let Ok(network) = &self.executor.network {
             network_keeper::tell_addresses(network, &mut report);
+        }
+        if let Some(builder) = &self.builder {
+            builder.tell(&mut report);
         }
         if self.told.as_deref() != Some(&report) {
             self.told = Some(Arc::new(report));

@@ -4,13 +4,13 @@
 //! by one rename each way: so what is packed out of it is found there. A cache is a folder `caches/HASH` of its pipeline, named by its
 //! path. Deliberately absent: sharing between pipelines, which would let one of them write what another one runs.
 
+use super::disk;
 use super::error::BuildError;
 use super::places::{Places, make_folder, names};
-use super::disk;
 use crate::volumes;
 use coord_shared::names::{Digest, PipelineName};
 use coord_shared::pipeline::Pipeline;
-use rustix::fs::{CWD, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -55,11 +55,12 @@ pub(super) fn make(places: &Places, pipeline: &PipelineName, path: &str, open: b
 /// Puts a relative cache into the workspace. False where the source has something of this name, which stays. Blocks.
 pub(super) fn put(places: &Places, pipeline: &PipelineName, path: &str) -> Result<bool, BuildError> {
     let (from, workspace) = (folder(places, pipeline, path), places.workspace(pipeline));
-    if !from.is_dir() {
-        return Ok(true);
-    }
     let failed = |error: Errno| BuildError::file("put a cache into", &workspace.join(path))(error.into());
     let Some((parent, name)) = parent_of(&workspace, path, true).map_err(failed)? else { return Ok(false) };
+    if !from.is_dir() {
+        // What the steps make there is kept; what the source brings along is not.
+        return Ok(rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).is_err());
+    }
     match rustix::fs::renameat_with(CWD, &from, &parent, name, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR | Errno::ISDIR) => Ok(false),

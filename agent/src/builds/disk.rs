@@ -110,11 +110,11 @@ mod tests {
         let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut at = rustix::fs::open(folder.path(), flags, Mode::empty()).expect("opened");
-        for _ in 0..5000 {
-            rustix::fs::mkdirat(&at, "d", Mode::from_raw_mode(0o755)).expect("made");
-            at = rustix::fs::openat(&at, "d", flags, Mode::empty()).expect("opened");
+        let name = "d".repeat(200);
+        for _ in 0..20 {
+            rustix::fs::mkdirat(&at, name.as_str(), Mode::from_raw_mode(0o755)).expect("made");
+            at = rustix::fs::openat(&at, name.as_str(), flags, Mode::empty()).expect("opened");
         }
         assert_eq!(measure_all(&[folder.path().to_owned()], u64::MAX), Err(TooMuch::Folders));
-        crate::volumes::delete(&folder.path().join("d")).expect("removed");
     }
 }

@@ -33,7 +33,8 @@ impl Engine {
     /// Opens the runtime and finds what earlier agents have left.
     pub(super) fn open(places: &Places, config: &Config) -> Result<Self, BuildError> {
         let isolation = own_users(config.isolation.of_containers());
-        let runtime = EmbeddedRuntime::open(&places.state, &places.run, &config.helpers_dir, isolation).map_err(BuildError::Runtime)?;
+        let runtime =
+            EmbeddedRuntime::open(&places.state, &places.run, &config.helpers_dir, isolation).map_err(BuildError::Runtime)?;
         let ends = Arc::new(Ends::default());
         for container in runtime.recover().map_err(BuildError::Runtime)? {
             let exit = match container.state {

@@ -124,7 +124,11 @@ impl RunLog {
         let recent = std::mem::take(&mut self.recent);
         if self.dropped > 0 {
             let limit = self.max_bytes >> 20;
-            self.say(step, &format!("{} lines were left out: the log of a run is at most {limit} MiB; its last lines:", self.dropped), now);
+            self.say(
+                step,
+                &format!("{} lines were left out: the log of a run is at most {limit} MiB; its last lines:", self.dropped),
+                now,
+            );
             let count = usize::try_from(self.dropped).unwrap_or(usize::MAX).min(recent.len());
             let last: Vec<_> = recent.iter().skip(recent.len() - count).cloned().collect();
             self.append(&last);

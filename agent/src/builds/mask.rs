@@ -22,7 +22,8 @@ impl Masks {
     /// The values of these secrets.
     pub(super) fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
         let lines = values.into_iter().flat_map(|value| std::iter::once(value).chain(value.lines()));
-        let mut words: Vec<String> = lines.map(|line| line.trim().to_owned()).filter(|line| line.len() >= MASKED_MIN_BYTES).collect();
+        let mut words: Vec<String> =
+            lines.map(|line| line.trim().to_owned()).filter(|line| line.len() >= MASKED_MIN_BYTES).collect();
         // The longest first: one may be a part of another.
         words.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         words.dedup();

@@ -10,7 +10,7 @@ use crate::config::builder::is_root;
 use crate::execute::connected;
 use coord_image::{Image, Progress, PullError};
 use coord_network::Lease;
-use coord_runtime::{Connect, Mount, MountSource, NetworkMode};
+use coord_runtime::{Connect, Mount, MountSource};
 use coord_shared::decide::backoff;
 use coord_shared::document::{Container, Network};
 use coord_shared::names::{ContainerId, Digest, ImageReference, InstanceId, Revision};
@@ -148,8 +148,7 @@ impl Tools {
         let given = lease.clone();
         let connect = move |namespace: OwnedFd| {
             let (network, lease) = (network.clone(), given.clone());
-            let attached =
-                async move { network.attach(&lease, namespace.as_fd()).await.map_err(|error| crate::chain(&error)) };
+            let attached = async move { network.attach(&lease, namespace.as_fd()).await.map_err(|error| crate::chain(&error)) };
             Box::pin(attached) as Pin<Box<dyn Future<Output = Result<(), String>> + Send>>
         };
         Ok((lease, Connect(Arc::new(connect))))
@@ -183,7 +182,9 @@ impl Tools {
         if open {
             let workspace = self.places.workspace(pipeline);
             let opened = tokio::task::spawn_blocking(move || open_to_all(&workspace)).await;
-            opened.map_err(|_| "the agent is ending".to_owned())?.map_err(|e| format!("cannot open the workspace to its user: {e}"))?;
+            opened
+                .map_err(|_| "the agent is ending".to_owned())?
+                .map_err(|e| format!("cannot open the workspace to its user: {e}"))?;
         }
         Ok(mounts)
     }

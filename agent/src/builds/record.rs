@@ -64,9 +64,11 @@ impl Record {
     /// What an earlier agent has noted; `None` where there is nothing, or nothing that can be read.
     pub(super) fn load(places: &Places, order: &BuildOrder) -> Option<Self> {
         let path = places.of_run(&order.run).join("state.json");
-        let text = durable::read(&path).inspect_err(|error| tracing::warn!(%error, "cannot read what was noted of a run")).ok()??;
+        let text =
+            durable::read(&path).inspect_err(|error| tracing::warn!(%error, "cannot read what was noted of a run")).ok()??;
         let parsed = serde_json::from_slice::<Self>(&text);
-        let parsed = parsed.inspect_err(|error| tracing::warn!(path = %path.display(), %error, "what was noted of a run is damaged"));
+        let parsed =
+            parsed.inspect_err(|error| tracing::warn!(path = %path.display(), %error, "what was noted of a run is damaged"));
         parsed.ok().filter(|record| record.order.run == order.run)
     }
 

@@ -24,8 +24,8 @@ use coord_shared::decide::{Mono, backoff};
 use coord_shared::names::{Commit, SecretName};
 use coord_shared::pipeline::{Pipeline, Stage};
 use coord_shared::quantity::Span;
-use coord_shared::wire::{ArchiveReport, BuildPhase, LAST_LINES_MAX};
-use std::collections::{BTreeMap, VecDeque};
+use coord_shared::wire::{ArchiveReport, BuildPhase};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::rc::Rc;
@@ -60,7 +60,12 @@ pub(super) struct Run {
 
 impl Run {
     /// A run as it was noted, or a new one. The error is in words.
-    pub(super) fn open(tools: Rc<Tools>, pipeline: Pipeline, record: Record, stop: watch::Receiver<Stop>) -> Result<Self, String> {
+    pub(super) fn open(
+        tools: Rc<Tools>,
+        pipeline: Pipeline,
+        record: Record,
+        stop: watch::Receiver<Stop>,
+    ) -> Result<Self, String> {
         let run = record.order.run.clone();
         places::make_folder(&tools.places.of_run(&run)).map_err(|error| crate::chain(&error))?;
         let log = RunLog::open(&tools.places.log(&run)).map_err(|error| crate::chain(&error))?;
@@ -166,12 +171,7 @@ impl Run {
         };
         let until = self.run_until();
         let log = &mut self.log;
-        let mut said = VecDeque::new();
-        let mut say = |line: String| {
-            log.say("fetch.0", &line, clock::now().wall);
-            said.push_back(line);
-            said.truncate(LAST_LINES_MAX);
-        };
+        let mut say = |line: &str| log.tell("fetch.0", line, clock::now().wall);
         let fetched = bounded(&mut self.stop, until, tools.repositories.fetch(wanted, &mut say)).await?;
         self.record.report.commit = Some(fetched);
         self.check_paths(&order.commit, order.since.as_ref()).await?;
@@ -255,7 +255,6 @@ impl Run {
         let pipeline = &self.record.order.run.pipeline;
         let step = Step {
             engine,
-            places: &tools.places,
             name: told.name(),
             container: container.clone(),
             raw_log,
@@ -272,7 +271,7 @@ impl Run {
             let root = self.root(&told.stage, &stage).await?;
             let about = self.about();
             let ready = tools.ready(&self.record, &stage, &root, (&told.name(), secrets)).await.map_err(End::Failed)?;
-            let made = step_spec(&stage, &told.command, &about, ready, &tools.builder, root.is_host);
+            let made = step_spec((&stage, &told.command), &about, ready, &tools.builder, root.is_host);
             step.start(made).await.map_err(End::Failed)?;
         }
         let end = step.finish(&mut self.log, &mut self.stop).await;
@@ -328,10 +327,17 @@ impl Run {
             Ok(packed)
         });
         let until = self.run_until();
-        let packed = bounded(&mut self.stop, until, async move { packing.await.unwrap_or_else(|_| Err("the agent is ending".to_owned())) });
+        let packed =
+            bounded(
+                &mut self.stop,
+                until,
+                async move { packing.await.unwrap_or_else(|_| Err("the agent is ending".to_owned())) },
+            );
         let packed = match packed.await {
             // Where the workspace lies is nobody's business.
-            Err(End::Failed(problem)) => return Err(End::Failed(problem.replace(&folder.display().to_string(), "the workspace"))),
+            Err(End::Failed(problem)) => {
+                return Err(End::Failed(problem.replace(&folder.display().to_string(), "the workspace")));
+            }
             packed => packed?,
         };
         let text = format!("{} files, {} bytes, {}", packed.files, packed.bytes, packed.digest);

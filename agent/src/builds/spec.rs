@@ -1,7 +1,9 @@
 //! The container of a step, spelt out. Pure.
 
 use crate::config::BuilderConfig;
-use coord_runtime::{ContainerSpec, LogDriver, LogPolicy, Mount, NetworkMode, Resources, SHM_DEFAULT_BYTES};
+use coord_runtime::{
+    ContainerSpec, DEFAULT_CAPABILITIES, LogDriver, LogPolicy, Mount, NetworkMode, Resources, SHM_DEFAULT_BYTES, Security,
+};
 use coord_shared::document::PidsLimit;
 use coord_shared::names::{Commit, RunId};
 use coord_shared::pipeline::Stage;
@@ -21,9 +23,9 @@ const OOM_SCORE_ADJ: i32 = 500;
 
 /// What a step is about.
 #[derive(Debug, Clone)]
-pub(super) struct About<'a> {
-    pub(super) run: &'a RunId,
-    pub(super) commit: &'a Commit,
+pub(super) struct About {
+    pub(super) run: RunId,
+    pub(super) commit: Commit,
     /// When the commit was made.
     pub(super) at: Timestamp,
 }
@@ -46,8 +48,22 @@ pub(super) struct Ready {
     pub(super) raw_log: PathBuf,
 }
 
-/// Spells it out.
-pub(super) fn step_spec(stage: &Stage, command: &str, about: &About<'_>, ready: Ready, builder: &BuilderConfig) -> ContainerSpec {
+/// Spells it out. With the host's own root it runs as the host's user of that name, who may nothing that others may not.
+pub(super) fn step_spec(
+    (stage, command): (&Stage, &str),
+    about: &About,
+    ready: Ready,
+    builder: &BuilderConfig,
+    is_host: bool,
+) -> ContainerSpec {
+    let security = match is_host {
+        false => Security::default(),
+        true => Security {
+            host_users: true,
+            cap_drop: DEFAULT_CAPABILITIES.iter().map(|name| (*name).to_owned()).collect(),
+            ..Security::default()
+        },
+    };
     let args = ["/bin/sh", "-e", "-c", command].map(str::to_owned).to_vec();
     let log = LogPolicy {
         driver: LogDriver::JsonFile,
@@ -70,6 +86,7 @@ pub(super) fn step_spec(stage: &Stage, command: &str, about: &About<'_>, ready: 
         shm_bytes: SHM_DEFAULT_BYTES,
         // Signals reach the shell, and what it leaves behind is reaped.
         init: true,
+        security,
         oom_score_adj: OOM_SCORE_ADJ,
         config_in_memory,
         meta: serde_json::json!({ "run": about.run }),
@@ -77,7 +94,7 @@ pub(super) fn step_spec(stage: &Stage, command: &str, about: &About<'_>, ready: 
     }
 }
 
-fn environment(stage: &Stage, about: &About<'_>, image: &[String], secrets: Vec<(String, String)>) -> Vec<(String, String)> {
+fn environment(stage: &Stage, about: &About, image: &[String], secrets: Vec<(String, String)>) -> Vec<(String, String)> {
     let mut merged: BTreeMap<String, String> = BTreeMap::new();
     for variable in image {
         let (name, value) = variable.split_once('=').unwrap_or((variable, ""));

@@ -24,7 +24,6 @@ const GRACE: Duration = Duration::from_secs(5);
 /// A step that is to be run, or gone on with.
 pub(super) struct Step<'a> {
     pub(super) engine: &'a Engine,
-    pub(super) places: &'a Places,
     /// As people name it.
     pub(super) name: String,
     pub(super) container: String,

@@ -17,10 +17,7 @@ const PENDING_MAX: usize = 200_000;
 ///
 /// # Errors
 /// `NAMETOOLONG` where folders are too deep or too many; and the first error that `tell` gives back.
-pub(super) fn for_each(
-    top: &Path,
-    mut tell: impl FnMut(BorrowedFd<'_>, &CStr, &Stat) -> Result<(), Errno>,
-) -> Result<(), Errno> {
+pub(super) fn for_each(top: &Path, mut tell: impl FnMut(BorrowedFd<'_>, &CStr, &Stat) -> Result<(), Errno>) -> Result<(), Errno> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let top = rustix::fs::openat(CWD, top, flags, Mode::empty())?;
     let mut pending = vec![PathBuf::from(".")];

@@ -41,7 +41,9 @@ pub(super) fn verdict(exit: &runtime::Exit, why: Option<Why>, bounds: &Bounds) -
     let is_success = exit.code == Some(0) && !exit.unknown;
     let problem = match why {
         Some(Why::StepTime(limit)) => Some(format!("took longer than {limit}; make it faster, or raise timeout of its stage")),
-        Some(Why::RunTime(limit)) => Some(format!("the run took longer than {limit}; make it faster, or raise timeout of the pipeline")),
+        Some(Why::RunTime(limit)) => {
+            Some(format!("the run took longer than {limit}; make it faster, or raise timeout of the pipeline"))
+        }
         Some(Why::Disk(TooMuch::Bytes)) => Some(format!(
             "filled its {} of disk; write less, or raise disk of [builder] on the host",
             ByteSize(bounds.disk_bytes).human()
