@@ -16,6 +16,7 @@ pub mod http;
 pub mod identity;
 pub mod metrics;
 mod open_files;
+pub mod pipeline;
 pub mod records;
 pub mod registries;
 mod run;

@@ -87,6 +87,12 @@ impl Pattern {
         })
     }
 
+    /// Whether it matches this very path; the empty one is the folder itself.
+    pub fn is_exact(&self, path: &[u8]) -> bool {
+        let names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
+        self.is_match(names.fold(self.start(), |state, name| self.step(state, name)))
+    }
+
     /// The components before the first wildcard.
     pub(crate) fn literals(&self) -> impl Iterator<Item = &[u8]> {
         self.parts.iter().map_while(|part| match part {

@@ -105,7 +105,7 @@ fn entries(document: &Document) -> Entries {
         pre_stop,
         rollout,
     } = document;
-    let Rollout { parallelism, order, monitor } = rollout;
+    let Rollout { parallelism, order, monitor, drain } = rollout;
     let mut all = Entries::default();
     all.add("image", text(image), false, true);
     all.add("hosts", list(hosts), false, false);
@@ -124,6 +124,7 @@ fn entries(document: &Document) -> Entries {
     all.add("rollout.parallelism", parallelism_text(*parallelism), *parallelism == usual.parallelism, false);
     all.add("rollout.order", text(order_text(*order)), *order == usual.order, false);
     all.add("rollout.monitor", text(monitor), *monitor == usual.monitor, false);
+    all.add("rollout.drain", text(drain), *drain == usual.drain, false);
     all
 }
 

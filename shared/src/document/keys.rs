@@ -170,9 +170,7 @@ impl Format {
         }
         match self.all_keys().find(|(_, key)| key.name == name) {
             // In TOML, a key after a table's heading belongs to that table, whatever the indentation.
-            Some(("", _)) => {
-                Standing::Elsewhere(format!("`{name}` belongs to the top: move it above the first [table]"))
-            }
+            Some(("", _)) => Standing::Elsewhere(format!("`{name}` belongs to the top: move it above the first [table]")),
             Some((place, _)) => Standing::Elsewhere(format!("`{name}` belongs under [{place}]")),
             None => Standing::Unknown(self.nearest(section, name)),
         }

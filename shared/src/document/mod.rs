@@ -17,7 +17,7 @@ pub(crate) mod reference;
 mod render;
 mod syntax;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod words;
 mod written;
 

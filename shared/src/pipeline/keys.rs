@@ -140,6 +140,9 @@ const BUILD: &[Key] = &[
     key("", "image", "string", "the builder host itself",
         "The image of the containers in which the steps run. Without one they run on the host, if its `[builder]` allows that.",
         r#"image = "registry.lan/rust:1.95""#),
+    key("", "steps", TEXTS, "required",
+        "The commands.",
+        r#"steps = ["cargo build --release"]"#),
 ];
 
 #[rustfmt::skip]
@@ -147,23 +150,23 @@ const TEST: &[Key] = &[
     key("", "image", "string", "`build`'s",
         "The image of the containers in which the steps run.",
         r#"image = "registry.lan/rust:1.95""#),
+    key("", "steps", TEXTS, "required",
+        "The commands.",
+        r#"steps = ["cargo test --release"]"#),
 ];
 
 /// The keys of both stages.
 #[rustfmt::skip]
 const STAGE: &[Key] = &[
-    key("", "steps", TEXTS, "required",
-        "The commands.",
-        r#"steps = ["make", "make strip"]"#),
     key("", "cache", TEXTS, "empty",
         "Folders that are kept between the runs of this pipeline on one builder: absolute ones of the container, or relative ones of the workspace.",
         r#"cache = ["/root/.cargo", "target"]"#),
     key("", "environment", PAIRS, "empty",
         "Variables of every step, added to the image's.",
-        r#"environment = { CFLAGS = "-O2" }"#),
+        r#"environment = { RUSTFLAGS = "-D warnings" }"#),
     key("", "secrets", "table of strings", "empty",
         "Variables whose values are secrets that the coordinator keeps, by their names; they are masked in the log.",
-        r#"secrets = { NPM_TOKEN = "npm" }"#),
+        r#"secrets = { CARGO_REGISTRY_TOKEN = "cargo" }"#),
     key("", "user", "string", "the image's",
         "Whom the steps run as: `USER` or `USER:GROUP`, by name or number.",
         r#"user = "1000:1000""#),
@@ -239,6 +242,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("test.cpus", "write it under [test.resources]"),
     ("package.files", "write it as `include`"),
     ("package.paths", "write it as `include`"),
+    ("image.repo", "write it as `repository`"),
     ("image.name", "write it as `repository`"),
     ("image.tag", "write it as tags = [\"...\"]"),
     ("image.from", "write it as `base`"),

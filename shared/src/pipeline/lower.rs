@@ -45,7 +45,7 @@ pub(super) fn lower(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Pipel
     let build = section(root, "build", None, mistakes).map(|table| stage::stage(&table, timeout, mistakes));
     let test = section(root, "test", None, mistakes).map(|table| stage::stage(&table, timeout, mistakes));
     let package = section(root, "package", None, mistakes);
-    let package = package::package(package.as_ref(), field(root, "", "build").is_some(), mistakes);
+    let package = package::package(package.as_ref(), field(root, "", "build").as_ref(), mistakes);
     let image = section(root, "image", Some("a line [image], and repository = \"shop\" below it"), mistakes);
     let image = image.and_then(|table| image_of(&table, mistakes));
     let deploy = section(root, "deploy", None, mistakes).map(|table| deploy(&table, mistakes));
@@ -143,23 +143,22 @@ fn image_of(table: &Table<'_>, mistakes: &mut Mistakes) -> Option<PipelineImage>
 
 fn repository_of(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<Repository> {
     let text = field.text(mistakes)?;
-    match text.parse::<Repository>() {
-        Ok(repository) => Some(repository),
-        Err(error) => {
-            let bad = field.wrong(Rule::BadRepository, error);
-            let within = text.strip_prefix(CENTRE).and_then(|rest| rest.strip_prefix('/')).unwrap_or(text);
-            mistakes.push(match within.split_once(':') {
-                Some((name, tag)) if name.parse::<Repository>().is_ok() && check_tag(tag).is_ok() => {
-                    bad.hint(format!("write repository = {name:?} and tags = [{tag:?}]"))
-                }
-                None if within.parse::<Repository>().is_ok() => {
-                    bad.hint(format!("write {within:?}; the image centre is meant anyway"))
-                }
-                Some(_) | None => bad.hint("write for example \"shop\" or \"shop/web\""),
-            });
-            None
+    let within = text.strip_prefix(CENTRE).and_then(|rest| rest.strip_prefix('/'));
+    let problem = match (text.parse::<Repository>(), within) {
+        (Ok(repository), None) => return Some(repository),
+        (Ok(_), Some(_)) => format!("{text:?} names the image centre, which is meant anyway"),
+        (Err(error), _) => error.to_string(),
+    };
+    let name = within.unwrap_or(text);
+    let cure = match name.split_once(':') {
+        Some((name, tag)) if name.parse::<Repository>().is_ok() && check_tag(tag).is_ok() => {
+            format!("write repository = {name:?} and tags = [{tag:?}]")
         }
-    }
+        None if name.parse::<Repository>().is_ok() => format!("write {name:?}"),
+        Some(_) | None => "write for example \"shop\" or \"shop/web\"".to_owned(),
+    };
+    mistakes.push(field.wrong(Rule::BadRepository, problem).hint(cure));
+    None
 }
 
 fn tags(field: &Field<'_>, mistakes: &mut Mistakes) -> Vec<String> {

@@ -23,6 +23,8 @@ mod keys;
 mod lower;
 mod model;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
 
 pub use model::{

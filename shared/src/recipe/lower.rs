@@ -35,6 +35,8 @@ const ARCHITECTURES: [(&str, &[&str]); 9] = [
     ("mips64le", &["mips64el"]),
 ];
 
+const MODES_CURE: &str = "write it as modes = [{ path = \"bin/*\", mode = \"0755\" }]";
+
 /// The recipe that a text is.
 pub(super) fn lower(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Recipe> {
     check_keys(&RECIPE, root, "", mistakes);
@@ -110,9 +112,13 @@ fn owner(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<Owner> {
 
 fn modes(field: &Field<'_>, format: &Format, mistakes: &mut Mistakes) -> Vec<ModeRule> {
     let mut rules = Vec::new();
+    if !field.value.get_ref().is_array() {
+        mistakes.push(field.wrong_type("an array of tables").hint(MODES_CURE));
+        return rules;
+    }
     for entry in field.entries("an array of tables", mistakes).unwrap_or_default() {
         let DeValue::Table(table) = entry.value.get_ref() else {
-            mistakes.push(entry.wrong_type("a table").hint("write it as modes = [{ path = \"bin/*\", mode = \"0755\" }]"));
+            mistakes.push(entry.wrong_type("a table").hint(MODES_CURE));
             continue;
         };
         let keys = Inner { path: &entry.path, table };

@@ -15,6 +15,10 @@ pub(crate) mod keys;
 pub(crate) mod lower;
 mod model;
 pub(crate) mod pattern;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
 pub use model::{ModeRule, Owner, Recipe};
 

@@ -1,5 +1,7 @@
 //! How much of anything a layer may have. A hostile image must not fill a disk, an inode table or memory.
 
+use crate::TarError;
+
 /// Limits of one layer, far above what real images have and far below what would hurt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -27,5 +29,21 @@ impl Default for Limits {
             depth_max: 256,
             names_max_bytes: 96 << 20,
         }
+    }
+}
+
+impl Limits {
+    /// Whether so much may come out of so much that went in, until now.
+    ///
+    /// # Errors
+    /// It is too large, or larger than anything honest becomes when it is unpacked.
+    pub fn check_size(&self, in_bytes: u64, out_bytes: u64) -> Result<(), TarError> {
+        if out_bytes > self.layer_max_bytes {
+            return Err(TarError::Limit { limit: format!("{} bytes", self.layer_max_bytes) });
+        }
+        if out_bytes > self.ratio_free_bytes && out_bytes / self.ratio_max > in_bytes {
+            return Err(TarError::Limit { limit: format!("{} bytes unpacked per byte packed", self.ratio_max) });
+        }
+        Ok(())
     }
 }

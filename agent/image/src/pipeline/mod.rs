@@ -136,23 +136,13 @@ fn inflate(input: &mut Input, full: SyncSender<Buffer>, pool: &Pool, job: &Job<'
         let filled = decoder.fill(input, buffer.space())?;
         buffer.set_filled(filled);
         out_bytes += filled as u64;
-        check_size(input.bytes(), out_bytes, job.limits)?;
+        job.limits.check_size(input.bytes(), out_bytes)?;
         // An empty buffer is the end.
         full.send(buffer).map_err(|_| LayerError::Stopped)?;
         if filled == 0 {
             return Ok(());
         }
     }
-}
-
-fn check_size(in_bytes: u64, out_bytes: u64, limits: &Limits) -> Result<(), LayerError> {
-    if out_bytes > limits.layer_max_bytes {
-        return Err(LayerError::Limit { limit: format!("{} bytes", limits.layer_max_bytes) });
-    }
-    if out_bytes > limits.ratio_free_bytes && out_bytes / limits.ratio_max > in_bytes {
-        return Err(LayerError::Limit { limit: format!("{} bytes unpacked per byte packed", limits.ratio_max) });
-    }
-    Ok(())
 }
 
 /// Writes the archive, as many buffers at once as have come.

@@ -156,6 +156,9 @@ pub(super) const KEYS: &[Key] = &[
     key("rollout", "monitor", "duration", "`\"5s\"`",
         "How long a new instance must have been ready before the next host's turn comes.",
         r#"monitor = "10s""#),
+    key("rollout", "drain", "duration", "`\"2s\"`",
+        "With `start-first` and published ports: once these lead to the new container, the old one runs on until its last open connection has ended, and for this long at most. `\"0s\"`: it is asked to end as soon as they do.",
+        r#"drain = "30s""#),
 ];
 
 /// The limits of a container: of a document's, and of a pipeline's stages.

@@ -10,8 +10,13 @@ use toml::de::{DeTable, DeValue};
 
 /// How a rollout goes unless the document says otherwise: one host at a time (Compose's default), old before new, because two
 /// containers that want one port are more common than a gap that nobody can bear.
-pub(crate) const ROLLOUT: Rollout =
-    Rollout { parallelism: Parallelism::Count(1), order: RolloutOrder::StopFirst, monitor: Span::seconds(5) };
+pub(crate) const ROLLOUT: Rollout = Rollout {
+    parallelism: Parallelism::Count(1),
+    order: RolloutOrder::StopFirst,
+    monitor: Span::seconds(5),
+    // Longer than most requests take, and short enough that connections which are only kept open delay nobody.
+    drain: Span::seconds(2),
+};
 
 /// Shortest pause before a restart: without one, a program that fails at once would keep the host busy.
 const DELAY_MIN: Span = Span(std::time::Duration::from_millis(10));
@@ -101,6 +106,7 @@ pub(crate) fn rollout(table: Option<&DeTable<'_>>, mistakes: &mut Mistakes) -> R
         parallelism: key("parallelism").and_then(|field| parallelism(&field, mistakes)).unwrap_or(ROLLOUT.parallelism),
         order: key("order").and_then(|field| choice(&field, &ORDERS, mistakes)).unwrap_or(ROLLOUT.order),
         monitor: span(table, "rollout", "monitor", ROLLOUT.monitor, mistakes),
+        drain: span(table, "rollout", "drain", ROLLOUT.drain, mistakes),
     }
 }
 

@@ -45,7 +45,7 @@ fn every_key_can_change() {
         stop_signal = "QUIT"
         stop_grace_period = "1m"
         resources = { memory = "1g", cpus = 1.5, pids = 9 }
-        rollout = { parallelism = "10%", order = "start-first", monitor = "0" }"#,
+        rollout = { parallelism = "10%", order = "start-first", monitor = "0", drain = "0s" }"#,
         &[
             "entrypoint: absent -> [\"e\"] !",
             "command: absent -> [\"c\", \"d e\"] !",
@@ -65,6 +65,7 @@ fn every_key_can_change() {
             "rollout.parallelism: 1 -> \"10%\"",
             "rollout.order: \"stop-first\" -> \"start-first\"",
             "rollout.monitor: \"5s\" -> \"0s\"",
+            "rollout.drain: \"2s\" -> \"0s\"",
         ],
     );
     check("network = \"host\"", "", &["network: \"host\" -> \"none\" !"]);

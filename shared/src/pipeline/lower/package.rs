@@ -12,14 +12,14 @@ use toml::de::DeValue;
 /// Everything in the workspace.
 const EVERYTHING: &str = "**";
 
-/// `builds` tells whether something is compiled; then it must be said what of it is packed.
-pub(super) fn package(table: Option<&Table<'_>>, builds: bool, mistakes: &mut Mistakes) -> Option<Package> {
+/// Where there is a `build`, it must be said what of it is packed.
+pub(super) fn package(table: Option<&Table<'_>>, build: Option<&Field<'_>>, mistakes: &mut Mistakes) -> Option<Package> {
     let key = |name| table.and_then(|table| table.field(name));
     let exclude = key("exclude").map(|field| source::patterns(&field, mistakes)).unwrap_or_default();
     let include = match key("include") {
         Some(field) => includes(&field, mistakes)?,
-        None if builds => {
-            let place = table.map_or(0..0, |table| table.whole.span());
+        None if build.is_some() => {
+            let place = table.map(|table| table.whole.span()).or(build.map(Field::span)).unwrap_or_default();
             let missing = Diagnostic::new(
                 Rule::MissingKey,
                 place,
