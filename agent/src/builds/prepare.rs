@@ -15,7 +15,7 @@ use coord_shared::decide::backoff;
 use coord_shared::document::{Container, Network};
 use coord_shared::names::{ContainerId, Digest, ImageReference, InstanceId, Revision};
 use coord_shared::pipeline::Stage;
-use rustix::fs::{AtFlags, CWD, Mode, chmodat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, chmodat};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -200,12 +200,11 @@ fn nobody() -> Result<ContainerId, String> {
 /// are root's. Links are not followed. Blocks.
 fn open_to_all(workspace: &Path) -> rustix::io::Result<()> {
     super::tree::for_each(workspace, |folder, name, found| {
-        let kind = rustix::fs::FileType::from_raw_mode(found.st_mode);
-        let bits = match kind {
-            rustix::fs::FileType::Directory => 0o777,
-            rustix::fs::FileType::RegularFile => 0o666,
-            _ => return Ok(()),
-        };
+        let kind = FileType::from_raw_mode(found.st_mode);
+        let bits = if kind == FileType::Directory { 0o777 } else { 0o666 };
+        if kind != FileType::Directory && kind != FileType::RegularFile {
+            return Ok(());
+        }
         let mode = found.st_mode & 0o777;
         let wanted = mode | bits | ((mode & 0o100) >> 3) | ((mode & 0o100) >> 6);
         if mode == wanted {

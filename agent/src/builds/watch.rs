@@ -50,7 +50,7 @@ async fn look(tools: &Tools, pipeline: &Pipeline) -> Result<Head, String> {
         None => None,
         Some(name) => Some(tools.door.secret(name).await.map_err(|error| match error {
             DoorError::Refused { problem } => format!("cannot have secret {name}: {problem}"),
-            away => format!("waits for secret {name}: {away}"),
+            away @ (DoorError::Away { .. } | DoorError::WrongOffset { .. }) => format!("waits for secret {name}: {away}"),
         })?),
     };
     let looking = tools.repositories.look(&pipeline.source, credentials.as_deref());
