@@ -16,19 +16,20 @@ use crate::event::Event;
 use crate::execute::{Executor, LogSettings};
 use crate::images::{Images, Room};
 use crate::metrics::{self, Metrics};
+use crate::network_keeper::Wish;
 use crate::programs::Programs;
 use crate::sessions::Sessions;
-use crate::state::Agent;
+use crate::state::{Agent, Watched};
 use crate::sync::coordinators::Coordinators;
 use crate::sync::ledger::{HistoryFile, Ledger};
 use crate::sync::{logins, poll, report, standalone};
 use crate::volumes::Volumes;
-use crate::{durable, facts, logs_sweep, network_keeper, one_off, watch_config};
+use crate::{drain_keeper, durable, facts, logs_sweep, network_keeper, one_off, watch_config};
 use coord_image::{ImageStore, StoreError};
-use coord_network::{Network, Wanted};
+use coord_network::Network;
 use coord_registry::{Registry, login_files};
 use coord_runtime::{EmbeddedRuntime, Runtime as _, RuntimeEvent};
-use coord_shared::decide::planner::{History, Plan};
+use coord_shared::decide::planner::{Drain, History, Plan};
 use coord_shared::decide::{Mono, Now};
 use coord_shared::names::InstanceId;
 use coord_shared::wire::{FullReport, HostState, RegistryLogin};
@@ -212,7 +213,9 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let room = Room::new(images, policy, events.clone());
     let mut executor = Executor::new(config.host.clone(), &opened, room, registry, events.clone());
     executor.default_runtime = config.isolation.runtime;
-    let network = keep_network(&opened, &mut agent, events);
+    let network = keep_network(&opened, &mut agent, events.clone());
+    let (draining, watched) = watch::channel(Vec::new());
+    tokio::spawn(drain_keeper::run(watched, events));
     let runtime_events = opened.runtime.events();
     let mut service = Service {
         agent,
@@ -228,6 +231,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         wake_at: None,
         happenings,
         network,
+        draining,
     };
     tracing::info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "running");
     service.run().await?;
@@ -238,12 +242,12 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
 }
 
 /// Has the host's network kept as it will be wished.
-fn keep_network(opened: &Opened, agent: &mut Agent, events: mpsc::Sender<Event>) -> watch::Sender<Option<Wanted>> {
+fn keep_network(opened: &Opened, agent: &mut Agent, events: mpsc::Sender<Event>) -> watch::Sender<Option<Wish>> {
     let (wish, wishes) = watch::channel(None);
-    match &opened.network {
-        Ok(network) => drop(tokio::spawn(network_keeper::run(network.clone(), wishes, events))),
-        Err(problem) => agent.apply(Event::NetworkProblem(Some(problem.clone())), clock::now()),
+    if let Err(problem) = &opened.network {
+        agent.apply(Event::NetworkProblem(Some(problem.clone())), clock::now());
     }
+    drop(tokio::spawn(network_keeper::run(opened.network.clone().ok(), wishes, events)));
     wish
 }
 
@@ -363,7 +367,8 @@ struct Service {
     logins: Vec<RegistryLogin>,
     wake_at: Option<Mono>,
     /// What the host's network should be like; `None` before the first plan.
-    network: watch::Sender<Option<Wanted>>,
+    network: watch::Sender<Option<Wish>>,
+    draining: watch::Sender<Vec<Watched>>,
     happenings: Happenings,
 }
 
@@ -432,7 +437,8 @@ impl Service {
         self.hand_over_logins();
         self.look_for_listeners(now);
         let (plan, tasks) = self.agent.plan(now);
-        self.wish_for_network();
+        self.wish_for_network(&plan);
+        self.draining.send_if_modified(|watched| replace(watched, self.agent.watched(&plan)));
         for task in tasks {
             self.happenings.note_task(&task, now.wall);
             self.executor.execute(task);
@@ -460,17 +466,22 @@ impl Service {
         }
     }
 
-    fn wish_for_network(&self) {
+    fn wish_for_network(&mut self, plan: &Plan) {
         let [_, run_dir] = self.executor.volumes.own_folders();
         let one_offs = one_off::containers(run_dir);
-        let wanted = network_keeper::wanted(self.agent.containers().chain(&one_offs), &self.agent.doors());
+        let doors = self.agent.doors(plan);
+        let network = network_keeper::wanted(self.agent.containers().chain(&one_offs), &doors);
+        let is_awaited = plan.draining.values().any(|stage| *stage == Drain::MovingDoors);
+        let before = self.network.borrow().as_ref().map_or(0, |wish| wish.number);
         self.network.send_if_modified(|wish| {
-            let is_news = wish.as_ref() != Some(&wanted);
+            let is_news = wish.as_ref().is_none_or(|wish| wish.network != network || wish.is_awaited != is_awaited);
             if is_news {
-                *wish = Some(wanted);
+                *wish = Some(Wish { number: before + 1, network, is_awaited });
             }
             is_news
         });
+        let number = self.network.borrow().as_ref().map_or(before, |wish| wish.number);
+        self.agent.wished(number, &doors);
     }
 
     fn serve_sessions(&mut self) {
@@ -517,6 +528,13 @@ impl Service {
         let free_bytes = facts::disk_free_bytes(&self.state_dir);
         free_bytes.abs_diff(told.disk_free_bytes) > told.disk_total_bytes / DISK_NEWS_PART
     }
+}
+
+/// Says whether that is another value.
+fn replace<T: PartialEq>(value: &mut T, new: T) -> bool {
+    let is_other = *value != new;
+    *value = new;
+    is_other
 }
 
 async fn next_of(events: &mut Option<mpsc::Receiver<RuntimeEvent>>) -> Option<RuntimeEvent> {

@@ -56,6 +56,15 @@ pub enum Event {
     Runtime(RuntimeEvent),
     /// The containers' network is not as it should be, in words with the cure; or it is again.
     NetworkProblem(Option<String>),
+    /// The wish for the network of this number is fulfilled, in the kernel too (see [`crate::state::Agent::wished`]).
+    NetworkIsAsWished(u64),
+    /// It was looked how many connections a container that has given way still has.
+    Connections {
+        /// Which container.
+        container: ContainerId,
+        /// So many; `None` where that cannot be told.
+        open: Option<u32>,
+    },
     /// The labels in `agent.toml` changed.
     Labels(Labels),
     /// The machine was looked at.

@@ -15,6 +15,7 @@ pub mod containers;
 pub mod control;
 pub mod daemon;
 pub mod doctor;
+mod drain_keeper;
 pub mod durable;
 pub mod event;
 pub mod execute;

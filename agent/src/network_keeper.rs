@@ -23,6 +23,17 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Changes within this time are made together: a host full of crash loops changes its doors all the time.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// What is wished of the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// Grows with every wish.
+    pub(crate) number: u64,
+    /// What it should be like.
+    pub(crate) network: Wanted,
+    /// Somebody waits to be told when it is.
+    pub(crate) is_awaited: bool,
+}
+
 /// What the network should be like for these containers and doors.
 pub(crate) fn wanted<'a>(containers: impl Iterator<Item = &'a ContainerId>, doors: &Doors) -> Wanted {
     let published = doors.iter().map(|(door, target)| (host_port(door), (target.container.to_string(), target.port)));
@@ -84,19 +95,23 @@ pub(crate) fn addresses(lease: &Lease) -> Vec<IpAddr> {
     [Some(IpAddr::from(lease.ipv4)), lease.ipv6.map(IpAddr::from)].into_iter().flatten().collect()
 }
 
-/// Runs until nobody wants anything any more.
-pub(crate) async fn run(network: Network, mut wishes: watch::Receiver<Option<Wanted>>, events: mpsc::Sender<Event>) {
+/// Runs until nobody wants anything any more. Without a network, no door leads anywhere, whatever is wished.
+pub(crate) async fn run(network: Option<Network>, mut wishes: watch::Receiver<Option<Wish>>, events: mpsc::Sender<Event>) {
     let mut retry = RETRY_MIN;
-    let mut told = None;
+    let (mut told, mut fulfilled) = (None, 0);
     loop {
         // Nothing is known to be unwanted before the first wish.
-        let Some(wanted) = wishes.borrow_and_update().clone() else {
+        let Some(wish) = wishes.borrow_and_update().clone() else {
             if wishes.changed().await.is_err() {
                 return;
             }
             continue;
         };
-        let problem = network.apply(&wanted).await.err().map(|error| crate::chain(&error));
+        let applied = match &network {
+            Some(network) => network.apply(&wish.network).await,
+            None => Ok(()),
+        };
+        let problem = applied.err().map(|error| crate::chain(&error));
         let pause = if problem.is_some() { retry } else { LOOK_INTERVAL };
         retry = if problem.is_some() { (retry * 2).min(RETRY_MAX) } else { RETRY_MIN };
         if told != problem {
@@ -105,6 +120,10 @@ pub(crate) async fn run(network: Network, mut wishes: watch::Receiver<Option<Wan
             }
             told.clone_from(&problem);
             let _ = events.send(Event::NetworkProblem(problem)).await;
+        }
+        if told.is_none() && wish.is_awaited && fulfilled != wish.number {
+            fulfilled = wish.number;
+            let _ = events.send(Event::NetworkIsAsWished(fulfilled)).await;
         }
         tokio::time::sleep(PAUSE).await;
         if let Ok(Err(_)) = tokio::time::timeout(pause, wishes.changed()).await {

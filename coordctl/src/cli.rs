@@ -4,6 +4,10 @@
 //! clap's own reading of environment variables, because a flag, a variable and the configuration file are three levels of one
 //! setting and are weighed against each other in `config`.
 
+mod tokens;
+
+pub(crate) use tokens::{TokensAddArgs, TokensArgs, TokensCommand};
+
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use coord_shared::names::{HostName, VolumeName, WorkloadName};
@@ -142,6 +146,8 @@ coordctl exec -i db -- psql < dump.sql"
     Exec(ExecArgs),
     /// Show and remove the volumes of a host
     Volume(VolumeArgs),
+    /// Show, make and end tokens: of admins, and of those who use the image centre
+    Tokens(TokensArgs),
     /// Print a script that completes coordctl's commands in a shell
     #[command(long_about = "Print a script that completes coordctl's commands in a shell. For bash: \
 coordctl completions bash > ~/.local/share/bash-completion/completions/coordctl")]

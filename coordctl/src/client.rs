@@ -5,6 +5,7 @@
 
 mod error;
 mod stream;
+mod tokens;
 
 pub(crate) use error::ClientError;
 pub(crate) use stream::LineStream;

@@ -2,18 +2,23 @@
 //!
 //! A token is 32 random bytes behind a readable prefix. Only its SHA-256 is stored; with that much randomness a plain hash cannot be
 //! reversed or guessed, and looking it up by hash leaks no timing. All of them are held in memory, so that a request costs no read.
+//! Hosts have one token each (here); people and CI have tokens with names and rights (`named`).
 
 use crate::clock;
 use crate::records::{self, HostRecord, RecordError, TokenRecord, encode, host_key, token_key};
-use coord_shared::names::HostName;
+use coord_shared::names::{HostName, TokenName};
 use coord_store::{Committed, SharedStore, StoreError, StoreRevision, Txn};
-use sha2::Digest as _;
 use std::collections::HashMap;
-use std::fmt::Write as _;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
+
+mod named;
+mod secret;
+
+use secret::{new_token, sha256_hex, write_secret};
+
+pub use secret::random_id;
 
 const ADMIN_PREFIX: &str = "coord-admin-";
 const AGENT_PREFIX: &str = "coord-agent-";
@@ -37,6 +42,15 @@ pub enum IdentityError {
     /// Others wrote the same keys, again and again.
     #[error("host {0} is being changed by others; try again")]
     Busy(HostName),
+    /// The name is taken.
+    #[error("there is a token {0} already")]
+    TokenExists(TokenName),
+    /// No token of that name.
+    #[error("there is no token {0}")]
+    UnknownToken(TokenName),
+    /// Nobody could command the fleet any more.
+    #[error("token {0} is the only admin token")]
+    LastAdmin(TokenName),
     /// The kernel gave no random bytes.
     #[error("cannot get random bytes: {0}")]
     Random(getrandom::Error),
@@ -55,6 +69,8 @@ pub enum IdentityError {
 pub struct Identity {
     store: SharedStore,
     tokens: RwLock<HashMap<String, TokenRecord>>,
+    /// Held while tokens with names change, so that of two admin tokens not both can be removed as the last but one.
+    changing: tokio::sync::Mutex<()>,
 }
 
 impl Identity {
@@ -65,8 +81,8 @@ impl Identity {
             let sha256 = entry.key[records::TOKEN.len()..].to_owned();
             tokens.insert(sha256, records::decode(&entry.key, &entry.value)?);
         }
-        let identity = Self { store, tokens: RwLock::new(tokens) };
-        if !identity.has_admin() {
+        let identity = Self { store, tokens: RwLock::new(tokens), changing: tokio::sync::Mutex::default() };
+        if identity.admins() == 0 {
             identity.make_first_admin(&data_dir.join("admin-token")).await?;
         }
         Ok(identity)
@@ -129,9 +145,9 @@ impl Identity {
         tokens.extend(new);
     }
 
-    fn has_admin(&self) -> bool {
+    fn admins(&self) -> usize {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
-        tokens.values().any(|record| matches!(record, TokenRecord::Admin(_)))
+        tokens.values().filter(|record| matches!(record, TokenRecord::Admin(_))).count()
     }
 
     /// The file comes first: a crash in between leaves a file whose token is not yet known, and the next start replaces it.
@@ -144,54 +160,6 @@ impl Identity {
         tracing::info!(path = %file.display(), "wrote the first admin token");
         Ok(())
     }
-}
-
-/// 128 random bits in hex: names that nobody can guess.
-pub fn random_id() -> Result<String, IdentityError> {
-    let mut bytes = [0_u8; 16];
-    getrandom::fill(&mut bytes).map_err(IdentityError::Random)?;
-    Ok(hex(&bytes))
-}
-
-fn new_token(prefix: &str) -> Result<String, IdentityError> {
-    let mut bytes = [0_u8; 32];
-    getrandom::fill(&mut bytes).map_err(IdentityError::Random)?;
-    Ok(format!("{prefix}{}", base64url(&bytes)))
-}
-
-fn sha256_hex(text: &str) -> String {
-    hex(&sha2::Sha256::digest(text.as_bytes()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// RFC 4648 section 5, without padding.
-fn base64url(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().enumerate().fold(0_u32, |bits, (i, byte)| bits | u32::from(*byte) << (16 - 8 * i));
-        for sextet in 0..=chunk.len() {
-            text.push(char::from(ALPHABET[(bits >> (18 - 6 * sextet) & 63) as usize]));
-        }
-    }
-    text
-}
-
-/// Replaces `file` in one step by one that only its owner reads.
-fn write_secret(file: &Path, secret: &str) -> io::Result<()> {
-    let temporary = file.with_extension("new");
-    let mut open = std::fs::OpenOptions::new();
-    let mut out = open.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    out.write_all(secret.as_bytes())?;
-    out.write_all(b"\n")?;
-    out.sync_all()?;
-    std::fs::rename(&temporary, file)
 }
 
 #[cfg(test)]

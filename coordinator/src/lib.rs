@@ -6,6 +6,7 @@
 //!
 //! The store holds everything that a restart needs; what hosts report is memory. A restart changes nobody's host state.
 
+pub mod centre;
 pub mod clock;
 pub mod config;
 pub mod control;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! token/SHA256           TokenRecord       who a token speaks for
+//! token-name/NAME        TokenNameRecord   which token has a name, and since when
 //! host/HOST              HostRecord        a known host and its labels
 //! assign/HOST            AssignRecord      what the host was last told: its generation and instances; outlives the host
 //! workload/NAME          WorkloadRecord    where a name stands; outlives its deletion, so that revisions never repeat
@@ -12,7 +13,9 @@
 
 use bytes::Bytes;
 use coord_shared::document::Document;
-use coord_shared::names::{Digest, Generation, HostName, ImageReference, Labels, Revision, WorkloadName};
+use coord_shared::names::{
+    Digest, Generation, HostName, ImageReference, Labels, RepositoryPattern, Revision, TokenName, WorkloadName,
+};
 use coord_store::{Entry, Store, StoreError};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -21,6 +24,8 @@ use std::fmt;
 
 /// Prefix of tokens.
 pub const TOKEN: &str = "token/";
+/// Prefix of tokens' names.
+pub const TOKEN_NAME: &str = "token-name/";
 /// Prefix of known hosts.
 pub const HOST: &str = "host/";
 /// Prefix of what hosts were told.
@@ -73,6 +78,11 @@ pub fn assign_key(host: &HostName) -> String {
 /// Where a token's record lies, by the SHA-256 of the token in hex.
 pub fn token_key(sha256_hex: &str) -> String {
     format!("{TOKEN}{sha256_hex}")
+}
+
+/// Where lies which token has a name.
+pub fn token_name_key(name: &TokenName) -> String {
+    format!("{TOKEN_NAME}{name}")
 }
 
 /// Where documents come from. A name belongs to one source at a time.
@@ -138,6 +148,32 @@ pub enum TokenRecord {
     Admin(String),
     /// The agent of one host.
     Agent(HostName),
+    /// Somebody who may use parts of the image centre, and nothing else.
+    Registry(RegistryRights),
+}
+
+/// What a token of the image centre opens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryRights {
+    /// The token's name.
+    pub name: TokenName,
+    /// What may be pulled.
+    #[serde(default)]
+    pub pull: Vec<RepositoryPattern>,
+    /// What may be pushed and pulled.
+    #[serde(default)]
+    pub push: Vec<RepositoryPattern>,
+}
+
+/// Which token has a name. The one that the first start made has none of these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenNameRecord {
+    /// The SHA-256 of the token, in hex.
+    pub sha256: String,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// With which token, by name.
+    pub made_by: String,
 }
 
 /// A known host.

@@ -100,7 +100,7 @@ impl Coordinator {
         let lock = take_data_dir(&config)?;
         let tls = config.tls.as_ref().map(serve::acceptor).transpose()?;
         let store: SharedStore = coord_store::open(&config.data_dir)?;
-        let identity = Identity::load(Arc::clone(&store), &config.data_dir).await?;
+        let identity = Arc::new(Identity::load(Arc::clone(&store), &config.data_dir).await?);
         let hosts = Arc::new(Hosts::new(config.liveness.limits()));
         let (mut controller, board) = Controller::new(Arc::clone(&store), Arc::clone(&hosts), registries.logins());
         controller.pass().await?;

@@ -3,6 +3,7 @@
 mod alone;
 mod away;
 mod commands;
+mod drain;
 mod edits;
 mod exec;
 mod health;

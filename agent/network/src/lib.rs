@@ -9,6 +9,7 @@
 mod attach;
 mod book;
 mod bridge;
+mod connections;
 mod conntrack;
 mod error;
 mod links;
@@ -18,6 +19,7 @@ mod nft;
 mod pool;
 mod sysctl;
 
+pub use connections::connections;
 pub use error::NetworkError;
 pub use listeners::{Owner, owner};
 

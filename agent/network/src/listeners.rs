@@ -76,7 +76,7 @@ fn socket(line: &str, protocol: Protocol, wanted: &str) -> Option<(HostPort, u64
 }
 
 /// Words of 32 bits in the machine's own order, each as eight digits.
-fn address_of(digits: &str) -> Option<IpAddr> {
+pub(crate) fn address_of(digits: &str) -> Option<IpAddr> {
     let word = |at: usize| u32::from_str_radix(digits.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
     match digits.len() {
         8 => word(0).map(Ipv4Addr::from).map(IpAddr::from),

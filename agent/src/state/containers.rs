@@ -3,7 +3,7 @@
 use super::health::Asked;
 use super::{Agent, ContainerMeta};
 use coord_image::{Image, Progress};
-use coord_shared::decide::planner::{Action, Container, History, Phase, Spec};
+use coord_shared::decide::planner::{Action, Container, History, Phase, Spec, Traffic};
 use coord_shared::decide::{Mono, Now};
 use coord_shared::document::Hook;
 use coord_shared::names::{ContainerId, PinnedImage};
@@ -132,6 +132,7 @@ impl Agent {
             health: None,
             window: meta.window,
             ports: meta.ports.clone(),
+            traffic: Traffic::default(),
         };
         self.metas.insert(id.clone(), meta);
         self.observed.containers.insert(id, container);
@@ -241,6 +242,7 @@ impl Agent {
 
     fn forget_container(&mut self, id: &ContainerId) {
         self.weakened.remove(id);
+        self.closed_by.remove(id);
         self.observed.containers.remove(id);
         self.metas.remove(id);
     }

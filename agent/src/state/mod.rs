@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod containers;
+mod drain;
 mod health;
 mod meta;
 mod ports;
@@ -27,6 +28,7 @@ mod pulls;
 mod tests;
 
 pub use containers::Task;
+pub use drain::Watched;
 pub use health::Asked;
 pub use meta::ContainerMeta;
 use pulls::Pull;
@@ -66,6 +68,8 @@ pub struct Agent {
     network_problem: Option<String>,
     /// News that could not be written to the ledger, and when to try again: the coordinator, having sent it, will not send it twice.
     unwritten: Option<(HostState, Mono)>,
+    /// The first wish for the network since which none has led a door to a container; absent for those to whom one does.
+    closed_by: BTreeMap<ContainerId, u64>,
     /// When it was looked who listens on this host.
     listeners_at: Option<Mono>,
     /// Sessions that the last host state asked for and nobody has taken yet.
@@ -96,6 +100,7 @@ impl Agent {
             ledger_problem: None,
             network_problem: None,
             unwritten: None,
+            closed_by: BTreeMap::new(),
             listeners_at: None,
             sessions: Vec::new(),
         };
@@ -173,6 +178,8 @@ impl Agent {
                 }
             }
             Event::NetworkProblem(problem) => self.network_problem = problem,
+            Event::NetworkIsAsWished(number) => self.network_is_as_wished(number, now.mono),
+            Event::Connections { container, open } => self.counted(&container, open, now.mono),
             Event::Labels(labels) => self.labels = labels,
             Event::Facts(facts) => self.facts = *facts,
             // Whoever asked may have given up.

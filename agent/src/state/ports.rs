@@ -2,7 +2,7 @@
 
 use super::Agent;
 use coord_shared::decide::Mono;
-use coord_shared::decide::planner::{self, Target};
+use coord_shared::decide::planner::{self, Plan, Target};
 use coord_shared::decide::ports::{Door, Doors, Listener};
 use coord_shared::names::ContainerId;
 use std::collections::BTreeMap;
@@ -18,8 +18,8 @@ impl Agent {
     }
 
     /// Which published port leads to which container now.
-    pub fn doors(&self) -> Doors {
-        planner::ports::doors(&self.observed)
+    pub fn doors(&self, plan: &Plan) -> Doors {
+        planner::ports::doors(&self.observed, &plan.draining)
     }
 
     /// Whether an instance waits to be started for whose ports it matters who listens on this host.

@@ -2,6 +2,7 @@
 use super::*;
 use coord_runtime::{Exit, Recovered, RecoveredState, Running};
 use coord_shared::decide::health::{Health, Status};
+use coord_shared::decide::planner::Drain;
 
 use coord_shared::names::{Generation, Revision};
 use coord_shared::wire::{DesiredInstance, InstanceState, Prefetch, PrefetchState};
@@ -84,6 +85,12 @@ impl Lab {
     fn started(&mut self, id: &str) {
         let running = Running { id: id.to_owned(), pid: 42, started_at: now().wall, weakened: Vec::new() };
         self.apply(Event::Started { container: id.parse().expect("a container"), result: Ok(running) });
+    }
+
+    /// As if it had not ended.
+    fn started_again(&mut self, id: &ContainerId) {
+        let container = self.agent.observed.containers.get_mut(id).expect("its folder is there");
+        (container.phase, container.pid) = (Phase::Running { since: now().mono }, Some(42));
     }
 
     fn exited(&mut self, id: &str, code: i32) {
@@ -473,4 +480,57 @@ fn what_is_loosened_is_reported() {
     let (plan, _) = lab.agent.plan(now());
     let loosened = lab.agent.report(&plan, now()).instances[0].loosened.join("; ");
     assert_eq!(loosened, "host's network; no user namespace: the kernel cannot idmap overlayfs");
+}
+
+#[test]
+fn a_container_is_drained_once_its_last_wish_for_no_door_is_fulfilled() {
+    let publishing = |greeting: &str| {
+        document(&format!(
+            "ports = [\"80:8080\", \"53:53/udp\"]\nenvironment = {{ GREETING = {greeting:?} }}\n[rollout]\norder = \"start-first\"\n"
+        ))
+    };
+    let (old, new): (ContainerId, ContainerId) =
+        ("web.0-r1-1".parse().expect("a container"), "web.0-r2-1".parse().expect("a container"));
+    let mut lab = lab();
+    lab.apply(host_state(1, 1, "one", publishing("one")));
+    lab.pulled("one");
+    assert_eq!(lab.tasks(), ["start web.0-r1-1"]);
+    lab.started("web.0-r1-1");
+    // What is wished after each plan, as the loop does it: the containers that doors lead to, and how far the old one is.
+    let wish = |lab: &mut Lab, number: u64| {
+        let (plan, tasks) = lab.agent.plan(now());
+        let doors = lab.agent.doors(&plan);
+        lab.agent.wished(number, &doors);
+        let led_to: Vec<String> = doors.values().map(|target| target.container.to_string()).collect();
+        (led_to, plan.draining.get(&old).copied(), tasks.iter().map(show).collect::<Vec<_>>())
+    };
+    let both = |id: &ContainerId| vec![id.to_string(); 2];
+    assert_eq!(wish(&mut lab, 1), (both(&old), None, vec![]));
+    lab.apply(host_state(2, 2, "one", publishing("two")));
+    assert_eq!(wish(&mut lab, 1), (both(&old), None, vec!["start web.0-r2-1".to_owned()]));
+    lab.started("web.0-r2-1");
+    assert_eq!(wish(&mut lab, 2), (both(&new), Some(Drain::MovingDoors), vec![]));
+    // The new one dies before the doors have moved, and comes back: news of the first wish say nothing any more.
+    lab.exited("web.0-r2-1", 1);
+    let (led_to, drain, _) = wish(&mut lab, 3);
+    assert_eq!((led_to, drain), (both(&old), None));
+    lab.started_again(&new);
+    assert_eq!(wish(&mut lab, 4).1, Some(Drain::MovingDoors));
+    lab.apply(Event::NetworkIsAsWished(3));
+    assert_eq!(wish(&mut lab, 4).1, Some(Drain::MovingDoors), "older than the wish that counts");
+    lab.apply(Event::Connections { container: old.clone(), open: Some(0) });
+    lab.apply(Event::NetworkIsAsWished(4));
+    assert_eq!(wish(&mut lab, 4).1, Some(Drain::Settling), "whoever counted, counted too early");
+
+    let later = || Now { mono: now().mono.after(planner::drain::SETTLE), ..now() };
+    let (plan, _) = lab.agent.plan(later());
+    assert_eq!(plan.draining.get(&old), Some(&Drain::Emptying));
+    let watched = Watched { container: old.clone(), pid: 42, ports: [8080].into() };
+    assert_eq!(lab.agent.watched(&plan), [watched], "UDP knows no connections");
+    lab.agent.apply(Event::Connections { container: old.clone(), open: Some(1) }, later());
+    assert!(lab.agent.plan(later()).1.is_empty());
+    lab.agent.apply(Event::Connections { container: old.clone(), open: Some(0) }, later());
+    let (plan, tasks) = lab.agent.plan(later());
+    assert_eq!(tasks.iter().map(show).collect::<Vec<_>>(), ["signal web.0-r1-1 SIGQUIT"]);
+    assert!(plan.draining.is_empty());
 }

@@ -12,6 +12,7 @@ mod history;
 mod hosts;
 mod logs;
 mod status;
+mod tokens;
 mod volume;
 mod words;
 
@@ -35,6 +36,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Logs(args) => logs::run(&args, &client()?, output).await,
         Command::Exec(args) => exec::run(&args, &client()?, output).await,
         Command::Volume(args) => volume::run(args, &client()?, output).await,
+        Command::Tokens(args) => tokens::run(args, &client()?, output).await,
         Command::Completions(args) => completions::run(&args, output),
     }
 }

@@ -5,5 +5,28 @@
 //! upload that is resumed or swept. Deliberately absent: who may do what (the caller's [`Access`] says), and what images are for.
 
 mod access;
+mod blobs;
+mod centre;
+mod clock;
+mod config;
+mod error;
+mod http;
+mod lists;
+mod locks;
+mod manifests;
+mod names;
+mod outline;
+pub mod records;
+mod storage;
+mod uploads;
 
 pub use access::{Access, Action, Refusal};
+pub use centre::Centre;
+pub use config::{CentreConfig, S3Config, SILENCE_MAX, StorageConfig, UPLOAD_IDLE_MAX, UPLOAD_MAX_BYTES, UPLOADS_MAX};
+pub use error::CentreError;
+pub use lists::Page;
+pub use manifests::{Manifest, NewManifest, Taken};
+pub use names::{Reference, ReferenceError, Tag, TagError};
+pub use outline::{DOCKER_LIST, DOCKER_MANIFEST, Descriptor, MANIFEST_MAX_BYTES, OCI_INDEX, OCI_MANIFEST, is_manifest_type};
+pub use storage::{BlobStream, Stored};
+pub use uploads::Upload;

@@ -4,7 +4,7 @@
 
 use super::App;
 use super::error::ApiError;
-use crate::records::TokenRecord;
+use crate::records::{RegistryRights, TokenRecord};
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
@@ -35,6 +35,7 @@ impl FromRequestParts<Arc<App>> for Admin {
                 let message = format!("the token of host {host}'s agent opens only its own state and report");
                 Err(ApiError::forbidden(message).hint("use an admin token"))
             }
+            TokenRecord::Registry(rights) => Err(registry_only(&rights)),
         }
     }
 }
@@ -50,6 +51,7 @@ impl FromRequestParts<Arc<App>> for Agent {
             TokenRecord::Admin(_) => {
                 Err(ApiError::forbidden(format!("only the agent of host {host} may do this")).hint("use the host's own token"))
             }
+            TokenRecord::Registry(rights) => Err(registry_only(&rights)),
         }
     }
 }
@@ -62,8 +64,13 @@ impl FromRequestParts<Arc<App>> for Reader {
         match token {
             TokenRecord::Agent(other) if other != host => Err(other_host(&other, &host)),
             TokenRecord::Agent(_) | TokenRecord::Admin(_) => known(app, host).map(|host| Self { host }),
+            TokenRecord::Registry(rights) => Err(registry_only(&rights)),
         }
     }
+}
+
+fn registry_only(rights: &RegistryRights) -> ApiError {
+    ApiError::forbidden(format!("the token {} opens only the image centre", rights.name)).hint("use an admin token")
 }
 
 fn other_host(own: &HostName, asked: &HostName) -> ApiError {

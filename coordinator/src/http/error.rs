@@ -108,6 +108,11 @@ impl From<IdentityError> for ApiError {
     fn from(error: IdentityError) -> Self {
         match &error {
             IdentityError::UnknownHost(host) => Self::unknown_host(host),
+            IdentityError::UnknownToken(_) => Self::not_found(&error).hint("`coordctl tokens` lists them"),
+            IdentityError::TokenExists(name) => Self::new(StatusCode::CONFLICT, "conflict", &error)
+                .hint(format!("take another name, or end that one first: `coordctl tokens rm {name}`")),
+            IdentityError::LastAdmin(_) => Self::new(StatusCode::CONFLICT, "conflict", &error)
+                .hint("make another one first: `coordctl tokens add NAME --admin`"),
             IdentityError::Busy(_) => Self::new(StatusCode::CONFLICT, "stale", &error).hint("try again"),
             IdentityError::Record(_) | IdentityError::Store(_) | IdentityError::Random(_) | IdentityError::TokenFile { .. } => {
                 Self::internal(&error)

@@ -17,6 +17,7 @@ mod request;
 pub mod serve;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod volumes;
 
 use crate::control::Board;
@@ -42,7 +43,7 @@ pub struct App {
     /// The store.
     pub store: SharedStore,
     /// Who may do what.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// What agents say, and what they are told.
     pub hosts: Arc<Hosts>,
     /// Sessions between admins and agents.
@@ -86,6 +87,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/status", get(admin::status))
         .route("/v1/hosts", get(admin::hosts).post(admin::add_host))
         .route("/v1/hosts/{host}", axum::routing::delete(admin::remove_host))
+        .route("/v1/tokens", get(tokens::list).post(tokens::add))
+        .route("/v1/tokens/{name}", axum::routing::delete(tokens::remove))
         .route("/v1/workloads/{name}/history", get(admin::history))
         .route("/v1/hosts/{host}/volumes", get(volumes::list))
         .route("/v1/hosts/{host}/volumes/{name}", axum::routing::delete(volumes::remove))

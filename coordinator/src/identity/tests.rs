@@ -1,5 +1,6 @@
 //! Tokens: made, kept hashed, ended.
 use super::*;
+use coord_shared::wire::TokenRights;
 use coord_store::MemoryStore;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
@@ -10,17 +11,6 @@ async fn identity(store: &SharedStore, dir: &Path) -> Identity {
 
 fn host(name: &str) -> HostName {
     name.parse().expect("a host name")
-}
-
-#[test]
-fn base64url_is_that_of_the_rfc() {
-    let check = |bytes: &[u8], expect: &str| assert_eq!(base64url(bytes), expect);
-    check(b"", "");
-    check(b"f", "Zg");
-    check(b"fo", "Zm8");
-    check(b"foo", "Zm9v");
-    check(b"foobar", "Zm9vYmFy");
-    check(&[0xfb, 0xff], "-_8");
 }
 
 #[tokio::test]
@@ -55,4 +45,48 @@ async fn a_host_has_one_token_at_a_time() {
     assert_eq!(tokens.who(&second), None);
     assert!(matches!(tokens.remove_host(&host("a")).await, Err(IdentityError::UnknownHost(_))));
     assert_eq!(identity(&store, dir.path()).await.who(&second), None);
+}
+
+fn token_name(name: &str) -> TokenName {
+    name.parse().expect("a token's name")
+}
+
+fn may_push(pattern: &str) -> TokenRights {
+    TokenRights::Registry { pull: Vec::new(), push: vec![pattern.parse().expect("a pattern")] }
+}
+
+#[tokio::test]
+async fn a_token_with_a_name_is_made_once_and_ends_at_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store: SharedStore = Arc::new(MemoryStore::default());
+    let tokens = identity(&store, dir.path()).await;
+    let token = tokens.add_token(&token_name("ci"), &may_push("shop/*"), "admin").await.expect("makes");
+    let Some(TokenRecord::Registry(rights)) = tokens.who(&token) else { panic!("{:?}", tokens.who(&token)) };
+    assert_eq!((rights.name.as_str(), rights.push[0].as_str()), ("ci", "shop/*"));
+    let again = tokens.add_token(&token_name("ci"), &TokenRights::Admin, "admin").await;
+    assert!(matches!(again, Err(IdentityError::TokenExists(_))));
+    let listed = tokens.tokens().await.expect("lists");
+    assert_eq!(
+        listed.iter().map(|t| (t.name.as_str(), t.made_by.as_deref())).collect::<Vec<_>>(),
+        [("admin", None), ("ci", Some("admin"))]
+    );
+    assert!(identity(&store, dir.path()).await.who(&token).is_some());
+    tokens.remove_token(&token_name("ci")).await.expect("ends");
+    assert_eq!(tokens.who(&token), None);
+    assert_eq!(identity(&store, dir.path()).await.who(&token), None);
+    assert!(matches!(tokens.remove_token(&token_name("ci")).await, Err(IdentityError::UnknownToken(_))));
+    tokens.add_token(&token_name("ci"), &may_push("*"), "admin").await.expect("the name is free again");
+}
+
+#[tokio::test]
+async fn somebody_can_always_command_the_fleet() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store: SharedStore = Arc::new(MemoryStore::default());
+    let tokens = identity(&store, dir.path()).await;
+    assert!(matches!(tokens.remove_token(&token_name("admin")).await, Err(IdentityError::LastAdmin(_))));
+    tokens.add_token(&token_name("anna"), &TokenRights::Admin, "admin").await.expect("makes");
+    tokens.remove_token(&token_name("admin")).await.expect("ends");
+    assert!(matches!(tokens.remove_token(&token_name("anna")).await, Err(IdentityError::LastAdmin(_))));
+    let first = std::fs::read_to_string(dir.path().join("admin-token")).expect("the token");
+    assert_eq!(identity(&store, dir.path()).await.who(first.trim()), None);
 }

@@ -6,7 +6,8 @@
 //! - Nothing old is touched before the new image is complete and verified here. Until then the previous revision is kept running,
 //!   and restarted if it ends.
 //! - A change that keeps the container's fingerprint restarts nothing: the running container takes on the new revision.
-//! - With `start-first`, nothing old is asked to end before the new container is ready, however often that one fails.
+//! - With `start-first`, nothing old is asked to end before the new container is ready, however often that one fails, nor before the
+//!   published ports lead to it and the old one's connections have had their time to end.
 //! - A container that is ill is ended only where its policy starts it again.
 //! - What is fetched ahead comes after every image that an instance waits for, and no container is touched for it.
 //! - Whatever is not desired is stopped, killed when its grace period is over, and removed.
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub mod ahead;
+pub mod drain;
 mod history;
 mod instance;
 pub mod ports;
@@ -32,6 +34,7 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
+pub use drain::{Drain, Traffic};
 pub use history::{End, History, Life};
 
 /// What the host should run.
@@ -105,6 +108,8 @@ pub struct Container {
     pub window: Span,
     /// The ports of the host that lead to it.
     pub ports: Vec<PortMapping>,
+    /// What is known of those who come through them.
+    pub traffic: Traffic,
 }
 
 impl Container {
@@ -236,6 +241,8 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// Why an instance is not (yet) as desired; one that is has no entry.
     pub reasons: BTreeMap<InstanceId, Reason>,
+    /// Containers that have given way and run on for a while, and how far each is. No door leads to them any more.
+    pub draining: BTreeMap<ContainerId, Drain>,
     /// When to plan again although nothing has happened.
     pub wake_at: Option<Mono>,
 }

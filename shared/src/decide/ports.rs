@@ -2,14 +2,15 @@
 //!
 //! A door is a port of the host, of one address or of all. It leads to the newest container of its instance that is ready; while none
 //! is, to the newest that runs, and at the very end to one that is being stopped: as long as anybody could answer, somebody is asked.
-//! With `start-first` the new container lives beside the old one, and the doors move when it is ready.
+//! With `start-first` the new container lives beside the old one, and the doors move when it is ready: all of them, so that a port which
+//! is published no more is closed then.
 //!
 //! Deliberately absent: what programs of the host do with their ports, but for the question whether one is taken.
 
 use crate::document::{PortMapping, Protocol};
 use crate::names::{ContainerId, InstanceId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// A port of the host.
@@ -46,7 +47,7 @@ impl Door {
 /// What a container can do for whoever knocks, from the least to the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
-    /// It was asked to end, and may answer until it has.
+    /// It was asked to end, or is about to be, and may answer until it has. Nobody is led to it while another one of its instance is ready.
     Stopping,
     /// It runs, and its health check has not said yet that it is well.
     Running,
@@ -80,8 +81,13 @@ pub type Doors = BTreeMap<Door, Target>;
 /// Decides where each door leads. Two instances that want one door are kept apart before they start; where they live nevertheless,
 /// whoever can do more has it, and the first by name among equals.
 pub fn doors<'a>(residents: impl Iterator<Item = Resident<'a>>) -> Doors {
+    let residents: Vec<Resident<'a>> = residents.collect();
+    let is_ready = |resident: &&Resident<'a>| resident.standing == Standing::Ready;
+    let ready: BTreeSet<&InstanceId> = residents.iter().filter(is_ready).map(|resident| &resident.container.instance).collect();
+    let gave_way =
+        |resident: &Resident<'a>| resident.standing == Standing::Stopping && ready.contains(&resident.container.instance);
     let mut best: BTreeMap<Door, (Resident<'a>, u16)> = BTreeMap::new();
-    for resident in residents {
+    for resident in residents.iter().copied().filter(|resident| !gave_way(resident)) {
         for mapping in resident.ports {
             let entry = best.entry(Door::of(mapping)).or_insert((resident, mapping.container_port));
             if is_better(&resident, &entry.0) {

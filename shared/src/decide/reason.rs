@@ -98,6 +98,15 @@ pub enum Reason {
         /// Who has it: an instance, or a program of the host.
         by: String,
     },
+    /// The new container serves, and the previous one runs on for whoever is still connected to it.
+    Draining {
+        /// When it is asked to end, whoever is connected; absent until the published ports lead to the new one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+        /// TCP connections that were open when it was looked last; absent where that is not known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        connections: Option<u32>,
+    },
     /// The previous container is being stopped first.
     StoppingPrevious {
         /// When it will be killed if it has not ended.
@@ -249,6 +258,12 @@ impl fmt::Display for Reason {
                 };
                 write!(f, "port {port}/{protocol} of the host is taken by {by}; stop that, or publish another port")
             }
+            Self::Draining { until: None, .. } => f.write_str("moving its ports from the previous container"),
+            Self::Draining { connections: Some(1), .. } => f.write_str("draining the previous container, 1 connection is open"),
+            Self::Draining { connections: Some(open), .. } if *open > 0 => {
+                write!(f, "draining the previous container, {open} connections are open")
+            }
+            Self::Draining { .. } => f.write_str("draining the previous container"),
             Self::StoppingPrevious { .. } => f.write_str("stopping the previous container"),
             Self::Stopping { .. } => f.write_str("stopping"),
             Self::Removing => f.write_str("removing what is left of it"),
@@ -286,6 +301,7 @@ impl Reason {
             Self::Unhealthy { then: AfterUnhealthy::Stopping { kill_at }, .. } => Some(*kill_at),
             Self::Unhealthy { then: AfterUnhealthy::Restarted { retry_at, .. }, .. } => Some(*retry_at),
             Self::Monitoring { until } => Some(*until),
+            Self::Draining { until, .. } => *until,
             Self::Pulling { .. }
             | Self::Starting
             | Self::PortTaken { .. }

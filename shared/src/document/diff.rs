@@ -2,7 +2,7 @@
 //!
 //! It compares meanings, not texts: a comment, another order of keys or a default that is written out is no change.
 
-use super::keys::KEYS;
+use super::keys::{DOCUMENT, is_joined};
 use super::model::{Container, Document, Network, Parallelism, PidsLimit, Resources, RestartPolicy, Rollout, RolloutOrder};
 use super::parts::{
     Dns, Healthcheck, Hook, LogDriver, Logging, Mount, MountSource, Probe, RestartSettings, RuntimeName, Security,
@@ -51,11 +51,7 @@ struct Entries(BTreeMap<Place, Entry>);
 impl Entries {
     /// `name` is what `key`, one of the reference, holds an entry for; empty for all of it.
     fn put(&mut self, key: &str, name: &str, entry: Entry) {
-        let path = |known: &super::keys::Key| match known.section {
-            "" => known.name.to_owned(),
-            section => format!("{section}.{}", known.name),
-        };
-        let rank = KEYS.iter().position(|known| path(known) == key).unwrap_or(KEYS.len());
+        let rank = DOCUMENT.all_keys().position(|(table, known)| is_joined(key, table, known.name)).unwrap_or(usize::MAX);
         let key = if name.is_empty() { key.to_owned() } else { format!("{key}.{}", key_text(name)) };
         self.0.insert(Place { rank, key }, entry);
     }
@@ -109,7 +105,7 @@ fn entries(document: &Document) -> Entries {
         pre_stop,
         rollout,
     } = document;
-    let Rollout { parallelism, order, monitor } = rollout;
+    let Rollout { parallelism, order, monitor, drain } = rollout;
     let mut all = Entries::default();
     all.add("image", text(image), false, true);
     all.add("hosts", list(hosts), false, false);
@@ -128,6 +124,7 @@ fn entries(document: &Document) -> Entries {
     all.add("rollout.parallelism", parallelism_text(*parallelism), *parallelism == usual.parallelism, false);
     all.add("rollout.order", text(order_text(*order)), *order == usual.order, false);
     all.add("rollout.monitor", text(monitor), *monitor == usual.monitor, false);
+    all.add("rollout.drain", text(drain), *drain == usual.drain, false);
     all
 }
 

@@ -4,20 +4,20 @@
 //! a [`Document`] that cannot be invalid. Whoever writes the file sees all mistakes at once, each with its place and cure; whoever
 //! holds a `Document` checks nothing again. Which keys there are stands in `keys`, and nowhere else.
 
-mod diagnostic;
+pub(crate) mod diagnostic;
 mod diff;
 mod file_name;
-mod keys;
+pub(crate) mod keys;
 mod loosened;
-mod lower;
+pub(crate) mod lower;
 mod model;
 mod parts;
-mod raw;
-mod reference;
+pub(crate) mod raw;
+pub(crate) mod reference;
 mod render;
 mod syntax;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod words;
 mod written;
 
@@ -33,7 +33,9 @@ pub use parts::{
 };
 pub use reference::reference;
 
+use keys::Format;
 use raw::Mistakes;
+use toml::de::DeTable;
 
 /// Longest document, in bytes: a thousand times what a careful one needs, and small enough to keep whole in every host state.
 pub const DOCUMENT_MAX_BYTES: usize = 64 * 1024;
@@ -47,21 +49,30 @@ pub const PIDS_DEFAULT: u32 = 2048;
 /// The errors are all mistakes of the text, at most [`MISTAKES_MAX`]; behind an unclosed quote or bracket nothing can be told, so
 /// what follows one waits for the next run. Bounded in time and memory whatever the text is: [`DOCUMENT_MAX_BYTES`] are looked at.
 pub fn parse(text: &str) -> Result<Document, Diagnostics> {
+    parse_as(&keys::DOCUMENT, text, lower::lower)
+}
+
+/// Reads and checks a text of `format`; `lower` makes of its values what they mean, and answers None only after it has reported why.
+pub(crate) fn parse_as<T>(
+    format: &Format,
+    text: &str,
+    lower: impl FnOnce(&DeTable<'_>, &mut Mistakes) -> Option<T>,
+) -> Result<T, Diagnostics> {
     if text.len() > DOCUMENT_MAX_BYTES {
-        let message = format!("the document has {} bytes, {DOCUMENT_MAX_BYTES} are allowed", text.len());
+        let message = format!("the {} has {} bytes, {DOCUMENT_MAX_BYTES} are allowed", format.noun, text.len());
         let too_large = Diagnostic::new(Rule::TooLarge, 0..0, message);
-        return Err(Diagnostics::one(too_large.hint("keep large data in the image; a document says only what to run")));
+        return Err(Diagnostics::one(too_large.hint(format.too_large)));
     }
     let syntax = syntax::read(text);
     let mut mistakes = Mistakes::new();
-    let document = lower::lower(syntax.table.get_ref(), &mut mistakes);
+    let lowered = lower(syntax.table.get_ref(), &mut mistakes);
     mistakes.retain(|found| syntax.trusts(found));
     mistakes.extend(syntax.mistakes);
-    match (Diagnostics::new(mistakes), document) {
+    match (Diagnostics::new(mistakes), lowered) {
         (Some(diagnostics), _) => Err(diagnostics),
-        (None, Some(document)) => Ok(document),
+        (None, Some(lowered)) => Ok(lowered),
         (None, None) => {
-            unreachable!("a text without a document has a mistake: one of its values, or the one of its syntax that hides it")
+            unreachable!("a text that means nothing has a mistake: one of its values, or the one of its syntax that hides it")
         }
     }
 }

@@ -155,6 +155,8 @@ pub struct Rollout {
     pub order: RolloutOrder,
     /// How long a new instance must have been ready before the next host's turn comes.
     pub monitor: Span,
+    /// With `start-first`: how long at most the old container serves on whoever came through its published ports.
+    pub drain: Span,
 }
 
 /// A number of hosts, or a share of the targets.

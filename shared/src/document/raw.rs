@@ -12,23 +12,23 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Most entries of a list or table: a thousand times what a careful document has, small enough for every later step to walk.
-pub(super) const ENTRIES_MAX: usize = 1000;
+pub(crate) const ENTRIES_MAX: usize = 1000;
 
 /// Where mistakes are gathered.
-pub(super) type Mistakes = Vec<Diagnostic>;
+pub(crate) type Mistakes = Vec<Diagnostic>;
 
 /// A value, its place, and what to call it.
 #[derive(Clone)]
-pub(super) struct Field<'t> {
+pub(crate) struct Field<'t> {
     /// Dotted, as in the file: `resources.memory`, `hosts[2]`.
-    pub(super) path: String,
-    pub(super) value: &'t Spanned<DeValue<'t>>,
+    pub(crate) path: String,
+    pub(crate) value: &'t Spanned<DeValue<'t>>,
     /// Whether the value is a table that a heading `[...]` starts.
-    pub(super) has_heading: bool,
+    pub(crate) has_heading: bool,
 }
 
 /// The field `key` of `table`, if it is there. `section` is the table's own name, empty at the top.
-pub(super) fn field<'t>(table: &'t DeTable<'t>, section: &str, key: &str) -> Option<Field<'t>> {
+pub(crate) fn field<'t>(table: &'t DeTable<'t>, section: &str, key: &str) -> Option<Field<'t>> {
     let (name, value) = table.iter().find(|(name, _)| name.get_ref() == key)?;
     let path = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
     // The place of such a table is its heading, within which its name stands.
@@ -36,22 +36,22 @@ pub(super) fn field<'t>(table: &'t DeTable<'t>, section: &str, key: &str) -> Opt
 }
 
 impl<'t> Field<'t> {
-    pub(super) fn span(&self) -> Range<usize> {
+    pub(crate) fn span(&self) -> Range<usize> {
         self.value.span()
     }
 
     /// Reports that the value breaks `rule`; `predicate` goes on after the key: "is empty".
-    pub(super) fn is_wrong(&self, rule: Rule, predicate: impl Display) -> Diagnostic {
+    pub(crate) fn is_wrong(&self, rule: Rule, predicate: impl Display) -> Diagnostic {
         Diagnostic::new(rule, self.span(), format!("`{}` {predicate}", self.path))
     }
 
     /// Reports that the value breaks `rule`; `problem` is a sentence of its own.
-    pub(super) fn wrong(&self, rule: Rule, problem: impl Display) -> Diagnostic {
+    pub(crate) fn wrong(&self, rule: Rule, problem: impl Display) -> Diagnostic {
         Diagnostic::new(rule, self.span(), format!("`{}`: {problem}", self.path))
     }
 
     /// Reports a value of another type than `wanted`, with the cure where it can be told from the value.
-    pub(super) fn wrong_type(&self, wanted: &str) -> Diagnostic {
+    pub(crate) fn wrong_type(&self, wanted: &str) -> Diagnostic {
         let value = self.value.get_ref();
         let message = format!("`{}` must be {wanted}, not {}", self.path, kind(value));
         let diagnostic = Diagnostic::new(Rule::WrongType, self.span(), message).label(format!("expected {wanted}"));
@@ -89,7 +89,7 @@ impl<'t> Field<'t> {
     }
 
     /// The value as text without NUL. `wanted` names the kind of text in the report of another type, such as "a size".
-    pub(super) fn text_of(&self, wanted: &str, mistakes: &mut Mistakes) -> Option<&'t str> {
+    pub(crate) fn text_of(&self, wanted: &str, mistakes: &mut Mistakes) -> Option<&'t str> {
         let Some(text) = self.value.get_ref().as_str() else {
             mistakes.push(self.wrong_type(wanted));
             return None;
@@ -102,17 +102,17 @@ impl<'t> Field<'t> {
     }
 
     /// The value as text without NUL.
-    pub(super) fn text(&self, mistakes: &mut Mistakes) -> Option<&'t str> {
+    pub(crate) fn text(&self, mistakes: &mut Mistakes) -> Option<&'t str> {
         self.text_of("a string", mistakes)
     }
 
     /// The value as text that parses as `T`; `rule` is the one that other texts break.
-    pub(super) fn parse<T: FromStr<Err: Display>>(&self, wanted: &str, rule: Rule, mistakes: &mut Mistakes) -> Option<T> {
+    pub(crate) fn parse<T: FromStr<Err: Display>>(&self, wanted: &str, rule: Rule, mistakes: &mut Mistakes) -> Option<T> {
         let text = self.text_of(wanted, mistakes)?;
         text.parse().map_err(|error| mistakes.push(self.wrong(rule, error))).ok()
     }
 
-    pub(super) fn boolean(&self, mistakes: &mut Mistakes) -> Option<bool> {
+    pub(crate) fn boolean(&self, mistakes: &mut Mistakes) -> Option<bool> {
         let value = self.value.get_ref().as_bool();
         if value.is_none() {
             mistakes.push(self.wrong_type("true or false"));
@@ -120,7 +120,7 @@ impl<'t> Field<'t> {
         value
     }
 
-    pub(super) fn number(&self, mistakes: &mut Mistakes) -> Option<f64> {
+    pub(crate) fn number(&self, mistakes: &mut Mistakes) -> Option<f64> {
         let value = self.value.get_ref();
         let number = match (value.as_integer(), value.as_float()) {
             (Some(_), _) => scalar_text(value).and_then(|text| text.parse().ok()),
@@ -137,13 +137,13 @@ impl<'t> Field<'t> {
     }
 
     /// The value as an integer within `limits`.
-    pub(super) fn integer(&self, limits: RangeInclusive<u32>, mistakes: &mut Mistakes) -> Option<u32> {
+    pub(crate) fn integer(&self, limits: RangeInclusive<u32>, mistakes: &mut Mistakes) -> Option<u32> {
         let (least, most) = limits.into_inner();
         self.signed(least.into()..=most.into(), mistakes).and_then(|number| number.try_into().ok())
     }
 
     /// The entries of an array, each with its place; at most [`ENTRIES_MAX`].
-    pub(super) fn entries(&self, wanted: &str, mistakes: &mut Mistakes) -> Option<Vec<Field<'t>>> {
+    pub(crate) fn entries(&self, wanted: &str, mistakes: &mut Mistakes) -> Option<Vec<Field<'t>>> {
         let DeValue::Array(array) = self.value.get_ref() else {
             mistakes.push(self.wrong_type(wanted));
             return None;
@@ -154,7 +154,7 @@ impl<'t> Field<'t> {
     }
 
     /// The entries of an array, or the value itself where it is a string (Compose's "string or list").
-    pub(super) fn entries_or_text(&self, mistakes: &mut Mistakes) -> Option<Vec<Field<'t>>> {
+    pub(crate) fn entries_or_text(&self, mistakes: &mut Mistakes) -> Option<Vec<Field<'t>>> {
         if self.value.get_ref().is_str() {
             return Some(vec![self.clone()]);
         }
@@ -162,7 +162,7 @@ impl<'t> Field<'t> {
     }
 
     /// The value as an integer within `limits`, negative ones among them.
-    pub(super) fn signed(&self, limits: RangeInclusive<i64>, mistakes: &mut Mistakes) -> Option<i64> {
+    pub(crate) fn signed(&self, limits: RangeInclusive<i64>, mistakes: &mut Mistakes) -> Option<i64> {
         let value = self.value.get_ref();
         if !value.is_integer() {
             mistakes.push(self.wrong_type("an integer"));
@@ -177,7 +177,7 @@ impl<'t> Field<'t> {
     }
 
     /// The value as a size of at least `least`.
-    pub(super) fn size(&self, least: ByteSize, mistakes: &mut Mistakes) -> Option<ByteSize> {
+    pub(crate) fn size(&self, least: ByteSize, mistakes: &mut Mistakes) -> Option<ByteSize> {
         let size: ByteSize = self.parse("a size", Rule::BadSize, mistakes)?;
         if size >= least {
             return Some(size);
@@ -187,13 +187,13 @@ impl<'t> Field<'t> {
     }
 
     /// The entries of an array of strings. Entries that are none are reported and left out.
-    pub(super) fn texts(&self, wanted: &str, mistakes: &mut Mistakes) -> Option<Vec<String>> {
+    pub(crate) fn texts(&self, wanted: &str, mistakes: &mut Mistakes) -> Option<Vec<String>> {
         let entries = self.entries(wanted, mistakes)?;
         Some(entries.iter().filter_map(|entry| entry.text(mistakes)).map(str::to_owned).collect())
     }
 
     /// Refuses more than [`ENTRIES_MAX`] entries.
-    pub(super) fn few_enough(&self, count: usize, mistakes: &mut Mistakes) -> Option<()> {
+    pub(crate) fn few_enough(&self, count: usize, mistakes: &mut Mistakes) -> Option<()> {
         if count <= ENTRIES_MAX {
             return Some(());
         }
@@ -203,13 +203,13 @@ impl<'t> Field<'t> {
 }
 
 /// The report of a NUL character in `name` at `span`.
-pub(super) fn nul(name: &str, span: Range<usize>) -> Diagnostic {
+pub(crate) fn nul(name: &str, span: Range<usize>) -> Diagnostic {
     Diagnostic::new(Rule::NulByte, span, format!("`{}` has a NUL character", name.escape_debug()))
         .hint("remove \\u0000; no program can receive it")
 }
 
 /// A number or boolean as text: integers in decimal, floats as they are written. None for anything else, and for integers beyond 64 bits.
-pub(super) fn scalar_text(value: &DeValue<'_>) -> Option<String> {
+pub(crate) fn scalar_text(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number.to_string()),
         DeValue::Float(number) => Some(number.as_str().to_owned()),
@@ -232,7 +232,7 @@ fn kind(value: &DeValue<'_>) -> &'static str {
 }
 
 /// Whether a text is short and plain enough to be repeated in a hint.
-pub(super) fn shows(text: &str) -> bool {
+pub(crate) fn shows(text: &str) -> bool {
     const SHOWN_MAX_CHARS: usize = 60;
     !text.is_empty() && text.chars().count() <= SHOWN_MAX_CHARS && !text.chars().any(|c| c.is_control() || c == '"')
 }

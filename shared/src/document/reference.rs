@@ -1,7 +1,6 @@
 //! The key reference as a page of Markdown, written from the tables that the parser decides by, so that it cannot say anything else.
 
-use super::Rule;
-use super::keys::{ELSEWHERE, INNER_KEYS, INNER_SECTIONS, KEYS, Key, NOT_YET, SECTIONS, Section};
+use super::keys::{DOCUMENT, Format, Key, Section};
 
 const INTRODUCTION: &str = r#"# The document
 
@@ -25,36 +24,42 @@ const NOTATIONS: &str = r#"
 | octal permissions | `"1777"`, `"0755"` |
 | shell words | `"nginx -g 'daemon off;'"`: split at spaces, with quotes and backslashes; what only a shell could do is an error |
 
-A list or table has at most 1000 entries, a document at most 64 KiB.
+A list or table has at most 1000 entries, a text at most 64 KiB.
 "#;
 
 /// All keys with types, defaults, meanings and examples, the notations of values, the keys that are refused, and the rules. Kept as
 /// `docs/document.md`.
 pub fn reference() -> String {
-    let mut page = INTRODUCTION.to_owned();
-    page += &format!("\n```toml\n# desired/web.toml\n{}```\n", example());
-    for section in &SECTIONS {
+    page(&DOCUMENT, &format!("{INTRODUCTION}\n```toml\n# desired/web.toml\n{}```\n", example()), "Coming from Compose")
+}
+
+/// The page of a format: what introduces it, then everything that its tables say. `newcomers` heads the keys that are called otherwise here.
+pub(crate) fn page(format: &Format, introduction: &str, newcomers: &str) -> String {
+    let mut page = introduction.to_owned();
+    for section in format.sections {
         let heading = if section.name.is_empty() { "Top".to_owned() } else { format!("[{}]", section.name) };
-        page += &table(&heading, section, KEYS);
+        page += &table(&heading, section, format.keys_of(section.name));
     }
-    for section in &INNER_SECTIONS {
-        page += &table(section.name, section, INNER_KEYS);
+    for section in format.inner_sections {
+        page += &table(section.name, section, format.inner_keys.iter().filter(|key| key.section == section.name));
     }
     page += NOTATIONS;
-    page += "\n## Not supported yet\n\nThese keys will come. Until they do something, they are errors.\n\n| key | meanwhile |\n| --- | --- |\n";
-    NOT_YET.iter().for_each(|(path, hint)| page += &format!("| `{path}` | {} |\n", cell(hint)));
-    page += "\n## Coming from Compose\n\n| key | here |\n| --- | --- |\n";
-    ELSEWHERE.iter().for_each(|(path, hint)| page += &format!("| `{path}` | {} |\n", cell(hint)));
+    if !format.not_yet.is_empty() {
+        page += "\n## Not supported yet\n\nThese keys will come. Until they do something, they are errors.\n\n| key | meanwhile |\n| --- | --- |\n";
+        format.not_yet.iter().for_each(|(path, hint)| page += &format!("| `{path}` | {} |\n", cell(hint)));
+    }
+    page += &format!("\n## {newcomers}\n\n| key | here |\n| --- | --- |\n");
+    format.elsewhere.iter().for_each(|(path, hint)| page += &format!("| `{path}` | {} |\n", cell(hint)));
     page += "\n## Rules\n\nEach mistake names the rule that it breaks.\n\n| code | rule |\n| --- | --- |\n";
-    Rule::ALL.iter().for_each(|rule| page += &format!("| `{}` | {} |\n", rule.code(), cell(rule.meaning())));
+    format.rules.iter().for_each(|rule| page += &format!("| `{}` | {} |\n", rule.code(), cell(rule.meaning())));
     page
 }
 
 /// The keys of `section` as a table.
-fn table(heading: &str, section: &Section, keys: &[Key]) -> String {
+fn table<'k>(heading: &str, section: &Section, keys: impl Iterator<Item = &'k Key>) -> String {
     let head = "| key | type | default | meaning | example |\n| --- | --- | --- | --- | --- |\n";
     let mut table = format!("\n## {heading}\n\n{}\n\n{head}", section.about);
-    for key in keys.iter().filter(|key| key.section == section.name) {
+    for key in keys {
         let cells = [&format!("`{}`", key.name), key.shape, key.default, key.meaning, &format!("`{}`", key.example)];
         table += &format!("| {} |\n", cells.map(cell).join(" | "));
     }
@@ -83,11 +88,11 @@ const NOT_IN_EXAMPLE: [&str; 14] = [
 /// The examples as one document.
 pub(super) fn example() -> String {
     let mut text = String::new();
-    for section in &SECTIONS {
+    for section in DOCUMENT.sections {
         if !section.name.is_empty() {
             text += &format!("\n[{}]\n", section.name);
         }
-        let keys = KEYS.iter().filter(|key| key.section == section.name && !NOT_IN_EXAMPLE.contains(&key.name));
+        let keys = DOCUMENT.keys_of(section.name).filter(|key| !NOT_IN_EXAMPLE.contains(&key.name));
         keys.for_each(|key| text += &format!("{}\n", key.example));
     }
     text

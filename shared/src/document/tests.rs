@@ -5,12 +5,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "the expected outputs are files, and tests read them")]
 
-mod bad;
+pub(crate) mod bad;
 mod differences;
 mod good;
 mod parts;
 mod reference;
-mod robust;
+pub(crate) mod robust;
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use std::path::Path;
 const LEAST: &str = "image = \"web\"\nhosts = [\"web-1\"]\n";
 
 /// Fails unless the file at `path` holds `actual`; rewrites it where UPDATE_EXPECT is set.
-fn expect_file(path: &Path, actual: &str) {
+pub(crate) fn expect_file(path: &Path, actual: &str) {
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         std::fs::write(path, actual).expect("write what is expected");
         return;

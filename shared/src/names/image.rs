@@ -151,7 +151,8 @@ fn check_repository(repository: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_tag(tag: &str) -> Result<(), String> {
+/// Why `tag` is none (OCI distribution spec 1.1, "Pulling manifests"); goes on after what has it.
+pub(crate) fn check_tag(tag: &str) -> Result<(), String> {
     let good_start = tag.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
     let good_rest = tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
     if good_start && good_rest && tag.len() <= TAG_MAX_BYTES { Ok(()) } else { Err(format!("has a bad tag {tag:?}")) }

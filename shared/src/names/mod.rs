@@ -3,6 +3,7 @@
 //! Each type here can only be made by parsing, so code that holds one never asks again whether it is well-formed. All of them
 //! travel as plain strings. Errors say which rule was broken, in words for the person who typed the name.
 
+mod centre;
 mod digest;
 mod image;
 mod instance;
@@ -12,7 +13,9 @@ mod selector;
 #[cfg(test)]
 mod tests;
 
+pub use centre::{RepositoryPattern, TagPattern, TokenName};
 pub use digest::Digest;
+pub(crate) use image::check_tag;
 pub use image::{CENTRE, ImageReference, PinnedImage};
 pub use instance::{ContainerId, InstanceId};
 pub use labels::{Labels, check_label_key, check_label_value};

@@ -41,7 +41,7 @@ impl HostSelector {
 }
 
 /// `*` stands for any run of characters, `?` for one. Iterative with one point of return: linear in practice, never exponential.
-fn glob_matches(pattern: &str, text: &str) -> bool {
+pub(super) fn glob_matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);
     let mut after_star: Option<(usize, usize)> = None;

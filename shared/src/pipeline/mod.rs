@@ -19,8 +19,21 @@
 //! document = "deploy/web.toml"
 //! ```
 
+mod keys;
+mod lower;
 mod model;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
 pub use model::{
     Deploy, Git, Include, NotifyTarget, Package, Pipeline, PipelineImage, Reference, Source, SourceKind, Stage, Trigger, Webhook,
 };
+
+use crate::document::{Diagnostics, parse_as};
+
+/// Reads and checks a pipeline's text, by the rules and within the limits of [`crate::document::parse`].
+pub fn parse(text: &str) -> Result<Pipeline, Diagnostics> {
+    parse_as(&keys::PIPELINE, text, lower::lower)
+}

@@ -12,6 +12,7 @@ mod state;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod volumes;
 
 pub use api::*;
@@ -30,6 +31,7 @@ pub use stream::{
     ExecRequest, FRAME_DATA_MAX_BYTES, FRAME_MAX_BYTES, Frame, FrameBuffer, FrameError, ReceiveWindow, STREAM_WINDOW_BYTES,
     SendWindow,
 };
+pub use tokens::{NewToken, NewTokenAnswer, TokenRights, TokenView, TokensView};
 pub use volumes::{VolumeView, VolumesView};
 
 /// The version of every body here. A reader refuses a higher one with a request to upgrade.

@@ -4,12 +4,15 @@
 
 mod calls;
 
+use super::doors::Doors;
 use super::machine::{Ending, Stage};
 use super::network::HostState;
 use super::promises::Promise;
 use super::scenario;
 use super::world::{Event, World};
-use coord_shared::decide::planner::{self, Action, Container, Desired, History, Image, Observed, Phase, Spec, Target, Wanted};
+use coord_shared::decide::planner::{
+    self, Action, Container, Desired, History, Image, Observed, Phase, Spec, Target, Traffic, Wanted,
+};
 use coord_shared::decide::{Mono, Now, restart};
 use coord_shared::names::{ContainerId, Digest, InstanceId, PinnedImage};
 use coord_shared::wire::Exit;
@@ -45,6 +48,7 @@ pub(super) struct Agent {
     failed_pulls: BTreeMap<Digest, u32>,
     failed_removals: BTreeMap<ContainerId, u32>,
     timer: u64,
+    pub(super) doors: Doors,
     pub(super) calls: Calls,
 }
 
@@ -56,6 +60,7 @@ pub(super) enum Seen {
     StartFailed { container: ContainerId },
     Exited { container: ContainerId, end: Ending, at: Duration },
     Removed { container: ContainerId, fails: bool },
+    DoorsAreAsWished { number: u64 },
     HalfPulled { digest: Digest },
     Pulled { digest: Digest, fails: bool },
 }
@@ -79,6 +84,7 @@ impl World {
             failed_pulls: BTreeMap::new(),
             failed_removals: BTreeMap::new(),
             timer: 0,
+            doors: Doors::default(),
             calls: Calls::default(),
         };
         agent.observed.images = machine.store.iter().map(|digest| (digest.clone(), Image::Present)).collect();
@@ -134,6 +140,7 @@ impl World {
             | Seen::StartFailed { .. }
             | Seen::Hooked { .. }
             | Seen::Removed { .. }
+            | Seen::DoorsAreAsWished { .. }
             | Seen::HalfPulled { .. }
             | Seen::Pulled { .. } => now.wall,
         };
@@ -154,6 +161,7 @@ impl World {
                 agent.observed.containers.remove(&container);
             }
             Seen::Removed { container, fails: true } => agent.remove_failed(&container, now),
+            Seen::DoorsAreAsWished { number } => agent.doors_are_as_wished(number, now.mono),
             Seen::HalfPulled { digest } => agent.half_pulled(&digest),
             Seen::Pulled { digest, fails } => agent.pulled(digest, fails, now),
         }
@@ -232,6 +240,7 @@ impl World {
         }
         self.check_plan(host, &plan, now);
         self.check_the_ill(host);
+        self.move_doors(host, &plan);
         let machine = &mut self.machines[host];
         let Some(agent) = &mut machine.agent else { return };
         if machine.ledger.histories != agent.observed.histories {
@@ -391,6 +400,7 @@ fn container(spec: &Spec, phase: Phase) -> Container {
         health: None,
         window: restart::window(&spec.document.restart_policy),
         ports: spec.document.container.ports.clone(),
+        traffic: Traffic::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One host as it is: containers, an image store, a ledger on disk. Its agent sees it late and forgets it when it dies.
 
 use super::agent::{Agent, Ledger, Seen};
+use super::doors::Kernel;
 use super::scenario::{self, Behaviour};
 use super::world::{Event, World};
 use coord_shared::decide::planner::Spec;
@@ -25,6 +26,7 @@ pub(super) struct Machine {
     pub(super) store: BTreeSet<Digest>,
     pub(super) containers: BTreeMap<ContainerId, Process>,
     pub(super) ledger: Ledger,
+    pub(super) kernel: Kernel,
     pub(super) agent: Option<Agent>,
     /// Counts its agent processes.
     pub(super) runs: u64,
@@ -202,6 +204,7 @@ impl World {
         let machine = &mut self.machines[host];
         machine.up = false;
         machine.agent = None;
+        machine.kernel = Kernel::default();
         for process in machine.containers.values_mut().filter(|process| process.is_alive()) {
             process.stage = Stage::Dead { end: None, at };
         }

@@ -21,6 +21,7 @@ mod agent;
 mod chaos;
 mod coordinator;
 mod dice;
+mod doors;
 mod health;
 mod machine;
 mod network;
@@ -70,6 +71,8 @@ pub struct Stats {
     pub hooks_failed: u64,
     /// Containers that gave way, with `start-first`, to one whose health check had said that it is well.
     pub gave_way: u64,
+    /// Containers that gave way once their published ports led elsewhere.
+    pub drained: u64,
     /// Hosts told to replace a container that served.
     pub turns: u64,
     /// Host states refused for being older than the accepted one.
@@ -98,6 +101,7 @@ impl AddAssign for Stats {
         self.ended_as_ill += other.ended_as_ill;
         self.hooks_failed += other.hooks_failed;
         self.gave_way += other.gave_way;
+        self.drained += other.drained;
         self.turns += other.turns;
         self.stale_states += other.stale_states;
         self.reattached += other.reattached;

@@ -49,6 +49,8 @@ pub enum Promise {
     TheIllAreRestarted,
     /// With `start-first`, what serves is not stopped before another one serves in its place.
     ReadyBeforeItGivesWay,
+    /// With `start-first`, what has published ports is not stopped before they lead elsewhere, and whoever is connected has had his time.
+    DrainedFirst,
     /// Whatever is not as desired has a reason.
     Reasons,
     /// A reason with a time comes true: by then something is done.
@@ -179,8 +181,9 @@ impl World {
             || lives(&next.fingerprint)
             || previous.is_some_and(|previous| lives(&previous.fingerprint));
         let is_it = process.spec.fingerprint == next.fingerprint;
-        let next = next.clone();
+        let (next, wanted) = (next.clone(), wanted.clone());
         self.check_successor(host, container, &next);
+        self.check_drained(host, container, &next, &wanted);
         self.promise(!is_it, Promise::NoNeedlessStop, || format!("host-{host} stops {container}, which is as desired"));
         self.promise(gives_way, Promise::ImageFirst, || {
             format!("host-{host} stops {container} while the image of the next is not here")

@@ -3,8 +3,8 @@
 use super::dice::Dice;
 use coord_shared::decide::planner::Spec;
 use coord_shared::document::{
-    Container, Document, Healthcheck, Hook, Network, Parallelism, Probe, Resources, RestartPolicy, RestartSettings, Rollout,
-    RolloutOrder,
+    Container, Document, Healthcheck, Hook, Network, Parallelism, PortMapping, Probe, Protocol, Resources, RestartPolicy,
+    RestartSettings, Rollout, RolloutOrder,
 };
 use coord_shared::names::{Digest, HostSelector, ImageReference, Revision, WorkloadName};
 use coord_shared::quantity::Span;
@@ -134,7 +134,12 @@ pub(super) fn document(workload: &WorkloadName, dice: &mut Dice) -> Document {
         healthcheck: None,
         post_start: Vec::new(),
         pre_stop: Vec::new(),
-        rollout: Rollout { parallelism: Parallelism::Count(1), order: RolloutOrder::StopFirst, monitor: Span::seconds(5) },
+        rollout: Rollout {
+            parallelism: Parallelism::Count(1),
+            order: RolloutOrder::StopFirst,
+            monitor: Span::seconds(5),
+            drain: Span::seconds(2),
+        },
     };
     for _ in 0..dice.below(4) {
         edit(&mut document, workload, dice);
@@ -144,7 +149,7 @@ pub(super) fn document(workload: &WorkloadName, dice: &mut Dice) -> Document {
 
 /// Changes one thing, as an operator would, mistakes included.
 pub(super) fn edit(document: &mut Document, workload: &WorkloadName, dice: &mut Dice) {
-    match dice.below(14) {
+    match dice.below(16) {
         0..=2 => document.image = image(workload, TAGS[dice.below(TAGS.len())]),
         3 => {
             document.container.environment.insert("VARIANT".to_owned(), dice.below(3).to_string());
@@ -163,6 +168,12 @@ pub(super) fn edit(document: &mut Document, workload: &WorkloadName, dice: &mut 
             document.rollout.parallelism =
                 *dice.pick(&[Parallelism::Count(1), Parallelism::Count(2), Parallelism::Percent(25), Parallelism::Percent(50)]);
         }
+        14 => {
+            let host_port = workload.as_str().bytes().map(u16::from).sum();
+            let mapping = PortMapping { host_ip: None, host_port, container_port: 80, protocol: Protocol::Tcp };
+            document.container.ports = if dice.percent(75) { vec![mapping] } else { Vec::new() };
+        }
+        15 => document.rollout.drain = Span::seconds(*dice.pick(&[0, 1, 2, 10])),
         9 => document.rollout.order = *dice.pick(&[RolloutOrder::StopFirst, RolloutOrder::StartFirst]),
         11 => {
             let max_attempts = *dice.pick(&[None, None, Some(0), Some(3)]);

@@ -16,7 +16,7 @@ fn check(seeds: std::ops::Range<u64>) {
     let Stats { kills, prefetched, predecessors_restarted, adopted, turns, reattached, coordinator_restarts, .. } = stats;
     let seen = [kills, prefetched, predecessors_restarted, adopted, turns, reattached, coordinator_restarts];
     assert!(seen.iter().all(|count| *count > 0), "{stats:?}");
-    let seen = [stats.ended_as_ill, stats.hooks_failed, stats.gave_way];
+    let seen = [stats.ended_as_ill, stats.hooks_failed, stats.gave_way, stats.drained];
     assert!(seen.iter().all(|count| *count > 0), "{stats:?}");
 }
 

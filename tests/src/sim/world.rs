@@ -4,6 +4,7 @@ use super::agent::{Ledger, Seen};
 use super::chaos::Faults;
 use super::coordinator::Coordinator;
 use super::dice::Dice;
+use super::doors::Kernel;
 use super::machine::{Ending, Machine, Registry};
 use super::network::{Link, ToCoordinator, ToHost};
 use super::promises::{Broken, Memory, Promise};
@@ -76,6 +77,20 @@ pub(super) enum Event {
         host: usize,
         run: u64,
         what: Seen,
+    },
+    /// The kernel has the doors that an agent wished for.
+    DoorsMoved {
+        host: usize,
+        run: u64,
+        number: u64,
+        led_to: BTreeSet<ContainerId>,
+        is_awaited: bool,
+    },
+    /// An agent looks who is connected to a container.
+    Looked {
+        host: usize,
+        run: u64,
+        container: ContainerId,
     },
     AgentUp {
         host: usize,
@@ -233,6 +248,10 @@ impl World {
             Event::HalfPulled { host, run, digest } => self.agent_sees(host, run, Seen::HalfPulled { digest }),
             Event::Pulled { host, run, digest, fails } => self.pulled(host, run, digest, fails),
             Event::Seen { host, run, what } => self.agent_sees(host, run, what),
+            Event::DoorsMoved { host, run, number, led_to, is_awaited } => {
+                self.doors_moved(host, (run, number), led_to, is_awaited);
+            }
+            Event::Looked { host, run, container } => self.looked(host, run, &container),
             Event::AgentUp { host } => self.agent_up(host),
             Event::HostUp { host } if self.dark == Some(host) => {}
             Event::HostUp { host } => self.power_on(host),
@@ -309,6 +328,7 @@ fn machine(index: usize, dice: &mut Dice) -> Machine {
         store: BTreeSet::new(),
         containers: BTreeMap::new(),
         ledger: Ledger::default(),
+        kernel: Kernel::default(),
         agent: None,
         runs: 0,
     }

@@ -6,7 +6,7 @@
 use crate::output::{age, until};
 use coord_shared::decide::reason::{AfterUnhealthy, Reason};
 use coord_shared::names::{HostName, Revision};
-use coord_shared::wire::{InstanceView, PrefetchState, WorkloadView};
+use coord_shared::wire::{InstanceReport, InstanceView, PrefetchState, WorkloadView};
 use jiff::Timestamp;
 
 /// How bad a shortfall is. Ordered: the worst first.
@@ -121,6 +121,12 @@ fn of_instance(instance: &InstanceView, newest: Option<Revision>, now: Timestamp
     Some(Shortfall::new(host, if reachable { Grade::Working } else { Grade::Failing }, text))
 }
 
+/// What an instance that is as desired still does: the container before it has its last connections.
+pub(super) fn aftermath(report: &InstanceReport, now: Timestamp) -> Option<Shortfall> {
+    let reason = report.reason.as_ref().filter(|reason| matches!(reason, Reason::Draining { .. }))?;
+    Some(Shortfall::of_reason(None, reason, None, now))
+}
+
 fn grade(reason: &Reason) -> Grade {
     match reason {
         Reason::PullFailed { .. }
@@ -139,6 +145,7 @@ fn grade(reason: &Reason) -> Grade {
         Reason::Pulling { .. }
         | Reason::Starting
         | Reason::WaitingForHealth { .. }
+        | Reason::Draining { .. }
         | Reason::StoppingPrevious { .. }
         | Reason::Stopping { .. }
         | Reason::Removing => Grade::Working,
@@ -161,7 +168,7 @@ fn when(reason: &Reason, since: Option<Timestamp>, now: Timestamp) -> String {
                 | Reason::StoppingPrevious { .. }
                 | Reason::Unhealthy { then: AfterUnhealthy::Stopping { .. }, .. }
         );
-        let watched = matches!(reason, Reason::Monitoring { .. });
+        let watched = matches!(reason, Reason::Monitoring { .. } | Reason::Draining { .. });
         let what = if stops {
             "killed"
         } else if watched {

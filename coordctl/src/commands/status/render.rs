@@ -1,6 +1,6 @@
 //! The status as text: the overview of all workloads, and one workload in detail.
 
-use super::converge::{Grade, Shortfall, shortfalls};
+use super::converge::{Grade, Shortfall, aftermath, shortfalls};
 use super::notes;
 use crate::output::{Cell, Column, Palette, Shrink, Table, Tone, age, ago, printable};
 use coord_shared::names::ImageReference;
@@ -93,7 +93,10 @@ pub(super) fn detail(status: &StatusView, look: Look) -> String {
     let mut table = Table::new(&INSTANCES);
     for instance in &workload.instances {
         table.row(instance_row(instance, workload, &found, status.now));
-        for shortfall in found.iter().filter(|shortfall| shortfall.host.as_ref() == Some(&instance.host)) {
+        let here: Vec<&Shortfall> = found.iter().filter(|shortfall| shortfall.host.as_ref() == Some(&instance.host)).collect();
+        let is_desired = here.is_empty() && instance.liveness.is_reachable();
+        let after = instance.report.as_ref().filter(|_| is_desired).and_then(|report| aftermath(report, status.now));
+        for shortfall in here.into_iter().chain(&after) {
             let line = format!("{}{}", shortfall.text, shortfall.when);
             table.note(Cell::default(), Cell::toned(line, tone(shortfall.grade)), "");
         }

@@ -119,6 +119,10 @@ fn every_reason() -> Vec<Reason> {
         unhealthy(AfterUnhealthy::Left { policy: "restart = \"no\"".to_owned() }),
         unhealthy(AfterUnhealthy::NotRestarted { policy: "restart_policy.max_attempts = 3".to_owned() }),
         Reason::PortTaken { port: 80, protocol: Protocol::Tcp, by: "program nginx (pid 7)".to_owned() },
+        Reason::Draining { until: None, connections: None },
+        Reason::Draining { until: Some(from_now(2)), connections: None },
+        Reason::Draining { until: Some(from_now(1)), connections: Some(1) },
+        Reason::Draining { until: Some(from_now(28)), connections: Some(12) },
         Reason::StoppingPrevious { kill_at: from_now(9) },
         Reason::Stopping { kill_at: from_now(5) },
         Reason::Removing,
@@ -327,6 +331,16 @@ fn one_workload_in_detail() {
         let status = chosen(busy(), Some(&name.parse().expect("a workload name")));
         expect(&format!("src/commands/status/tests/detail-{name}.txt"), &render::detail(&status, look(Some(100), false)));
     }
+}
+
+#[test]
+fn what_is_drained_is_shown_and_keeps_nothing_from_being_as_desired() {
+    let draining = Reason::Draining { until: Some(from_now(28)), connections: Some(12) };
+    let instance = with_report(instance("web", "h"), |report| report.reason = Some(draining));
+    let status = StatusView { now: now(), workloads: vec![workload("web", vec![instance])], problems: Vec::new() };
+    assert_eq!(shortfalls(&status.workloads[0], now()), []);
+    let text = render::detail(&status, look(None, false));
+    assert!(text.contains("draining the previous container, 12 connections are open, over in 28s"), "{text}");
 }
 
 #[test]

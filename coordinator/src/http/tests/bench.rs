@@ -32,7 +32,7 @@ impl Bench {
     pub(super) async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let store: SharedStore = Arc::new(MemoryStore::default());
-        let identity = Identity::load(Arc::clone(&store), dir.path()).await.expect("loads");
+        let identity = Arc::new(Identity::load(Arc::clone(&store), dir.path()).await.expect("loads"));
         let admin = std::fs::read_to_string(dir.path().join("admin-token")).expect("the token").trim().to_owned();
         let hosts = Arc::new(Hosts::new(LivenessLimits::default()));
         let (mut controller, board) = Controller::new(Arc::clone(&store), Arc::clone(&hosts), watch::channel(Arc::default()).1);

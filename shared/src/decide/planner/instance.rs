@@ -1,8 +1,8 @@
 //! The plan for one instance.
 
-use super::ports;
 use super::start::{StartDecision, start_decision};
 use super::{Action, Container, End, Image, Observed, Phase, Plan, Spec, Target, Wanted, stops_first};
+use super::{drain, ports};
 use crate::decide::health::{Health, Status};
 use crate::decide::ports::Taken;
 use crate::decide::reason::{AfterUnhealthy, Reason};
@@ -123,9 +123,7 @@ impl Planner<'_> {
                 Some(health) if health.status == Status::Unhealthy => {
                     self.answer_illness(current, container, health, spec, only_goes_on);
                 }
-                Some(_) | None => {
-                    self.stop_all(|id| id != current);
-                }
+                Some(_) | None => self.take_over(current, spec),
             },
             Phase::Starting { .. } => {
                 self.make_room_for(current, spec, only_goes_on);
@@ -138,6 +136,22 @@ impl Planner<'_> {
                 self.plan.reasons.insert(self.id.clone(), reason);
             }
             Phase::Exited { .. } | Phase::Removing { .. } | Phase::RemoveFailed { .. } => {}
+        }
+    }
+
+    /// `current` does its work: everything else ends, once nobody is served by it any more.
+    fn take_over(&mut self, current: &ContainerId, spec: &Spec) {
+        let others = self.containers.iter().filter(|(id, _)| *id != current);
+        let draining: Vec<_> =
+            others.filter_map(|(id, container)| Some((*id, drain::draining(container, spec, self.now.mono)?))).collect();
+        self.stop_all(|id| id != current && draining.iter().all(|(draining, _)| *draining != id));
+        for (id, one) in draining {
+            if let Some(at) = one.look_at {
+                self.plan.wake(at);
+            }
+            let until = one.until.map(|until| self.now.wall_at(until));
+            self.plan.reasons.insert(self.id.clone(), Reason::Draining { until, connections: one.connections });
+            self.plan.draining.insert(id.clone(), one.stage);
         }
     }
 

@@ -1,20 +1,22 @@
 //! Published ports of one host: where each leads now, and whether an instance can have its own. See [`crate::decide::ports`].
 
-use super::{Action, Container, Observed, Phase, Plan, Spec};
+use super::{Action, Container, Drain, Observed, Phase, Plan, Spec};
 use crate::decide::ports::{Doors, Resident, Standing, Taken, doors as lead, taken as find_taken};
 use crate::names::{ContainerId, InstanceId};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How soon it is looked again whether a program of the host still listens: nobody tells when it ends.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-/// Where each published port leads now.
-pub fn doors(observed: &Observed) -> Doors {
-    lead(observed.containers.iter().filter_map(|(id, container)| resident(id, container)))
+/// Where each published port leads now, with these containers about to be asked to end.
+pub fn doors(observed: &Observed, draining: &BTreeMap<ContainerId, Drain>) -> Doors {
+    lead(observed.containers.iter().filter_map(|(id, container)| resident(id, container, draining.contains_key(id))))
 }
 
-fn resident<'a>(container: &'a ContainerId, known: &'a Container) -> Option<Resident<'a>> {
+fn resident<'a>(container: &'a ContainerId, known: &'a Container, is_draining: bool) -> Option<Resident<'a>> {
     let standing = match known.phase {
+        Phase::Running { .. } if is_draining => Standing::Stopping,
         Phase::Running { .. } if known.is_ready() => Standing::Ready,
         Phase::Running { .. } => Standing::Running,
         Phase::Stopping { .. } => Standing::Stopping,

@@ -31,7 +31,7 @@ fn instance_report(
     now: Now,
 ) -> InstanceReport {
     let history = observed.histories.get(id);
-    let shown = newest(id, observed);
+    let shown = newest(id, observed, plan);
     let (state, since) = match shown.map(|(_, container)| container.phase) {
         Some(Phase::Starting { since }) => (InstanceState::Starting, since),
         Some(Phase::Running { since }) => (InstanceState::Running, since),
@@ -84,8 +84,9 @@ fn shown_health(container: &Container) -> Option<&Health> {
 }
 
 /// The container that stands for the instance: one that does its work, else the one furthest alive, the newest among equals.
-fn newest<'a>(id: &InstanceId, observed: &'a Observed) -> Option<(&'a ContainerId, &'a Container)> {
-    let rank = |container: &Container| match container.phase {
+fn newest<'a>(id: &InstanceId, observed: &'a Observed, plan: &Plan) -> Option<(&'a ContainerId, &'a Container)> {
+    let rank = |id: &ContainerId, container: &Container| match container.phase {
+        Phase::Running { .. } if plan.draining.contains_key(id) => 1,
         Phase::Running { .. } if container.is_ready() => 4,
         Phase::Running { .. } => 3,
         Phase::Starting { .. } => 2,
@@ -95,5 +96,5 @@ fn newest<'a>(id: &InstanceId, observed: &'a Observed) -> Option<(&'a ContainerI
     // Containers lie in the order of their instances, so that a host full of them is not searched for each of them.
     let first = ContainerId { instance: id.clone(), revision: Revision(0), start: 0 };
     let own = observed.containers.range(first..).take_while(|(container, _)| container.instance == *id);
-    own.max_by_key(|(container, c)| (rank(c), container.revision, container.start))
+    own.max_by_key(|(container, c)| (rank(container, c), container.revision, container.start))
 }

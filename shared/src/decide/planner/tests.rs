@@ -5,6 +5,7 @@
 //! another environment, so another container.
 
 mod ahead;
+mod draining;
 mod health;
 mod hooks;
 mod ports;
@@ -86,7 +87,12 @@ fn spec(revision: u64, make: &str) -> Spec {
         healthcheck: None,
         post_start: Vec::new(),
         pre_stop: Vec::new(),
-        rollout: Rollout { parallelism: Parallelism::Count(1), order: RolloutOrder::StopFirst, monitor: Span::seconds(5) },
+        rollout: Rollout {
+            parallelism: Parallelism::Count(1),
+            order: RolloutOrder::StopFirst,
+            monitor: Span::seconds(5),
+            drain: Span::seconds(2),
+        },
     };
     let digest = image_digest(make);
     let fingerprint = document.fingerprint(&digest);
@@ -170,6 +176,7 @@ impl World {
             health: None,
             window: Span::seconds(10),
             ports: Vec::new(),
+            traffic: Traffic::default(),
         };
         self.observed.containers.insert(id.parse().expect("a container name"), container);
         self

@@ -52,6 +52,8 @@ fn a_door_leads_to_the_newest_that_is_ready() {
     check(&[("web.0-r2-9", Ready), ("web.0-r2-10", Ready)], Some("web.0-r2-10"));
     check(&[("web.0-r1-1", Stopping), ("web.0-r2-1", Running)], Some("web.0-r2-1"));
     check(&[("web.0-r1-1", Stopping)], Some("web.0-r1-1"));
+    check(&[("web.0-r1-1", Ready), ("web.0-r2-1", Stopping)], Some("web.0-r1-1"));
+    check(&[("web.0-r1-1", Stopping), ("api.0-r1-1", Ready)], Some("api.0-r1-1"));
     check(&[("web.0-r1-1", Ready), ("api.0-r1-1", Ready)], Some("api.0-r1-1"));
 }
 

@@ -8,7 +8,7 @@ const OLD: Revision = Revision(1);
 const NEW: Revision = Revision(2);
 
 fn policy(parallelism: Parallelism) -> Rollout {
-    Rollout { parallelism, order: RolloutOrder::StopFirst, monitor: Span::seconds(5) }
+    Rollout { parallelism, order: RolloutOrder::StopFirst, monitor: Span::seconds(5), drain: Span::seconds(2) }
 }
 
 fn at(seconds: u64) -> Now {

@@ -2,13 +2,13 @@
 
 use super::{Key, key};
 
-const ARGS: &str = "array of strings, or one string of shell words";
-const PAIRS: &str = "table of strings, numbers and booleans, or array of `\"NAME=VALUE\"`";
-const TEXTS: &str = "array of strings";
-const TEXT_OR_TEXTS: &str = "string, or array of strings";
+pub(crate) const ARGS: &str = "array of strings, or one string of shell words";
+pub(crate) const PAIRS: &str = "table of strings, numbers and booleans, or array of `\"NAME=VALUE\"`";
+pub(crate) const TEXTS: &str = "array of strings";
+pub(crate) const TEXT_OR_TEXTS: &str = "string, or array of strings";
 
 #[rustfmt::skip] // One block per key reads better than one line per argument.
-pub(in crate::document) const KEYS: &[Key] = &[
+pub(super) const KEYS: &[Key] = &[
     key("", "image", "string", "required",
         "The image to run: `registry/repository:tag` or `...@sha256:...`. A tag is resolved to a digest once, when the document is published, so that every host runs the same bytes.",
         r#"image = "registry.lan:5000/shop/web:1.4.2""#),
@@ -126,54 +126,6 @@ pub(in crate::document) const KEYS: &[Key] = &[
     key("", "pre_stop", "array of tables", "empty",
         "Programs run in the container before it is asked to end, one after the other, within `stop_grace_period`. One that fails is told, and changes nothing. A change restarts nothing.",
         r#"pre_stop = [{ command = ["/drain.sh"], environment = { WAIT = 5 } }]"#),
-    key("resources", "memory", "size", "no limit",
-        "Memory, without swap; at least 4 MiB. A container that needs more is killed by the kernel, and its status says so.",
-        r#"memory = "256MiB""#),
-    key("resources", "memory_swap", "size", "`memory`: no swap",
-        "Memory and swap together. Needs `memory`, and is at least as much.",
-        r#"memory_swap = "512MiB""#),
-    key("resources", "memory_reservation", "size", "nothing",
-        "What is left to the container when the host runs short of memory; at most `memory`.",
-        r#"memory_reservation = "64MiB""#),
-    key("resources", "cpus", "number", "no limit",
-        "CPU time: 0.5 is half of one CPU. At least 0.01.",
-        "cpus = 0.5"),
-    key("resources", "cpuset", "string", "all",
-        "The CPUs on which it may run, by number.",
-        r#"cpuset = "0-3,8""#),
-    key("resources", "pids", "integer, or `\"unlimited\"`", "2048",
-        "Processes and threads, at least 1.",
-        "pids = 200"),
-    key("resources", "io_weight", "integer", "100",
-        "Its share of disk time against other containers', from 1 to 1000.",
-        "io_weight = 50"),
-    key("healthcheck", "test", "array of strings, or one string for a shell", "the image's",
-        "A program in the container that exits with 0 where it is well: `[\"CMD\", PROGRAM, ...]`, `[\"CMD-SHELL\", LINE]`, or `[\"NONE\"]` for no check.",
-        r#"test = ["CMD", "curl", "-f", "http://localhost/healthz"]"#),
-    key("healthcheck", "http", "string", "",
-        "Instead of `test`: a GET in the container's network, well with a status from 200 to 399. Needs no program in the image. A name before the port becomes the `Host` header.",
-        r#"http = "http://:80/healthz""#),
-    key("healthcheck", "tcp", "string", "",
-        "Instead of `test`: a connection in the container's network, well if it can be made.",
-        r#"tcp = ":5432""#),
-    key("healthcheck", "interval", "duration", "the image's, else `\"30s\"`",
-        "Between two checks.",
-        r#"interval = "5s""#),
-    key("healthcheck", "timeout", "duration", "the image's, else `\"30s\"`",
-        "After which a check counts as failed.",
-        r#"timeout = "2s""#),
-    key("healthcheck", "start_period", "duration", "the image's, else `\"0s\"`",
-        "From the start on; failures in it do not count.",
-        r#"start_period = "10s""#),
-    key("healthcheck", "start_interval", "duration", "the image's, else `\"5s\"`",
-        "Between two checks in `start_period`.",
-        r#"start_interval = "1s""#),
-    key("healthcheck", "retries", "integer", "the image's, else 3",
-        "Failures in a row that make the container unhealthy.",
-        "retries = 2"),
-    key("healthcheck", "disable", "boolean", "`false`",
-        "No check, whatever the image says.",
-        "disable = true"),
     key("restart_policy", "delay", "duration", "`\"100ms\"`",
         "The pause before the first restart in a row, doubled with each one.",
         r#"delay = "1s""#),
@@ -204,11 +156,82 @@ pub(in crate::document) const KEYS: &[Key] = &[
     key("rollout", "monitor", "duration", "`\"5s\"`",
         "How long a new instance must have been ready before the next host's turn comes.",
         r#"monitor = "10s""#),
+    key("rollout", "drain", "duration", "`\"2s\"`",
+        "With `start-first` and published ports: once these lead to the new container, the old one runs on until its last open connection has ended, and for this long at most. `\"0s\"`: it is asked to end as soon as they do.",
+        r#"drain = "30s""#),
+];
+
+/// The limits of a container: of a document's, and of a pipeline's stages.
+#[rustfmt::skip]
+pub(crate) const RESOURCES: &[Key] = &[
+    key("resources", "memory", "size", "no limit",
+        "Memory, without swap; at least 4 MiB. A container that needs more is killed by the kernel, and its status says so.",
+        r#"memory = "256MiB""#),
+    key("resources", "memory_swap", "size", "`memory`: no swap",
+        "Memory and swap together. Needs `memory`, and is at least as much.",
+        r#"memory_swap = "512MiB""#),
+    key("resources", "memory_reservation", "size", "nothing",
+        "What is left to the container when the host runs short of memory; at most `memory`.",
+        r#"memory_reservation = "64MiB""#),
+    key("resources", "cpus", "number", "no limit",
+        "CPU time: 0.5 is half of one CPU. At least 0.01.",
+        "cpus = 0.5"),
+    key("resources", "cpuset", "string", "all",
+        "The CPUs on which it may run, by number.",
+        r#"cpuset = "0-3,8""#),
+    key("resources", "pids", "integer, or `\"unlimited\"`", "2048",
+        "Processes and threads, at least 1.",
+        "pids = 200"),
+    key("resources", "io_weight", "integer", "100",
+        "Its share of disk time against other containers', from 1 to 1000.",
+        "io_weight = 50"),
+];
+
+/// Health checks by a program, which images can have, too.
+#[rustfmt::skip]
+pub(crate) const HEALTHCHECK_BY_PROGRAM: &[Key] = &[
+    key("healthcheck", "test", "array of strings, or one string for a shell", "the image's",
+        "A program in the container that exits with 0 where it is well: `[\"CMD\", PROGRAM, ...]`, `[\"CMD-SHELL\", LINE]`, or `[\"NONE\"]` for no check.",
+        r#"test = ["CMD", "curl", "-f", "http://localhost/healthz"]"#),
+];
+
+/// When health checks are made.
+#[rustfmt::skip]
+pub(crate) const HEALTHCHECK_TIMES: &[Key] = &[
+    key("healthcheck", "interval", "duration", "the image's, else `\"30s\"`",
+        "Between two checks.",
+        r#"interval = "5s""#),
+    key("healthcheck", "timeout", "duration", "the image's, else `\"30s\"`",
+        "After which a check counts as failed.",
+        r#"timeout = "2s""#),
+    key("healthcheck", "start_period", "duration", "the image's, else `\"0s\"`",
+        "From the start on; failures in it do not count.",
+        r#"start_period = "10s""#),
+    key("healthcheck", "start_interval", "duration", "the image's, else `\"5s\"`",
+        "Between two checks in `start_period`.",
+        r#"start_interval = "1s""#),
+    key("healthcheck", "retries", "integer", "the image's, else 3",
+        "Failures in a row that make the container unhealthy.",
+        "retries = 2"),
+    key("healthcheck", "disable", "boolean", "`false`",
+        "No check, whatever the image says.",
+        "disable = true"),
+];
+
+/// Health checks over the network, which only the agent makes.
+#[rustfmt::skip]
+pub(super) const HEALTHCHECK_BY_NETWORK: &[Key] = &[
+    key("healthcheck", "http", "string", "",
+        "Instead of `test`: a GET in the container's network, well with a status from 200 to 399. Needs no program in the image. A name before the port becomes the `Host` header.",
+        r#"http = "http://:80/healthz""#),
+    key("healthcheck", "tcp", "string", "",
+        "Instead of `test`: a connection in the container's network, well if it can be made.",
+        r#"tcp = ":5432""#),
 ];
 
 /// Keys of the tables within lists and tables, whose section is the path of such a table.
 #[rustfmt::skip]
-pub(in crate::document) const INNER_KEYS: &[Key] = &[
+pub(super) const INNER_KEYS: &[Key] = &[
     key("volumes[]", "type", "`\"volume\"`, `\"bind\"` or `\"tmpfs\"`", "required",
         "What is mounted.", r#"type = "volume""#),
     key("volumes[]", "source", "string", "an instance's own volume",

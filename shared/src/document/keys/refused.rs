@@ -1,7 +1,7 @@
 //! The keys that are refused, each with its cure: those that are to come, and those whose meaning lives elsewhere.
 
 /// Keys that the format will have, by dotted path, with what to do meanwhile.
-pub(in crate::document) const NOT_YET: &[(&str, &str)] = &[
+pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("replicas", "one instance runs on every host that `hosts` selects; remove the key"),
     ("depends_on", "remove the key and let the program retry what it depends on"),
     ("secrets", "hand the secret over by `environment`, and let few read the document"),
@@ -22,7 +22,7 @@ pub(in crate::document) const NOT_YET: &[(&str, &str)] = &[
 ];
 
 /// Keys that people bring along from Compose, and neighbours, with where their meaning lives here.
-pub(in crate::document) const ELSEWHERE: &[(&str, &str)] = &[
+pub(super) const ELSEWHERE: &[(&str, &str)] = &[
     ("services", "one file is one workload: its name is the file's, and its keys stand at the top"),
     ("version", "remove the key; the image's tag is the version"),
     ("name", "remove the key; the file's name is the workload's name"),

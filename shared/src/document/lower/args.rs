@@ -6,14 +6,14 @@ use crate::document::words;
 use toml::de::{DeTable, DeValue};
 
 /// What `entrypoint` and `command` say; None for what is left to the image.
-pub(super) struct Args {
-    pub(super) entrypoint: Option<Vec<String>>,
-    pub(super) command: Option<Vec<String>>,
+pub(crate) struct Args {
+    pub(crate) entrypoint: Option<Vec<String>>,
+    pub(crate) command: Option<Vec<String>>,
 }
 
-pub(super) fn args(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Args {
-    let entrypoint = field(root, "", "entrypoint");
-    let command = field(root, "", "command");
+pub(crate) fn args(root: &DeTable<'_>, section: &str, mistakes: &mut Mistakes) -> Args {
+    let entrypoint = field(root, section, "entrypoint");
+    let command = field(root, section, "command");
     let args = Args {
         entrypoint: entrypoint.as_ref().and_then(|field| list(field, mistakes)),
         command: command.as_ref().and_then(|field| list(field, mistakes)),
@@ -42,7 +42,7 @@ fn check_program(entrypoint: &Field<'_>, args: &Args, mistakes: &mut Mistakes) {
     );
 }
 
-pub(super) fn list(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<Vec<String>> {
+pub(crate) fn list(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<Vec<String>> {
     match field.value.get_ref() {
         DeValue::String(_) => split(field, mistakes),
         DeValue::Integer(_)

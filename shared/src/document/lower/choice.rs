@@ -8,7 +8,7 @@ use crate::document::raw::{Field, Mistakes};
 const SHOWN_MAX_CHARS: usize = 60;
 
 /// What the word means, of `choices`.
-pub(super) fn choice<T: Copy>(field: &Field<'_>, choices: &[(&'static str, T)], mistakes: &mut Mistakes) -> Option<T> {
+pub(crate) fn choice<T: Copy>(field: &Field<'_>, choices: &[(&'static str, T)], mistakes: &mut Mistakes) -> Option<T> {
     let words: Vec<&'static str> = choices.iter().map(|(word, _)| *word).collect();
     let written = either(&words);
     let text = field.text_of(&written, mistakes)?;
@@ -20,7 +20,7 @@ pub(super) fn choice<T: Copy>(field: &Field<'_>, choices: &[(&'static str, T)], 
 }
 
 /// The report of a word that is none of `words`, which `written` lists.
-pub(super) fn bad_word(field: &Field<'_>, rule: Rule, text: &str, words: &[&'static str], written: &str) -> Diagnostic {
+pub(crate) fn bad_word(field: &Field<'_>, rule: Rule, text: &str, words: &[&'static str], written: &str) -> Diagnostic {
     let shown: String = text.chars().take(SHOWN_MAX_CHARS).collect();
     let bad = field.wrong(rule, format!("{shown:?} is not {written}"));
     match closest(text, words.iter().copied()) {

@@ -4,6 +4,7 @@ use super::args::args;
 use super::choice::choice;
 use super::pairs::{Pairs, pairs};
 use super::path::PATH_MAX_BYTES;
+use super::tables::TOP;
 use super::{addresses, devices, kernel, logging, mounts, ports, resources, security};
 use crate::document::diagnostic::Rule;
 use crate::document::model::{Container, Network};
@@ -23,15 +24,15 @@ const ID_MAX: u32 = u32::MAX - 1;
 const SHM_MIN: ByteSize = ByteSize(4096);
 
 /// The tables of a document that shape the container.
-pub(super) struct Tables<'t> {
-    pub(super) resources: Option<&'t DeTable<'t>>,
-    pub(super) logging: Option<&'t DeTable<'t>>,
+pub(crate) struct Tables<'t> {
+    pub(crate) resources: Option<&'t DeTable<'t>>,
+    pub(crate) logging: Option<&'t DeTable<'t>>,
 }
 
 /// `network` is None where it could not be read; what depends on it is then left unchecked.
-pub(super) fn container(root: &DeTable<'_>, tables: &Tables<'_>, network: Option<Network>, mistakes: &mut Mistakes) -> Container {
+pub(crate) fn container(root: &DeTable<'_>, tables: &Tables<'_>, network: Option<Network>, mistakes: &mut Mistakes) -> Container {
     let top = |key| field(root, "", key);
-    let args = args(root, mistakes);
+    let args = args(root, "", mistakes);
     let security = security::security(root, mistakes);
     let container = Container {
         entrypoint: args.entrypoint,
@@ -39,8 +40,8 @@ pub(super) fn container(root: &DeTable<'_>, tables: &Tables<'_>, network: Option
         working_dir: top("working_dir").and_then(|field| working_dir(&field, mistakes)),
         user: top("user").and_then(|field| user(&field, mistakes)),
         hostname: top("hostname").and_then(|field| hostname(&field, network, mistakes)),
-        environment: top("environment").map(|field| pairs(&field, Pairs::Environment, mistakes)).unwrap_or_default(),
-        labels: top("labels").map(|field| pairs(&field, Pairs::Labels, mistakes)).unwrap_or_default(),
+        environment: top("environment").map(|field| pairs(&field, Pairs::Environment, &TOP, mistakes)).unwrap_or_default(),
+        labels: top("labels").map(|field| pairs(&field, Pairs::Labels, &TOP, mistakes)).unwrap_or_default(),
         network: network.unwrap_or_default(),
         ports: top("ports").map(|field| ports::ports(&field, mistakes)).unwrap_or_default(),
         expose: top("expose").map(|field| ports::expose(&field, mistakes)).unwrap_or_default(),
@@ -59,7 +60,7 @@ pub(super) fn container(root: &DeTable<'_>, tables: &Tables<'_>, network: Option
         runtime: top("runtime").and_then(|field| choice(&field, &RUNTIMES, mistakes)),
         logging: tables.logging.map(|table| logging::logging(table, mistakes)).unwrap_or_default(),
         stop_signal: top("stop_signal").and_then(|field| field.parse("a string", Rule::BadSignal, mistakes)),
-        resources: tables.resources.map(|table| resources::limits(table, mistakes)).unwrap_or_default(),
+        resources: tables.resources.map(|table| resources::limits(table, "resources", mistakes)).unwrap_or_default(),
         security,
     };
     if network.is_some_and(|network| network != Network::Bridge) {
@@ -77,7 +78,7 @@ const RUNTIMES: [(&str, RuntimeName); 4] = [
 
 /// The network that the document asks for: where it opens ports and says nothing else, one in which they have a meaning. None after
 /// a mistake.
-pub(super) fn network(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Network> {
+pub(crate) fn network(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Network> {
     const NETWORKS: [(&str, Network); 3] = [("bridge", Network::Bridge), ("host", Network::Host), ("none", Network::None)];
     match field(root, "", "network") {
         Some(field) => choice(&field, &NETWORKS, mistakes),
@@ -108,7 +109,7 @@ fn needs_bridge(root: &DeTable<'_>, mistakes: &mut Mistakes) {
     }
 }
 
-pub(super) fn working_dir(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<String> {
+pub(crate) fn working_dir(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<String> {
     let path = field.text(mistakes)?;
     if path.starts_with('/') && path.len() <= PATH_MAX_BYTES {
         return Some(path.to_owned());
@@ -121,7 +122,7 @@ pub(super) fn working_dir(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<
     None
 }
 
-pub(super) fn user(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<String> {
+pub(crate) fn user(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<String> {
     let text = field.text(mistakes)?;
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group)),
@@ -139,7 +140,7 @@ pub(super) fn user(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<String>
 }
 
 /// Why `name` is no name or number of a user or group. Which names exist, only the image knows.
-pub(super) fn user_problem(name: &str, what: &str) -> Option<String> {
+pub(crate) fn user_problem(name: &str, what: &str) -> Option<String> {
     if name.is_empty() {
         return Some(format!("has no {what} name"));
     }

@@ -21,8 +21,13 @@ const URL_MAX_BYTES: usize = 2048;
 const HTTP_PORT: u16 = 80;
 
 /// What the table says; None where it says nothing. `network` is None where it could not be read.
-pub(super) fn healthcheck(table: &DeTable<'_>, network: Option<Network>, mistakes: &mut Mistakes) -> Option<Healthcheck> {
-    let key = |name| field(table, "healthcheck", name);
+pub(crate) fn healthcheck(
+    table: &DeTable<'_>,
+    section: &str,
+    network: Option<Network>,
+    mistakes: &mut Mistakes,
+) -> Option<Healthcheck> {
+    let key = |name| field(table, section, name);
     let mut check = Healthcheck::default();
     let mut disables = key("disable").filter(|field| field.boolean(mistakes) == Some(true));
     let mut probes: Vec<Field<'_>> = Vec::new();
@@ -55,10 +60,10 @@ pub(super) fn healthcheck(table: &DeTable<'_>, network: Option<Network>, mistake
         mistakes.push(both.related(probe.span(), "asked here").hint("remove one of them"));
     }
     check.disable = disables.is_some();
-    check.interval = at_least(table, "healthcheck", "interval", SPAN_MIN, mistakes);
-    check.timeout = at_least(table, "healthcheck", "timeout", SPAN_MIN, mistakes);
-    check.start_period = at_least(table, "healthcheck", "start_period", Span::seconds(0), mistakes);
-    check.start_interval = at_least(table, "healthcheck", "start_interval", SPAN_MIN, mistakes);
+    check.interval = at_least(table, section, "interval", SPAN_MIN, mistakes);
+    check.timeout = at_least(table, section, "timeout", SPAN_MIN, mistakes);
+    check.start_period = at_least(table, section, "start_period", Span::seconds(0), mistakes);
+    check.start_interval = at_least(table, section, "start_interval", SPAN_MIN, mistakes);
     check.retries = key("retries").and_then(|field| field.integer(1..=RETRIES_MAX, mistakes));
     (check != Healthcheck::default()).then_some(check)
 }

@@ -3,8 +3,9 @@
 use super::args;
 use super::container::{user, working_dir};
 use super::pairs::{Pairs, pairs};
-use super::tables::Inner;
+use super::tables::{Inner, TOP};
 use crate::document::diagnostic::Rule;
+use crate::document::keys::DOCUMENT;
 use crate::document::parts::Hook;
 use crate::document::raw::{Field, Mistakes, field};
 use toml::de::{DeTable, DeValue};
@@ -25,7 +26,7 @@ pub(super) fn hooks(root: &DeTable<'_>, key: &str, mistakes: &mut Mistakes) -> V
 
 fn hook(entry: &Field<'_>, table: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Hook> {
     let keys = Inner { path: &entry.path, table };
-    keys.check("post_start[]", mistakes);
+    keys.check(&DOCUMENT, "post_start[]", mistakes);
     let command = keys.required("command", "command = [\"/warm-up.sh\"]", entry, mistakes);
     let command = command.and_then(|field| {
         let words = args::list(&field, mistakes)?;
@@ -37,6 +38,7 @@ fn hook(entry: &Field<'_>, table: &DeTable<'_>, mistakes: &mut Mistakes) -> Opti
     });
     let user = keys.field("user").and_then(|field| user(&field, mistakes));
     let working_dir = keys.field("working_dir").and_then(|field| working_dir(&field, mistakes));
-    let environment = keys.field("environment").map(|field| pairs(&field, Pairs::Environment, mistakes)).unwrap_or_default();
+    let environment =
+        keys.field("environment").map(|field| pairs(&field, Pairs::Environment, &TOP, mistakes)).unwrap_or_default();
     Some(Hook { command: command?, user, working_dir, environment })
 }

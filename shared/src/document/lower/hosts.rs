@@ -5,14 +5,12 @@ use crate::document::raw::{Field, Mistakes};
 use crate::names::HostSelector;
 use std::collections::BTreeMap;
 
-/// The selectors, at least one, none twice.
-pub(super) fn hosts(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<Vec<HostSelector>> {
+/// The selectors, at least one, none twice. `nothing` says what comes of none, and `cure` what to do.
+pub(crate) fn hosts(field: &Field<'_>, nothing: &str, cure: &str, mistakes: &mut Mistakes) -> Option<Vec<HostSelector>> {
     let entries = field.entries("an array of strings", mistakes)?;
     if entries.is_empty() {
-        let empty = field.is_wrong(Rule::NoHosts, "is empty, so nothing would run");
-        mistakes.push(
-            empty.hint("name hosts, as in [\"web-1\", \"edge-*\", \"role=web\"]; to stop the workload, delete the document"),
-        );
+        let empty = field.is_wrong(Rule::NoHosts, nothing);
+        mistakes.push(empty.hint(cure));
     }
     let mut first_places = BTreeMap::new();
     let mut selectors = Vec::with_capacity(entries.len());

@@ -1,9 +1,9 @@
 //! What is asked of the kernel for the container's processes: `ulimits` and `sysctls`.
 
 use super::pairs::{self, Pairs};
-use super::tables::inner;
+use super::tables::{TOP, inner};
 use crate::document::diagnostic::{Diagnostic, Rule};
-use crate::document::keys::{closest, is_honoured};
+use crate::document::keys::{DOCUMENT, closest};
 use crate::document::model::Network;
 use crate::document::parts::Ulimit;
 use crate::document::raw::{Field, Mistakes};
@@ -61,7 +61,7 @@ pub(super) fn ulimits(field: &Field<'_>, mistakes: &mut Mistakes) -> BTreeMap<St
             let unknown = Diagnostic::new(Rule::BadUlimit, key.span(), format!("there is no limit `{shown}`"));
             mistakes.push(match closest(name, ULIMITS.into_iter()) {
                 Some(near) => unknown.hint(format!("did you mean `{near}`?")),
-                None if field.has_heading && is_honoured("", name) => {
+                None if field.has_heading && DOCUMENT.is_honoured("", name) => {
                     unknown.hint(format!("`{name}` belongs to the top: move it above the line [ulimits]"))
                 }
                 None => unknown.hint(format!("the limits are {}", ULIMITS.join(", "))),
@@ -107,7 +107,7 @@ pub(super) fn sysctls(
     mistakes: &mut Mistakes,
 ) -> BTreeMap<String, String> {
     let mut sysctls = BTreeMap::new();
-    for (name, (value, place)) in pairs::placed(field, Pairs::Sysctls, mistakes).unwrap_or_default() {
+    for (name, (value, place)) in pairs::placed(field, Pairs::Sysctls, &TOP, mistakes).unwrap_or_default() {
         let shown: String = name.escape_debug().take(60).collect();
         let wrong = |rule, problem: &str, cure: &str| {
             Diagnostic::new(rule, place.clone(), format!("`{}`: `{shown}` {problem}", field.path)).hint(cure)

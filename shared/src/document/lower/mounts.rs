@@ -3,6 +3,7 @@
 use super::path;
 use super::tables::{Inner, inner};
 use crate::document::diagnostic::{Diagnostic, Rule};
+use crate::document::keys::DOCUMENT;
 use crate::document::parts::{Mount, MountSource, Propagation};
 use crate::document::raw::{ENTRIES_MAX, Field, Mistakes, field, scalar_text};
 use crate::names::VolumeName;
@@ -220,7 +221,7 @@ fn bad_mode(entry: &Field<'_>, text: &str) -> Diagnostic {
 /// Compose's long form.
 fn long(entry: &Field<'_>, table: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Mount> {
     let keys = Inner { path: &entry.path, table };
-    keys.check("volumes[]", mistakes);
+    keys.check(&DOCUMENT, "volumes[]", mistakes);
     let kind = keys.required("type", "type = \"volume\"", entry, mistakes);
     let kind = kind
         .and_then(|field| super::choice::choice(&field, &[("volume", "volume"), ("bind", "bind"), ("tmpfs", "tmpfs")], mistakes));

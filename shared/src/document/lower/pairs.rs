@@ -1,7 +1,7 @@
 //! `environment`, `labels` and `sysctls`: pairs of names and texts, as a table or, as in Compose, as an array of `"NAME=VALUE"`.
 
+use super::tables::Place;
 use crate::document::diagnostic::{Diagnostic, Rule};
-use crate::document::keys::is_honoured;
 use crate::document::raw::{Field, Mistakes, nul, scalar_text};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 /// Which pairs are read, where they differ.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Pairs {
+pub(crate) enum Pairs {
     Environment,
     Labels,
     Sysctls,
@@ -45,16 +45,17 @@ impl Pairs {
 }
 
 /// Pairs with the places of their names.
-pub(super) type Placed = BTreeMap<String, (String, Range<usize>)>;
+pub(crate) type Placed = BTreeMap<String, (String, Range<usize>)>;
 
-pub(super) fn pairs(field: &Field<'_>, pairs: Pairs, mistakes: &mut Mistakes) -> BTreeMap<String, String> {
-    let placed = placed(field, pairs, mistakes).unwrap_or_default();
+/// `place` is where the key itself stands.
+pub(crate) fn pairs(field: &Field<'_>, pairs: Pairs, place: &Place, mistakes: &mut Mistakes) -> BTreeMap<String, String> {
+    let placed = placed(field, pairs, place, mistakes).unwrap_or_default();
     placed.into_iter().map(|(name, (text, _))| (name, text)).collect()
 }
 
-pub(super) fn placed(field: &Field<'_>, pairs: Pairs, mistakes: &mut Mistakes) -> Option<Placed> {
+pub(crate) fn placed(field: &Field<'_>, pairs: Pairs, place: &Place, mistakes: &mut Mistakes) -> Option<Placed> {
     match field.value.get_ref() {
-        DeValue::Table(table) => from_table(field, table, pairs, mistakes),
+        DeValue::Table(table) => from_table(field, table, pairs, place, mistakes),
         DeValue::Array(_) => from_array(field, pairs, mistakes),
         DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
             let key = field.path.rsplit('.').next().unwrap_or_default();
@@ -64,13 +65,13 @@ pub(super) fn placed(field: &Field<'_>, pairs: Pairs, mistakes: &mut Mistakes) -
     }
 }
 
-fn from_table(field: &Field<'_>, table: &DeTable<'_>, pairs: Pairs, mistakes: &mut Mistakes) -> Option<Placed> {
+fn from_table(field: &Field<'_>, table: &DeTable<'_>, pairs: Pairs, place: &Place, mistakes: &mut Mistakes) -> Option<Placed> {
     field.few_enough(table.len(), mistakes)?;
     let mut read = BTreeMap::new();
     for (key, value) in table {
         let name = key.get_ref().as_ref();
         let entry = Field { path: format!("{}.{}", field.path, name.escape_debug()), value, has_heading: false };
-        if field.has_heading && is_honoured("", name) {
+        if field.has_heading && place.format.is_honoured(place.section, name) {
             mistakes.push(swallowed(name, key.span(), &field.path, pairs));
             continue;
         }
@@ -96,12 +97,13 @@ fn from_table(field: &Field<'_>, table: &DeTable<'_>, pairs: Pairs, mistakes: &m
     Some(read)
 }
 
-/// A key of the document behind a line `[environment]` would silently become a variable.
+/// A key of the table above behind a line `[environment]` would silently become a variable.
 fn swallowed(name: &str, span: Range<usize>, key: &str, pairs: Pairs) -> Diagnostic {
     let what = pairs.what();
+    let short = key.rsplit('.').next().unwrap_or_default();
     let message = format!("`{name}` stands under [{key}], which makes it a {what}");
     Diagnostic::new(Rule::MisplacedKey, span, message)
-        .hint(format!("move `{name}` above the line [{key}]; for a {what} of that name write {key} = {{ ... }}"))
+        .hint(format!("move `{name}` above the line [{key}]; for a {what} of that name write {short} = {{ ... }}"))
 }
 
 fn from_array(field: &Field<'_>, pairs: Pairs, mistakes: &mut Mistakes) -> Option<Placed> {

@@ -1,12 +1,12 @@
 //! Paths on the host and in the container: absolute, and of one spelling.
 
 /// Longest path, in bytes, without the terminating NUL (Linux, `PATH_MAX`).
-pub(super) const PATH_MAX_BYTES: usize = 4095;
+pub(crate) const PATH_MAX_BYTES: usize = 4095;
 
 /// `text` without doubled slashes, `.` parts and a slash at its end. The error goes on after the path: "is not an absolute path".
 ///
 /// `..` is refused, because what it means depends on symbolic links that nobody has looked at yet.
-pub(super) fn normal(text: &str) -> Result<String, String> {
+pub(crate) fn normal(text: &str) -> Result<String, String> {
     if !text.starts_with('/') {
         return Err("is not an absolute path".to_owned());
     }
@@ -34,7 +34,7 @@ pub fn mount_target(text: &str) -> Result<String, String> {
 }
 
 /// Why nothing may be put at `target`, which is normal, in a container.
-pub(super) fn target_problem(target: &str) -> Option<&'static str> {
+pub(crate) fn target_problem(target: &str) -> Option<&'static str> {
     let within = |folder: &str| target.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if target == "/" {
         Some("is the container's root itself")

@@ -10,8 +10,13 @@ use toml::de::{DeTable, DeValue};
 
 /// How a rollout goes unless the document says otherwise: one host at a time (Compose's default), old before new, because two
 /// containers that want one port are more common than a gap that nobody can bear.
-pub(in crate::document) const ROLLOUT: Rollout =
-    Rollout { parallelism: Parallelism::Count(1), order: RolloutOrder::StopFirst, monitor: Span::seconds(5) };
+pub(crate) const ROLLOUT: Rollout = Rollout {
+    parallelism: Parallelism::Count(1),
+    order: RolloutOrder::StopFirst,
+    monitor: Span::seconds(5),
+    // Longer than most requests take, and short enough that connections which are only kept open delay nobody.
+    drain: Span::seconds(2),
+};
 
 /// Shortest pause before a restart: without one, a program that fails at once would keep the host busy.
 const DELAY_MIN: Span = Span(std::time::Duration::from_millis(10));
@@ -21,7 +26,7 @@ const ORDERS: [(&str, RolloutOrder); 2] = [("stop-first", RolloutOrder::StopFirs
 /// Most hosts that may change at a time: more than a fleet has.
 const PARALLELISM_MAX: u32 = 1_000_000;
 
-pub(super) fn restart(root: &DeTable<'_>, mistakes: &mut Mistakes) -> RestartPolicy {
+pub(crate) fn restart(root: &DeTable<'_>, mistakes: &mut Mistakes) -> RestartPolicy {
     field(root, "", "restart").and_then(|field| restart_of(&field, mistakes)).unwrap_or(RestartPolicy::Always)
 }
 
@@ -65,12 +70,12 @@ fn restart_of(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<RestartPolic
 }
 
 /// The length of time `key`, or `default`.
-pub(super) fn span(table: &DeTable<'_>, section: &str, key: &str, default: Span, mistakes: &mut Mistakes) -> Span {
+pub(crate) fn span(table: &DeTable<'_>, section: &str, key: &str, default: Span, mistakes: &mut Mistakes) -> Span {
     field(table, section, key).and_then(|field| field.parse("a length of time", Rule::BadDuration, mistakes)).unwrap_or(default)
 }
 
 /// The length of time `key`, if it is there; at least `least`.
-pub(super) fn at_least(table: &DeTable<'_>, section: &str, key: &str, least: Span, mistakes: &mut Mistakes) -> Option<Span> {
+pub(crate) fn at_least(table: &DeTable<'_>, section: &str, key: &str, least: Span, mistakes: &mut Mistakes) -> Option<Span> {
     let field = field(table, section, key)?;
     let span: Span = field.parse("a length of time", Rule::BadDuration, mistakes)?;
     if span >= least {
@@ -81,7 +86,7 @@ pub(super) fn at_least(table: &DeTable<'_>, section: &str, key: &str, least: Spa
 }
 
 /// `restart` is the policy, for what would be said twice.
-pub(super) fn restart_settings(table: &DeTable<'_>, restart: RestartPolicy, mistakes: &mut Mistakes) -> RestartSettings {
+pub(crate) fn restart_settings(table: &DeTable<'_>, restart: RestartPolicy, mistakes: &mut Mistakes) -> RestartSettings {
     let attempts = field(table, "restart_policy", "max_attempts");
     if let (RestartPolicy::OnFailure(Some(count)), Some(attempts)) = (restart, &attempts) {
         let twice = attempts.wrong(Rule::Conflict, format!("restart = \"on-failure:{count}\" gives a bound already"));
@@ -94,13 +99,14 @@ pub(super) fn restart_settings(table: &DeTable<'_>, restart: RestartPolicy, mist
     }
 }
 
-pub(super) fn rollout(table: Option<&DeTable<'_>>, mistakes: &mut Mistakes) -> Rollout {
+pub(crate) fn rollout(table: Option<&DeTable<'_>>, mistakes: &mut Mistakes) -> Rollout {
     let Some(table) = table else { return ROLLOUT };
     let key = |name| field(table, "rollout", name);
     Rollout {
         parallelism: key("parallelism").and_then(|field| parallelism(&field, mistakes)).unwrap_or(ROLLOUT.parallelism),
         order: key("order").and_then(|field| choice(&field, &ORDERS, mistakes)).unwrap_or(ROLLOUT.order),
         monitor: span(table, "rollout", "monitor", ROLLOUT.monitor, mistakes),
+        drain: span(table, "rollout", "drain", ROLLOUT.drain, mistakes),
     }
 }
 

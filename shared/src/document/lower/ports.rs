@@ -19,7 +19,7 @@ impl Problem {
 }
 
 /// The doors, none of them twice, sorted; ranges are spelt out.
-pub(super) fn ports(field: &Field<'_>, mistakes: &mut Mistakes) -> Vec<PortMapping> {
+pub(crate) fn ports(field: &Field<'_>, mistakes: &mut Mistakes) -> Vec<PortMapping> {
     let mut doors: Vec<(PortMapping, Range<usize>)> = Vec::new();
     for entry in field.entries("an array of strings", mistakes).unwrap_or_default() {
         let Some(text) = text_of(&entry, mistakes) else { continue };
@@ -50,7 +50,7 @@ pub(super) fn ports(field: &Field<'_>, mistakes: &mut Mistakes) -> Vec<PortMappi
 }
 
 /// The ports, sorted, each once.
-pub(super) fn expose(field: &Field<'_>, mistakes: &mut Mistakes) -> Vec<Port> {
+pub(crate) fn expose(field: &Field<'_>, mistakes: &mut Mistakes) -> Vec<Port> {
     let mut ports = Vec::new();
     for entry in field.entries("an array of strings", mistakes).unwrap_or_default() {
         let Some(text) = text_of(&entry, mistakes) else { continue };
@@ -147,7 +147,7 @@ fn range(text: &str) -> Result<RangeInclusive<u16>, Problem> {
 }
 
 /// A port's number. Digits only: `+80` is no port that people write.
-pub(super) fn number(text: &str) -> Option<u16> {
+pub(crate) fn number(text: &str) -> Option<u16> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|port| digits && *port != 0)
 }

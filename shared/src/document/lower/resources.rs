@@ -18,8 +18,8 @@ const CPUS_MAX: u32 = 8192;
 /// Range of `io.weight` that every scheduler of the kernel takes, and Compose's upper end.
 const IO_WEIGHT_MAX: u32 = 1000;
 
-pub(super) fn limits(table: &DeTable<'_>, mistakes: &mut Mistakes) -> Resources {
-    let key = |name| field(table, "resources", name);
+pub(crate) fn limits(table: &DeTable<'_>, section: &str, mistakes: &mut Mistakes) -> Resources {
+    let key = |name| field(table, section, name);
     let resources = Resources {
         memory: key("memory").and_then(|field| memory(&field, mistakes)),
         memory_swap: key("memory_swap").and_then(|field| swap(&field, mistakes)),

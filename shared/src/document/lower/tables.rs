@@ -2,25 +2,36 @@
 
 use super::SHOWN_MAX_CHARS;
 use crate::document::diagnostic::{Diagnostic, Rule};
-use crate::document::keys::{self, closest};
+use crate::document::keys::{DOCUMENT, Format, closest};
 use crate::document::raw::{Field, Mistakes, field};
 use toml::de::{DeTable, DeValue};
 
+/// A table that may have a heading, for what its own tables swallow.
+pub(crate) struct Place {
+    /// Of which format.
+    pub(crate) format: &'static Format,
+    /// Its name, dotted; empty for the top.
+    pub(crate) section: &'static str,
+}
+
+/// The top of a document.
+pub(crate) static TOP: Place = Place { format: &DOCUMENT, section: "" };
+
 /// A table within another value.
-pub(super) struct Inner<'f, 't> {
+pub(crate) struct Inner<'f, 't> {
     /// What it is called in reports: `volumes[2]`.
-    pub(super) path: &'f str,
-    pub(super) table: &'t DeTable<'t>,
+    pub(crate) path: &'f str,
+    pub(crate) table: &'t DeTable<'t>,
 }
 
 impl<'t> Inner<'_, 't> {
     /// The field `key`, if it is there.
-    pub(super) fn field(&self, key: &str) -> Option<Field<'t>> {
+    pub(crate) fn field(&self, key: &str) -> Option<Field<'t>> {
         field(self.table, self.path, key)
     }
 
     /// The field `key`; its absence is reported at `whole`.
-    pub(super) fn required(&self, key: &str, example: &str, whole: &Field<'_>, mistakes: &mut Mistakes) -> Option<Field<'t>> {
+    pub(crate) fn required(&self, key: &str, example: &str, whole: &Field<'_>, mistakes: &mut Mistakes) -> Option<Field<'t>> {
         let found = self.field(key);
         if found.is_none() {
             let missing = whole.is_wrong(Rule::MissingKey, format!("has no `{key}`"));
@@ -30,19 +41,19 @@ impl<'t> Inner<'_, 't> {
     }
 
     /// Reports every key that tables of the kind `section` do not have.
-    pub(super) fn check(&self, section: &str, mistakes: &mut Mistakes) {
+    pub(crate) fn check(&self, format: &Format, section: &str, mistakes: &mut Mistakes) {
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
-            if !keys::inner_keys(section).any(|known| known == name) {
+            if !format.inner_keys(section).any(|known| known == name) {
                 let unknown = format!("unknown key `{}` in `{}`", shown(name), self.path);
-                mistakes.push(Diagnostic::new(Rule::UnknownKey, key.span(), unknown).hint(keys::inner_hint(section, name)));
+                mistakes.push(Diagnostic::new(Rule::UnknownKey, key.span(), unknown).hint(format.inner_hint(section, name)));
             }
         }
     }
 }
 
 /// `field` as a table that has these keys and no other.
-pub(super) fn inner<'f, 't>(field: &'f Field<'t>, known: &[&'static str], mistakes: &mut Mistakes) -> Option<Inner<'f, 't>> {
+pub(crate) fn inner<'f, 't>(field: &'f Field<'t>, known: &[&'static str], mistakes: &mut Mistakes) -> Option<Inner<'f, 't>> {
     let DeValue::Table(table) = field.value.get_ref() else {
         mistakes.push(field.wrong_type("a table"));
         return None;

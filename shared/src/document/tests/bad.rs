@@ -1,33 +1,63 @@
 //! One bad document a rule, and what is said of it, byte by byte.
 
 use super::{LEAST, expect_file};
+use crate::document::keys::{DOCUMENT, Format};
 use crate::document::{Diagnostics, Rule, parse};
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::path::PathBuf;
 
-/// The bad documents: rule code, path, text.
-fn bad_documents() -> Vec<(String, PathBuf, String)> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/document/tests/bad");
-    let mut documents = Vec::new();
-    for entry in std::fs::read_dir(&folder).expect("the folder of bad documents") {
-        let path = entry.expect("an entry of the folder").path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
-            let stem = path.file_stem().expect("a file with an extension has a stem").to_string_lossy().into_owned();
-            let code = stem.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('-').to_owned();
-            let text = std::fs::read_to_string(&path).expect("read a bad document");
-            documents.push((code, path, text));
+/// The bad texts of one format.
+pub(crate) struct BadTexts<T> {
+    /// From the crate's own folder.
+    pub(crate) folder: &'static str,
+    /// Rule codes and texts that are too large for files.
+    pub(crate) made: Vec<(&'static str, String)>,
+    pub(crate) parse: fn(&str) -> Result<T, Diagnostics>,
+    pub(crate) format: &'static Format,
+}
+
+impl<T: Debug> BadTexts<T> {
+    /// Fails unless every text is told to be wrong as the file beside it says, by the one rule that it is named after, and unless
+    /// every rule of the format has a text.
+    pub(crate) fn check(&self) {
+        let mut shown_rules = BTreeSet::new();
+        for (code, path, text) in self.texts() {
+            let diagnostics = match (self.parse)(&text) {
+                Err(diagnostics) => diagnostics,
+                Ok(read) => panic!("this was taken as good: {text}\n{read:#?}"),
+            };
+            let codes: Vec<&str> = diagnostics.iter().map(|diagnostic| diagnostic.rule.code()).collect();
+            // A bad text shows one rule, so that what is said of it stays readable.
+            assert!(codes.iter().all(|found| *found == code), "{}: {}", path.display(), diagnostics.render("", &text, false));
+            let file = path.file_name().expect("a text has a name").to_string_lossy();
+            let shown = format!("{}\n{file}:{}\n", diagnostics.render(&file, &text, false), diagnostics.summary(&text));
+            expect_file(&path.with_extension("txt"), &shown);
+            shown_rules.insert(code);
         }
+        let known: BTreeSet<String> = self.format.rules.iter().map(|rule| rule.code().to_owned()).collect();
+        assert_eq!(shown_rules, known);
     }
-    // Large ones are made here: as files they would say nothing that their size does not say.
-    let many = (0..1001).map(|n| format!("\n  \"web-{n}\",")).collect::<String>();
-    for (code, text) in [
-        ("too-many", format!("image = \"web\"\nhosts = [{many}\n]\n")),
-        ("too-large", format!("{LEAST}# {}", "x".repeat(crate::document::DOCUMENT_MAX_BYTES))),
-    ] {
-        documents.push((code.to_owned(), folder.join(code).with_extension("toml"), text));
+
+    /// Rule code, path, text.
+    fn texts(&self) -> Vec<(String, PathBuf, String)> {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(self.folder);
+        let mut texts = Vec::new();
+        for entry in std::fs::read_dir(&folder).expect("the folder of bad texts") {
+            let path = entry.expect("an entry of the folder").path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                let stem = path.file_stem().expect("a file with an extension has a stem").to_string_lossy().into_owned();
+                let code = stem.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('-').to_owned();
+                let text = std::fs::read_to_string(&path).expect("read a bad text");
+                texts.push((code, path, text));
+            }
+        }
+        let made =
+            self.made.iter().map(|(code, text)| ((*code).to_owned(), folder.join(code).with_extension("toml"), text.clone()));
+        texts.extend(made);
+        texts.sort();
+        texts
     }
-    documents.sort();
-    documents
 }
 
 fn mistakes(text: &str) -> Diagnostics {
@@ -39,22 +69,13 @@ fn mistakes(text: &str) -> Diagnostics {
 
 #[test]
 fn bad_documents_say_what_is_wrong() {
-    for (code, path, text) in bad_documents() {
-        let diagnostics = mistakes(&text);
-        let codes: Vec<&str> = diagnostics.iter().map(|diagnostic| diagnostic.rule.code()).collect();
-        // A bad document shows one rule, so that what is said of it stays readable.
-        assert!(codes.iter().all(|found| *found == code), "{}: {codes:?}", path.display());
-        let file = path.file_name().expect("a document has a name").to_string_lossy();
-        let shown = format!("{}\n{file}:{}\n", diagnostics.render(&file, &text, false), diagnostics.summary(&text));
-        expect_file(&path.with_extension("txt"), &shown);
-    }
-}
-
-#[test]
-fn every_rule_has_a_bad_document() {
-    let shown: BTreeSet<String> = bad_documents().into_iter().map(|(code, ..)| code).collect();
-    let known: BTreeSet<String> = Rule::ALL.iter().map(|rule| rule.code().to_owned()).collect();
-    assert_eq!(shown, known);
+    // Large ones are made here: as files they would say nothing that their size does not say.
+    let many = (0..1001).map(|n| format!("\n  \"web-{n}\",")).collect::<String>();
+    let made = vec![
+        ("too-many", format!("image = \"web\"\nhosts = [{many}\n]\n")),
+        ("too-large", format!("{LEAST}# {}", "x".repeat(crate::document::DOCUMENT_MAX_BYTES))),
+    ];
+    BadTexts { folder: "src/document/tests/bad", made, parse, format: &DOCUMENT }.check();
 }
 
 /// The rules that `text` breaks, in order of place.

@@ -45,7 +45,7 @@ fn every_key_can_change() {
         stop_signal = "QUIT"
         stop_grace_period = "1m"
         resources = { memory = "1g", cpus = 1.5, pids = 9 }
-        rollout = { parallelism = "10%", order = "start-first", monitor = "0" }"#,
+        rollout = { parallelism = "10%", order = "start-first", monitor = "0", drain = "0s" }"#,
         &[
             "entrypoint: absent -> [\"e\"] !",
             "command: absent -> [\"c\", \"d e\"] !",
@@ -65,6 +65,7 @@ fn every_key_can_change() {
             "rollout.parallelism: 1 -> \"10%\"",
             "rollout.order: \"stop-first\" -> \"start-first\"",
             "rollout.monitor: \"5s\" -> \"0s\"",
+            "rollout.drain: \"2s\" -> \"0s\"",
         ],
     );
     check("network = \"host\"", "", &["network: \"host\" -> \"none\" !"]);
@@ -154,12 +155,12 @@ fn context(section: &str, name: &str) -> &'static str {
 #[test]
 fn replaces_agrees_with_the_fingerprint() {
     let digest = crate::names::Digest::of(b"image");
-    for key in crate::document::keys::KEYS {
+    for (table, key) in crate::document::keys::DOCUMENT.all_keys() {
         if matches!(key.name, "image" | "hosts") {
             continue;
         }
-        let context = context(key.section, key.name);
-        let path = if key.section.is_empty() { String::new() } else { format!("{}.", key.section) };
+        let context = context(table, key.name);
+        let path = if table.is_empty() { String::new() } else { format!("{table}.") };
         let least = read(context);
         let changed = read(&format!("{context}{path}{}", key.example));
         let changes = diff(Some(&least), Some(&changed));

@@ -46,7 +46,12 @@ fn the_smallest_document_has_every_default() {
         healthcheck: None,
         post_start: Vec::new(),
         pre_stop: Vec::new(),
-        rollout: Rollout { parallelism: Parallelism::Count(1), order: RolloutOrder::StopFirst, monitor: Span::seconds(5) },
+        rollout: Rollout {
+            parallelism: Parallelism::Count(1),
+            order: RolloutOrder::StopFirst,
+            monitor: Span::seconds(5),
+            drain: Span::seconds(2),
+        },
     };
     assert_eq!(read(LEAST), expect);
     assert_eq!(read(&format!("\u{feff}{}", LEAST.replace('\n', "\r\n"))), expect);
@@ -78,6 +83,7 @@ fn a_full_document() {
         parallelism = "25%"
         order = "start-first"
         monitor = "10s"
+        drain = "30s"
         "#,
     );
     let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
@@ -109,7 +115,12 @@ fn a_full_document() {
         healthcheck: None,
         post_start: Vec::new(),
         pre_stop: Vec::new(),
-        rollout: Rollout { parallelism: Parallelism::Percent(25), order: RolloutOrder::StartFirst, monitor: Span::seconds(10) },
+        rollout: Rollout {
+            parallelism: Parallelism::Percent(25),
+            order: RolloutOrder::StartFirst,
+            monitor: Span::seconds(10),
+            drain: Span::seconds(30),
+        },
     };
     assert_eq!(document, expect);
 }

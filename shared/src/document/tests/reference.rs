@@ -1,7 +1,7 @@
 //! The reference and the parser agree, because both go by the same tables; here is shown that the tables are sound.
 
 use super::{LEAST, expect_file};
-use crate::document::keys::{ELSEWHERE, KEYS, NOT_YET};
+use crate::document::keys::DOCUMENT;
 use crate::document::reference::example;
 use crate::document::{Rule, parse, reference};
 use std::collections::BTreeSet;
@@ -21,9 +21,10 @@ fn the_example_of_the_reference_is_a_document() {
 #[test]
 fn no_key_is_in_two_tables() {
     let mut seen = BTreeSet::new();
-    let honoured =
-        KEYS.iter().map(|key| if key.section.is_empty() { key.name.to_owned() } else { format!("{}.{}", key.section, key.name) });
-    let refused = NOT_YET.iter().chain(ELSEWHERE).map(|(path, _)| (*path).to_owned());
+    let honoured = DOCUMENT
+        .all_keys()
+        .map(|(table, key)| if table.is_empty() { key.name.to_owned() } else { format!("{table}.{}", key.name) });
+    let refused = DOCUMENT.not_yet.iter().chain(DOCUMENT.elsewhere).map(|(path, _)| (*path).to_owned());
     for path in honoured.chain(refused) {
         assert!(seen.insert(path.clone()), "{path}");
     }
@@ -31,11 +32,12 @@ fn no_key_is_in_two_tables() {
 
 #[test]
 fn every_refused_key_is_refused_with_its_cure() {
-    for (path, hint) in NOT_YET.iter().chain(ELSEWHERE) {
+    for (path, hint) in DOCUMENT.not_yet.iter().chain(DOCUMENT.elsewhere) {
         let text = format!("{}{path} = 1\n", LEAST);
         let mistakes = parse(&text).expect_err("a refused key");
         let found: Vec<_> = mistakes.iter().map(|mistake| (mistake.rule, mistake.hint.as_deref())).collect();
-        let rule = if NOT_YET.iter().any(|(known, _)| known == path) { Rule::NotSupportedYet } else { Rule::MisplacedKey };
+        let rule =
+            if DOCUMENT.not_yet.iter().any(|(known, _)| known == path) { Rule::NotSupportedYet } else { Rule::MisplacedKey };
         assert_eq!(found, [(rule, Some(*hint))], "{path}");
     }
 }

@@ -1,25 +1,26 @@
 //! No text makes the parser panic, hang or say nothing: what comes over the network is a text, too.
 
 use super::LEAST;
-use crate::document::{DOCUMENT_MAX_BYTES, MISTAKES_MAX, diff, parse};
+use crate::document::keys::{DOCUMENT, Format};
+use crate::document::{DOCUMENT_MAX_BYTES, Diagnostics, MISTAKES_MAX, diff, parse};
 
-/// Parses, and renders what is wrong; the mistakes must lie within the text.
+/// Parses, and renders what is wrong.
 fn survive(text: &str) {
     match parse(text) {
         Ok(document) => {
             // What is a document stays the same one.
             assert!(diff(Some(&document), parse(text).ok().as_ref()).is_empty(), "{text:?}");
         }
-        Err(mistakes) => {
-            assert!((1..=MISTAKES_MAX).contains(&mistakes.iter().count()), "{text:?}");
-            assert!(
-                mistakes.iter().all(|mistake| mistake.span.start <= mistake.span.end && mistake.span.end <= text.len()),
-                "{text:?}"
-            );
-            assert!(!mistakes.render("fuzz.toml", text, false).is_empty());
-            assert!(!mistakes.summary(text).is_empty());
-        }
+        Err(mistakes) => sound(&mistakes, text),
     }
+}
+
+/// The mistakes must be few, lie within the text, and be tellable.
+pub(crate) fn sound(mistakes: &Diagnostics, text: &str) {
+    assert!((1..=MISTAKES_MAX).contains(&mistakes.iter().count()), "{text:?}");
+    assert!(mistakes.iter().all(|mistake| mistake.span.start <= mistake.span.end && mistake.span.end <= text.len()), "{text:?}");
+    assert!(!mistakes.render("fuzz.toml", text, false).is_empty());
+    assert!(!mistakes.summary(text).is_empty());
 }
 
 #[test]
@@ -95,19 +96,25 @@ const PIECES: [&str; 28] = [
 
 #[test]
 fn mutated_documents_never_panic() {
-    let mut seeds: Vec<String> = crate::document::keys::KEYS
-        .iter()
-        .map(|key| {
-            if key.section.is_empty() {
-                format!("{LEAST}{}\n", key.example)
-            } else {
-                format!("{LEAST}[{}]\n{}\n", key.section, key.example)
-            }
-        })
-        .collect();
+    for_mutants(&DOCUMENT, LEAST, 4000, survive);
+}
+
+/// Hands `count` broken variants of `format`'s examples to `survive`, each behind `least`; the same ones on every run.
+pub(crate) fn for_mutants(format: &Format, least: &str, count: usize, survive: impl Fn(&str)) {
+    let mut seeds: Vec<String> =
+        format
+            .all_keys()
+            .map(|(table, key)| {
+                if table.is_empty() {
+                    format!("{}\n{least}", key.example)
+                } else {
+                    format!("{least}[{table}]\n{}\n", key.example)
+                }
+            })
+            .collect();
     seeds.push(seeds.concat());
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
-    for _ in 0..4000 {
+    for _ in 0..count {
         let mut text: Vec<char> = seeds[numbers.below(seeds.len())].chars().collect();
         for _ in 0..=numbers.below(6) {
             let at = numbers.below(text.len() + 1);

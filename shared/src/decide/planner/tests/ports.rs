@@ -8,7 +8,7 @@ fn mapping(host_port: u16) -> PortMapping {
     PortMapping { host_ip: None, host_port, container_port: 80, protocol: Protocol::Tcp }
 }
 
-fn publishing(host_port: u16, mut spec: Spec) -> Spec {
+pub(super) fn publishing(host_port: u16, mut spec: Spec) -> Spec {
     spec.document.container.ports = vec![mapping(host_port)];
     spec.fingerprint = spec.document.fingerprint(&spec.image.digest);
     spec
@@ -25,7 +25,7 @@ impl World {
     }
 
     /// A container of what `spec` says.
-    fn lives(mut self, id: &str, spec: &Spec, phase: Phase) -> Self {
+    pub(super) fn lives(mut self, id: &str, spec: &Spec, phase: Phase) -> Self {
         self = self.container(id, "a", phase);
         let container = self.observed.containers.get_mut(&id.parse().expect("a container")).expect("it was added");
         container.fingerprint = spec.fingerprint.clone();
@@ -89,7 +89,9 @@ fn an_instance_is_not_in_its_own_way() {
 #[test]
 fn a_port_moves_when_the_new_one_is_ready() {
     let leads_to = |world: &World| {
-        crate::decide::planner::ports::doors(&world.observed).remove(&door(80)).map(|target| target.container.to_string())
+        crate::decide::planner::ports::doors(&world.observed, &BTreeMap::new())
+            .remove(&door(80))
+            .map(|target| target.container.to_string())
     };
     let (old, new) = (publishing(80, spec(1, "a")), publishing(80, spec(2, "a+x")));
     let mut world = world().lives("web.0-r1-1", &old, running()).lives("web.0-r2-1", &new, starting());

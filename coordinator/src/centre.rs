@@ -1,0 +1,3 @@
+//! The image centre's place in the coordinator: who may use it, what it keeps, how documents and hosts find it.
+
+pub mod access;
