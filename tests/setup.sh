@@ -13,11 +13,15 @@ set -euo pipefail
 BUILD="cc:build-essential musl-gcc:musl-tools curl:curl git:git"
 DEMO="busybox:busybox-static docker-registry:docker-registry"
 TEST="shellcheck:shellcheck ip:iproute2 nsenter:util-linux setpriv:util-linux tini:tini openssl:openssl systemd-analyze:systemd
-    umoci:umoci skopeo:skopeo mkfs.ext4:e2fsprogs losetup:mount zstd:zstd nft:nftables crun:crun runc:runc"
+    umoci:umoci skopeo:skopeo mkfs.ext4:e2fsprogs losetup:mount zstd:zstd nft:nftables crun:crun runc:runc
+    buildah:buildah podman:podman dockerd:docker.io docker:docker.io svn:subversion aiosmtpd:python3-aiosmtpd tcc:tcc"
 GUEST="mmdebstrap:mmdebstrap linux.uml:user-mode-linux mke2fs:e2fsprogs depmod:kmod"
 BENCH="docker-registry:docker-registry dockerd:docker.io podman:podman containerd:containerd skopeo:skopeo umoci:umoci
     buildah:buildah mmdebstrap:mmdebstrap igzip:isal zstd:zstd busybox:busybox-static crun:crun runc:runc nft:nftables wrk:wrk"
 TARGET=$(uname -m)-unknown-linux-musl
+# Python's own package index has the one S3-compatible server that is light enough; the tests look for it here.
+S3_SERVER="moto[s3]==5.2.5 flask flask-cors"
+S3_HOME=$(dirname "$(dirname "$(readlink -f "$0")")")/target/s3-server
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -72,6 +76,16 @@ nextest() {
     cargo install -q --locked cargo-nextest
 }
 
+# An environment of Debian's Python with the server in it; made once, and anew only if it was not made to its end.
+s3_server() {
+    [ ! -x "$S3_HOME/bin/moto_server" ] || return 0
+    /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+    say "installing an S3-compatible server for the tests (a minute, once)"
+    /usr/bin/python3 -m venv "$S3_HOME"
+    # shellcheck disable=SC2086 # a list of words
+    "$S3_HOME/bin/pip" install -q --disable-pip-version-check $S3_SERVER >&2 || die "pip could not install $S3_SERVER"
+}
+
 components() {
     local name
     for name in rustfmt clippy; do
@@ -92,4 +106,4 @@ packages=$(missing $need)
 # shellcheck disable=SC2086
 [ -z "$packages" ] || apt_install $packages
 rust
-[ $what != test ] || { components; nextest; }
+[ $what != test ] || { components; nextest; s3_server; }

@@ -4,7 +4,7 @@
 
 use coord_registry::RegistryConfig;
 use coord_shared::decide::liveness::LivenessLimits;
-use coord_shared::quantity::Span;
+use coord_shared::quantity::{ByteSize, Span};
 use coord_shared::text::toml_mistake;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -57,6 +57,11 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The watched folder of documents.
     pub documents: PathBuf,
+    /// The watched folder of pipelines; where nothing is said, `pipelines` beside the folder of documents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pipelines: Option<PathBuf>,
+    /// Largest archive that a builder may send.
+    pub archive_max: ByteSize,
     /// Most connections at a time; further ones wait to be accepted.
     pub max_connections: usize,
     /// For `docker login`'s credentials.
@@ -105,6 +110,9 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 7700)),
             data_dir: PathBuf::from("/var/lib/coord-coordinator"),
             documents: PathBuf::from("/etc/coord/desired"),
+            pipelines: None,
+            // Room for a large program with its assets; the data folder holds one for each run that is not over.
+            archive_max: ByteSize(2 * 1024 * 1024 * 1024),
             // Below the usual limit of open files (20,000 and more); a connection costs about 20 KiB.
             max_connections: 15_000,
             docker_config: None,
@@ -169,6 +177,12 @@ impl Config {
             return Err(ConfigError::Liveness { late_after, lost_after });
         }
         Ok(())
+    }
+
+    /// The watched folder of pipelines.
+    pub fn pipelines_folder(&self) -> PathBuf {
+        let beside = || self.documents.parent().unwrap_or(Path::new("/")).join("pipelines");
+        self.pipelines.clone().unwrap_or_else(beside)
     }
 
     /// As a file would say it. Registries are left out: they hold passwords.

@@ -17,6 +17,7 @@ pub mod identity;
 pub mod images;
 pub mod metrics;
 mod open_files;
+pub mod pipeline;
 pub mod records;
 pub mod registries;
 mod run;

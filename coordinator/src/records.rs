@@ -9,13 +9,17 @@
 //! revision/NAME/NUMBER   RevisionRecord    the text and the pinned image of one revision
 //! history/NAME/NUMBER    HistoryEntry      what changed, as it is shown
 //! waiting/NAME           WaitingRecord     a text that waits for its image to be resolved
+//! pipeline/NAME          PipelineRecord    a pipeline; outlives its deletion, so that runs never repeat a number
+//! run/NAME/NUMBER        RunRecord         one run of a pipeline
 //! ```
 
 use bytes::Bytes;
 use coord_shared::document::Document;
 use coord_shared::names::{
-    Digest, Generation, HostName, ImageReference, Labels, RepositoryPattern, Revision, TokenName, WorkloadName,
+    Digest, Generation, HostName, ImageReference, Labels, NameError, PipelineName, RepositoryPattern, Revision, TokenName,
+    WorkloadName,
 };
+use coord_shared::wire::Origin;
 use coord_store::{Entry, Store, StoreError};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -93,6 +97,8 @@ pub enum Source {
     Folder(String),
     /// The API, by the name of the token that was used.
     Api(String),
+    /// The runs of a pipeline.
+    Pipeline(PipelineName),
 }
 
 impl Source {
@@ -101,7 +107,8 @@ impl Source {
         match (self, other) {
             (Self::Folder(a), Self::Folder(b)) => a == b,
             (Self::Api(_), Self::Api(_)) => true,
-            (Self::Folder(_), Self::Api(_)) | (Self::Api(_), Self::Folder(_)) => false,
+            (Self::Pipeline(a), Self::Pipeline(b)) => a == b,
+            (Self::Folder(_) | Self::Api(_) | Self::Pipeline(_), _) => false,
         }
     }
 
@@ -110,6 +117,7 @@ impl Source {
         match self {
             Self::Folder(_) => "folder",
             Self::Api(name) => name,
+            Self::Pipeline(name) => name.as_str(),
         }
     }
 }
@@ -119,6 +127,7 @@ impl fmt::Display for Source {
         match self {
             Self::Folder(file) => write!(f, "folder:{file}"),
             Self::Api(name) => write!(f, "api:{name}"),
+            Self::Pipeline(name) => write!(f, "pipeline:{name}"),
         }
     }
 }
@@ -129,6 +138,7 @@ impl TryFrom<String> for Source {
         match text.split_once(':') {
             Some(("folder", file)) => Ok(Self::Folder(file.to_owned())),
             Some(("api", name)) => Ok(Self::Api(name.to_owned())),
+            Some(("pipeline", name)) => Ok(Self::Pipeline(name.parse().map_err(|e: NameError| e.to_string())?)),
             Some(_) | None => Err(format!("{text:?} is not a source of documents")),
         }
     }
@@ -201,6 +211,9 @@ pub struct AssignRecord {
     /// The digest of the logins that it was given, if any: a change must be told, and a secret need not be kept here for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logins: Option<Digest>,
+    /// The digest of the sources and runs that it was given to look at and to build, if any; what they are is in their own records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orders: Option<Digest>,
 }
 
 impl AssignRecord {
@@ -248,6 +261,9 @@ pub struct RevisionRecord {
     pub digest: Digest,
     /// When that was.
     pub at: Timestamp,
+    /// What it was made from, where a pipeline or an archive made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// A text that waits for its image.

@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::config::{Config, ConfigError};
 use crate::control::{ControlError, Controller, Retention};
-use crate::documents::folder::{Folder, Pace};
+use crate::documents::folder::{Documents, Folder, Pace};
 use crate::documents::problems::Problems;
 use crate::documents::publish::Publisher;
 use crate::documents::resolve::ResolveImage;
@@ -14,10 +14,13 @@ use crate::http::serve::{self, Server, TlsError};
 use crate::identity::{Identity, IdentityError};
 use crate::metrics::Metrics;
 use crate::open_files;
+use crate::pipeline::{Assemble, AssembleFailure, Assembly, Parts, PipelineController, PipelineFolder, RunFiles, Tell, Told};
 use crate::registries::Registries;
 use crate::sessions::Sessions;
 use coord_registry::RegistryError;
+use coord_shared::wire::ImageMade;
 use coord_store::{SharedStore, StoreError};
+use futures_util::future::BoxFuture;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
@@ -82,9 +85,11 @@ pub struct Coordinator {
     config: Config,
     registries: Arc<Registries>,
     controller: Controller,
+    pipelines: (PipelineController, Parts),
     retention: Retention,
     resolver: Resolver,
-    folder: Folder,
+    /// Of documents, and of pipelines.
+    folders: [Folder; 2],
     server: Server,
     end: watch::Sender<bool>,
     ending: watch::Receiver<bool>,
@@ -102,19 +107,28 @@ impl Coordinator {
         let store: SharedStore = coord_store::open(&config.data_dir)?;
         let identity = Arc::new(Identity::load(Arc::clone(&store), &config.data_dir).await?);
         let hosts = Arc::new(Hosts::new(config.liveness.limits()));
-        let (mut controller, board) = Controller::new(Arc::clone(&store), Arc::clone(&hosts), registries.logins());
+        let files = RunFiles::new(&config.data_dir);
+        let loaded = PipelineController::load(Arc::clone(&store), Arc::clone(&hosts), files, config.archive_max.0);
+        let (pipeline_controller, pipelines) = loaded.await?;
+        let (controller, board) = Controller::new(Arc::clone(&store), Arc::clone(&hosts), registries.logins());
+        let mut controller = controller.with_orders(pipeline_controller.orders());
         controller.pass().await?;
         let publisher = Arc::new(Publisher::new(Arc::clone(&store)));
         let problems = Arc::<Problems>::default();
         let images: Arc<dyn ResolveImage> = registries.clone();
         let resolver = Resolver { store: Arc::clone(&store), publisher: Arc::clone(&publisher), images: Arc::clone(&images) };
-        let folder = Folder::new(
-            config.documents.clone(),
-            Arc::clone(&store),
-            Arc::clone(&publisher),
-            Arc::clone(&problems),
-            Pace::default(),
-        );
+        let documents = Documents { store: Arc::clone(&store), publisher: Arc::clone(&publisher) };
+        let folder = Folder::new(config.documents.clone(), Arc::new(documents), Arc::clone(&problems), Pace::default());
+        let of_pipelines = PipelineFolder { pipelines: Arc::clone(&pipelines), store: Arc::clone(&store) };
+        let folder_of_pipelines =
+            Folder::new(config.pipelines_folder(), Arc::new(of_pipelines), Arc::clone(&problems), Pace::default());
+        let parts = Parts {
+            assembler: Arc::new(Unwired),
+            publisher: Arc::clone(&publisher),
+            teller: Arc::new(Unwired),
+            board: board.clone(),
+            problems: Arc::clone(&problems),
+        };
         let retention = Retention::new(Arc::clone(&store), Arc::clone(&hosts));
         let (end, ending) = watch::channel(false);
         let app = App {
@@ -126,6 +140,7 @@ impl Coordinator {
             images,
             problems,
             board,
+            pipelines,
             metrics: Metrics::default(),
             ending: ending.clone(),
         };
@@ -133,7 +148,9 @@ impl Coordinator {
         let listener = serve::listen(config.listen).await.map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
         let server = Server { listener, tls, app: Arc::new(app), max_connections: open_files::make_room(config.max_connections) };
-        Ok(Self { address, config, registries, controller, retention, resolver, folder, server, end, ending, lock })
+        let folders = [folder, folder_of_pipelines];
+        let pipelines = (pipeline_controller, parts);
+        Ok(Self { address, config, registries, controller, pipelines, retention, resolver, folders, server, end, ending, lock })
     }
 
     /// Where it listens; of interest where the port was 0.
@@ -144,7 +161,10 @@ impl Coordinator {
     /// Runs until `stop` completes, then ends cleanly. An error if a part of it ended by itself.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
         clock::mark_process_start();
-        let Self { config, registries, controller, retention, resolver, folder, server, end, ending, lock, .. } = self;
+        let Self { config, registries, controller, pipelines, retention, resolver, folders, server, end, ending, lock, .. } =
+            self;
+        let [documents, of_pipelines] = folders;
+        let (pipelines, parts) = pipelines;
         let mut serving = tokio::spawn(server.run(ending));
         let ended = tokio::select! {
             () = stop => None,
@@ -152,7 +172,9 @@ impl Coordinator {
             () = spawned(retention.run()) => Some("the tidying of the store"),
             () = spawned(resolver.run()) => Some("the resolver"),
             () = spawned(registries.run(config)) => Some("the reader of the configuration"),
-            () = spawned(folder.run()) => Some("the folder source"),
+            () = spawned(documents.run()) => Some("the folder source"),
+            () = spawned(of_pipelines.run()) => Some("the folder source of pipelines"),
+            () = spawned(pipelines.run(parts)) => Some("the controller of pipelines"),
             _ = &mut serving => Some("the server"),
         };
         end.send_replace(true);
@@ -161,6 +183,23 @@ impl Coordinator {
         }
         drop(lock);
         ended.map_or(Ok(()), |part| Err(RunError::Ended(part)))
+    }
+}
+
+/// What makes images and tells people, until there is something that does.
+struct Unwired;
+
+impl Assemble for Unwired {
+    fn assemble(&self, _: Assembly) -> BoxFuture<'_, Result<ImageMade, AssembleFailure>> {
+        let message = "this coordinator has no image centre".to_owned();
+        Box::pin(std::future::ready(Err(AssembleFailure { message, is_passing: false })))
+    }
+}
+
+impl Tell for Unwired {
+    fn tell(&self, told: Told) -> BoxFuture<'_, Result<(), String>> {
+        tracing::warn!(run = %told.run.run, "nobody is told of runs by this coordinator");
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 

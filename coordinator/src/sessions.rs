@@ -15,7 +15,7 @@ use crate::hosts::Hosts;
 use crate::identity::{IdentityError, random_id};
 use bytes::Bytes;
 use coord_shared::names::HostName;
-use coord_shared::wire::{ExecRequest, LogsRequest, Session, VolumesRequest};
+use coord_shared::wire::{ExecRequest, LogsRequest, RunLogsRequest, Session, VolumesRequest};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -107,6 +107,14 @@ impl Sessions {
     /// Asks a host's agent for an instance's log and waits until it dials in.
     pub async fn logs(&self, hosts: &Arc<Hosts>, host: &HostName, asked: LogsRequest) -> Result<Lines, SessionError> {
         match self.ask(hosts, host, Session { logs: Some(asked), ..Session::default() }).await? {
+            Answer::Lines(lines) => Ok(lines),
+            Answer::Duplex(_) | Answer::Refused(_) => Err(SessionError::Other(host.clone())),
+        }
+    }
+
+    /// Asks a builder's agent for the log of a run and waits until it dials in.
+    pub async fn run_logs(&self, hosts: &Arc<Hosts>, host: &HostName, asked: RunLogsRequest) -> Result<Lines, SessionError> {
+        match self.ask(hosts, host, Session { run_logs: Some(asked), ..Session::default() }).await? {
             Answer::Lines(lines) => Ok(lines),
             Answer::Duplex(_) | Answer::Refused(_) => Err(SessionError::Other(host.clone())),
         }

@@ -86,7 +86,7 @@ impl Facts<'_> {
             published_at: newest.map(|record| record.at),
             targets: count(workload.targets.len()),
             ready: count(workload.targets.values().filter(|target| target.is_ready).count()),
-            origin: None,
+            origin: newest.and_then(|record| record.origin.clone()),
             reasons,
             instances: instances.into_values().collect(),
             deleting: workload.record.deleted,

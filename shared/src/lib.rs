@@ -9,6 +9,7 @@
 
 pub mod decide;
 pub mod document;
+pub mod kind;
 pub mod names;
 pub mod pipeline;
 pub mod quantity;

@@ -129,6 +129,9 @@ pub enum CentreError {
     /// The store failed.
     #[error("cannot reach the records of the image centre")]
     Store(#[from] StoreError),
+    /// Nobody knows what is in use, so nothing is removed.
+    #[error("nothing is collected")]
+    Roots(#[source] Box<crate::collect::RootsError>),
     /// Others changed the same records again and again.
     #[error("others change the same records; try again")]
     Contended,

@@ -8,6 +8,7 @@ mod access;
 mod blobs;
 mod centre;
 mod clock;
+pub mod collect;
 mod config;
 mod error;
 mod http;
@@ -16,8 +17,12 @@ mod locks;
 mod manifests;
 mod names;
 mod outline;
+pub mod quota;
 pub mod records;
+pub mod retention;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod uploads;
 
 pub use access::{Access, Action, Refusal};

@@ -1,7 +1,7 @@
 //! Compile: from what a host was told to the text that its agent reads.
 
-use super::logins::Logins;
 use super::model::Model;
+use super::plan::Given;
 use crate::hosts::Compiled;
 use bytes::Bytes;
 use coord_shared::names::{Digest, HostName, Revision, WorkloadName};
@@ -19,7 +19,7 @@ pub(super) struct CompileError {
 }
 
 /// The state of `host`.
-pub(super) fn compile(model: &Model, logins: &Logins, host: &HostName) -> Result<Compiled, CompileError> {
+pub(super) fn compile(model: &Model, given: Given<'_>, host: &HostName) -> Result<Compiled, CompileError> {
     let mut state = HostState::empty(host.clone());
     if let Some((assign, _)) = model.assigns.get(host) {
         state.generation = assign.generation;
@@ -42,7 +42,11 @@ pub(super) fn compile(model: &Model, logins: &Logins, host: &HostName) -> Result
         state.prefetch = ahead
             .map(|revision| Prefetch { image: revision.record.image.clone(), digest: revision.record.digest.clone() })
             .collect();
-        state.registries = logins.of_host(model, assign);
+        state.registries = given.logins.of_host(model, assign);
+        if let Some(orders) = given.orders.of(host) {
+            state.watches.clone_from(&orders.watches);
+            state.builds.clone_from(&orders.builds);
+        }
     }
     let body = Bytes::from(state.to_toml());
     let etag = format!("\"{}-{}\"", state.generation, Digest::of(&body).short());

@@ -4,6 +4,7 @@
 //!   store (workloads, hosts, assignments) --\
 //!   reports (liveness, readiness) -----------+--> plan (pure) --> one compare-and-set --> host states, board
 //!   logins (coordinator.toml), clock --------/
+//!   orders (sources to look at, runs to build) /
 //! ```
 //!
 //! It takes no input but a reason to look again, and remembers nothing that it could not load: killed at any point, it goes on where
@@ -25,6 +26,7 @@ pub use retention::Retention;
 
 use crate::clock;
 use crate::hosts::{Hosts, Observed};
+use crate::pipeline::Orders;
 use crate::records::{AssignRecord, RecordError, assign_key, encode};
 use coord_shared::decide::Mono;
 use coord_shared::names::HostName;
@@ -60,6 +62,7 @@ pub struct Controller {
     hosts: Arc<Hosts>,
     model: Model,
     logins: watch::Receiver<Arc<Logins>>,
+    orders: watch::Receiver<Arc<Orders>>,
     board: watch::Sender<Arc<Board>>,
     /// Which write of its assignment each host's state was compiled from.
     compiled: BTreeMap<HostName, StoreRevision>,
@@ -73,17 +76,26 @@ impl Controller {
         logins: watch::Receiver<Arc<Logins>>,
     ) -> (Self, watch::Receiver<Arc<Board>>) {
         let (board, shown) = watch::channel(Arc::new(Board::default()));
-        let controller = Self { store, hosts, model: Model::default(), logins, board, compiled: BTreeMap::new() };
+        // Of no pipelines, until told otherwise.
+        let (_, orders) = watch::channel(Arc::default());
+        let controller = Self { store, hosts, model: Model::default(), logins, orders, board, compiled: BTreeMap::new() };
         (controller, shown)
+    }
+
+    /// Takes what hosts look at and build from there. They have to be there before the first pass: it would take them from every host.
+    #[must_use]
+    pub fn with_orders(self, orders: watch::Receiver<Arc<Orders>>) -> Self {
+        Self { orders, ..self }
     }
 
     /// Never returns while the store lives; to be raced against the end of the process.
     pub async fn run(mut self) {
         let mut newest = self.store.watch();
-        let mut logins = self.logins.clone();
+        let (mut logins, mut orders) = (self.logins.clone(), self.orders.clone());
         loop {
             newest.mark_unchanged();
             logins.mark_unchanged();
+            orders.mark_unchanged();
             let started = clock::moment();
             let wake = match self.pass().await {
                 Ok(wake) => wake,
@@ -108,6 +120,7 @@ impl Controller {
                 }
                 () = self.hosts.changed() => tokio::time::sleep(rest).await,
                 Ok(()) = logins.changed() => {}
+                Ok(()) = orders.changed() => {}
                 () = timer => {}
             }
         }
@@ -121,12 +134,14 @@ impl Controller {
             self.model.refresh(&*self.store, reported(&observed)).await?;
             self.hosts.set_known(&self.model.host_names(), now.mono);
             let logins = self.logins.borrow().clone();
-            let plan = plan::plan(&self.model, &logins, &observed, now);
+            let orders = self.orders.borrow().clone();
+            let given = plan::Given { logins: &logins, orders: &orders };
+            let plan = plan::plan(&self.model, given, &observed, now);
             if !plan.assign.is_empty() && !self.write(plan.assign).await? {
                 continue;
             }
             self.model.fetch_revisions(&*self.store).await?;
-            self.tell(&logins);
+            self.tell(given);
             let board = Board::new(&self.model, plan.workloads);
             self.board.send_replace(Arc::new(board));
             return Ok([plan.wake_at, next_silence].into_iter().flatten().min());
@@ -153,13 +168,13 @@ impl Controller {
     }
 
     /// Gives each host whose assignment was written since the last time its new state.
-    fn tell(&mut self, logins: &Logins) {
+    fn tell(&mut self, given: plan::Given<'_>) {
         for host in self.model.host_names() {
             let revision = self.model.assign_revision(&host).unwrap_or(0);
             if self.compiled.get(&host) == Some(&revision) && self.hosts.has_state(&host) {
                 continue;
             }
-            match compile::compile(&self.model, logins, &host) {
+            match compile::compile(&self.model, given, &host) {
                 Ok(state) => {
                     self.hosts.set_state(&host, Arc::new(state));
                     self.compiled.insert(host, revision);

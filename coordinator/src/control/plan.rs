@@ -6,6 +6,7 @@ use super::board::{Board, TargetBoard, WorkloadPlan};
 use super::logins::Logins;
 use super::model::Model;
 use crate::hosts::Observed;
+use crate::pipeline::Orders;
 use crate::records::{AssignRecord, Assigned, ParsedRevision, WorkloadRecord};
 use coord_shared::decide::liveness::Liveness;
 use coord_shared::decide::prefetch;
@@ -31,8 +32,15 @@ pub(super) struct FleetPlan {
     pub(super) wake_at: Option<Mono>,
 }
 
+/// What hosts are given beside their instances; decided elsewhere.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub(super) logins: &'a Logins,
+    pub(super) orders: &'a Orders,
+}
+
 /// Decides for the whole fleet.
-pub(super) fn plan(model: &Model, logins: &Logins, observed: &BTreeMap<HostName, Observed>, now: Now) -> FleetPlan {
+pub(super) fn plan(model: &Model, given: Given<'_>, observed: &BTreeMap<HostName, Observed>, now: Now) -> FleetPlan {
     let mut plan = FleetPlan::default();
     let labels = model.labels();
     let mut wanted: BTreeMap<&HostName, Vec<Assigned>> = BTreeMap::new();
@@ -60,8 +68,9 @@ pub(super) fn plan(model: &Model, logins: &Logins, observed: &BTreeMap<HostName,
         instances.sort();
         let told = model.assigns.get(host).map(|(assign, _)| assign.clone()).unwrap_or_default();
         let prefetch = ahead(model, &instances, later.remove(host).unwrap_or_default());
-        let mut assign = AssignRecord { generation: told.generation, instances, prefetch, logins: None };
-        assign.logins = logins.digest(model, &assign);
+        let mut assign =
+            AssignRecord { generation: told.generation, instances, prefetch, logins: None, orders: given.orders.digest(host) };
+        assign.logins = given.logins.digest(model, &assign);
         if assign != told {
             assign.generation = Generation(told.generation.0 + 1);
             plan.assign.insert(host.clone(), assign);

@@ -68,7 +68,7 @@ impl Fleet {
         let source = Source::Folder(format!("{name}.toml"));
         let image = "r.lan/web:1".parse().expect("an image");
         let at = clock::wall();
-        let body = RevisionRecord { text: text.to_owned(), image, digest: Digest::of(content.as_bytes()), at };
+        let body = RevisionRecord { text: text.to_owned(), image, digest: Digest::of(content.as_bytes()), at, origin: None };
         let record = WorkloadRecord { newest: revision, source, at, deleted: false, last_text: revision };
         let txn = Txn::default().put(revision_key(&name, revision), encode(&body)).put(workload_key(&name), encode(&record));
         self.put(txn).await;

@@ -1,4 +1,4 @@
-//! The folder source: one file, one document.
+//! The folder source: one file, one document; or one pipeline, by another [`Sink`].
 //!
 //! ```text
 //!  inotify --> names that changed --> quiet for a moment --> read, submit
@@ -12,17 +12,15 @@
 //! not stop a fleet.
 
 mod scan;
+mod sink;
 #[cfg(test)]
 mod tests;
 mod watcher;
 
+pub use sink::{Documents, Sink, Taken, Words};
+
 use super::problems::Problems;
-use super::publish::{PublishError, Publisher, Submission, Submitted};
 use crate::clock;
-use crate::records::{self, RecordError, Source, WORKLOAD, WaitingRecord, WorkloadRecord};
-use coord_shared::document;
-use coord_shared::names::WorkloadName;
-use coord_store::SharedStore;
 use scan::{FileRead, FolderId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -64,11 +62,11 @@ impl Default for Pace {
     }
 }
 
-/// Publishes the documents of a folder.
+/// Follows the files of a folder.
 pub struct Folder {
     path: PathBuf,
-    store: SharedStore,
-    publisher: Arc<Publisher>,
+    sink: Arc<dyn Sink>,
+    words: Words,
     problems: Arc<Problems>,
     pace: Pace,
     /// Files that are gone, and when that is to be believed.
@@ -80,15 +78,16 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// A source over the folder `path`.
-    pub fn new(path: PathBuf, store: SharedStore, publisher: Arc<Publisher>, problems: Arc<Problems>, pace: Pace) -> Self {
-        Self { path, store, publisher, problems, pace, gone: BTreeMap::new(), retry: BTreeSet::new(), guarded: None }
+    /// A source over the folder `path`, whose files go to `sink`.
+    pub fn new(path: PathBuf, sink: Arc<dyn Sink>, problems: Arc<Problems>, pace: Pace) -> Self {
+        let words = sink.words();
+        Self { path, sink, words, problems, pace, gone: BTreeMap::new(), retry: BTreeSet::new(), guarded: None }
     }
 
     /// Never returns; to be raced against the end of the process. A folder that is missing at first is made.
     pub async fn run(mut self) {
         if let Err(error) = std::fs::create_dir_all(&self.path) {
-            tracing::warn!(path = %self.path.display(), error = %error, "cannot make the folder of documents; waiting for it");
+            tracing::warn!(path = %self.path.display(), error = %error, "cannot make the folder of {}; waiting for it", self.words.files);
         }
         loop {
             match Watcher::start(&self.path) {
@@ -100,11 +99,8 @@ impl Folder {
                 Err(error) => {
                     self.guarded = Some(clock::moment() + self.pace.settle);
                     let summary = format!("cannot watch the folder {}: {error}; nothing is unpublished", self.path.display());
-                    self.problems.set(
-                        "folder",
-                        summary,
-                        Some("make the folder readable, or set `documents` in coordinator.toml".to_owned()),
-                    );
+                    let cure = format!("make the folder readable, or set `{}` in coordinator.toml", self.words.files);
+                    self.problems.set(self.words.source, summary, Some(cure));
                     tokio::time::sleep(self.pace.tick).await;
                 }
             }
@@ -113,7 +109,7 @@ impl Folder {
 
     /// Follows one folder until it is no longer the one at the path.
     async fn follow(&mut self, mut watcher: Watcher, id: &FolderId) {
-        self.problems.clear("folder");
+        self.problems.clear(self.words.source);
         self.gone.clear();
         let mut next_rescan = clock::moment() + self.pace.rescan;
         self.look_at_all(true).await;
@@ -137,9 +133,9 @@ impl Folder {
                 self.look_at_all(false).await;
             }
             dirty.closed.append(&mut self.retry);
-            let (path, problems) = (&self.path, &self.problems);
+            let (path, problems, words) = (&self.path, &self.problems, self.words);
             let is_touched_for_good =
-                |file: &String| problems.has(&source_of(file)) || scan::is_complete_at_birth(&path.join(file));
+                |file: &String| problems.has(&source_of(words, file)) || scan::is_complete_at_birth(&path.join(file));
             dirty.closed.extend(dirty.touched.into_iter().filter(is_touched_for_good));
             for file in &dirty.closed {
                 self.look_at(file).await;
@@ -156,16 +152,17 @@ impl Folder {
         let files = match listed {
             Ok(Ok(files)) => files,
             Ok(Err(error)) => {
-                return self.problems.set("folder", format!("cannot read the folder {}: {error}", self.path.display()), None);
+                let summary = format!("cannot read the folder {}: {error}", self.path.display());
+                return self.problems.set(self.words.source, summary, None);
             }
             Err(_) => return,
         };
-        let published = match self.published().await {
+        let published = match self.sink.in_force().await {
             Ok(published) => published,
             Err(error) => return tracing::warn!(error = %coord_registry::chain(&error), "cannot read what is published"),
         };
         let documents: BTreeSet<&String> =
-            files.iter().filter(|(file, _)| document::workload_name(file).is_some()).map(|(file, _)| file).collect();
+            files.iter().filter(|(file, _)| self.sink.check_name(file).is_some()).map(|(file, _)| file).collect();
         self.guard(documents.is_empty(), &published, is_start);
         for (file, age) in &files {
             if documents.contains(file) && age.is_none_or(|age| age >= rest) {
@@ -183,42 +180,26 @@ impl Folder {
         if is_suspicious {
             self.guarded = Some(clock::moment() + self.pace.settle);
             let summary = format!(
-                "the folder {} holds no documents, but {} published ones came from it; nothing is unpublished",
+                "the folder {} holds no {}, but {} published ones came from it; nothing is unpublished",
                 self.path.display(),
+                self.words.files,
                 published.len()
             );
-            let cure =
-                "put the documents back (is a disk not mounted?), or delete the workloads: coordctl delete --take-over NAME";
-            self.problems.set("folder", summary, Some(cure.to_owned()));
+            let Words { files, thing, delete, .. } = self.words;
+            let cure = format!("put the {files} back (is a disk not mounted?), or delete the {thing}s: {delete}");
+            self.problems.set(self.words.source, summary, Some(cure));
             return;
         }
-        self.problems.clear("folder");
+        self.problems.clear(self.words.source);
         if self.guarded.is_some_and(|until| clock::moment() >= until) {
             self.guarded = None;
         }
     }
 
-    /// The files of what this folder has published or waits with.
-    async fn published(&self) -> Result<BTreeSet<String>, RecordError> {
-        let mut files = BTreeSet::new();
-        for entry in self.store.range(WORKLOAD).await? {
-            let record: WorkloadRecord = records::decode(&entry.key, &entry.value)?;
-            if let (false, Source::Folder(file)) = (record.deleted, record.source) {
-                files.insert(file);
-            }
-        }
-        for entry in self.store.range(records::WAITING).await? {
-            if let Source::Folder(file) = records::decode::<WaitingRecord>(&entry.key, &entry.value)?.source {
-                files.insert(file);
-            }
-        }
-        Ok(files)
-    }
-
     /// Reads one file and does what it asks for.
     async fn look_at(&mut self, file: &str) {
-        let Some(name) = document::workload_name(file) else { return };
-        let source = source_of(file);
+        let Some(name) = self.sink.check_name(file) else { return };
+        let source = source_of(self.words, file);
         let path = self.path.join(file);
         let Ok(read) = tokio::task::spawn_blocking(move || scan::read(&path)).await else { return };
         if !matches!(read, FileRead::Gone) {
@@ -227,36 +208,34 @@ impl Folder {
         match (name, read) {
             (Err(_), FileRead::Gone) => self.problems.clear(&source),
             (Err(error), _) => {
-                self.problems.set(&source, format!("not a workload's name: {error}"), Some("rename the file".to_owned()))
+                let summary = format!("not a {}'s name: {error}", self.words.thing);
+                self.problems.set(&source, summary, Some("rename the file".to_owned()));
             }
             (Ok(_), FileRead::Gone) => {
                 let believed = clock::moment() + self.pace.gone;
                 self.gone.entry(file.to_owned()).or_insert(believed);
             }
             (Ok(_), FileRead::Broken(problem)) => self.problems.set(&source, problem, None),
-            (Ok(name), FileRead::Text(text)) => self.submit(file, name, text).await,
+            (Ok(()), FileRead::Text(text)) => {
+                let taken = self.sink.submit(file, text).await;
+                self.note(file, taken);
+            }
         }
     }
 
-    async fn submit(&mut self, file: &str, name: WorkloadName, text: String) {
-        let (source, origin) = (source_of(file), Source::Folder(file.to_owned()));
-        let submission = Submission { name, text, source: origin, take_over: false };
-        match self.publisher.submit(submission).await {
-            Ok(Submitted::Unchanged(_) | Submitted::Published(_) | Submitted::Waiting(_)) => self.problems.clear(&source),
-            Err(PublishError::Invalid { diagnostics, text, .. }) => {
-                self.problems.set(&source, diagnostics.summary(&text), Some(diagnostics.render(file, &text, false)));
-            }
-            Err(error @ (PublishError::Conflict { .. } | PublishError::Deleted { .. } | PublishError::NotFound(_))) => {
-                self.problems.set(&source, error.to_string(), None);
-            }
-            Err(error @ (PublishError::Busy(_) | PublishError::Record(_) | PublishError::Store(_))) => {
-                self.problems.set(&source, coord_registry::chain(&error), None);
+    fn note(&mut self, file: &str, taken: Taken) {
+        let source = source_of(self.words, file);
+        match taken {
+            Taken::Fine => self.problems.clear(&source),
+            Taken::Broken(summary, detail) => self.problems.set(&source, summary, detail),
+            Taken::Later(summary) => {
+                self.problems.set(&source, summary, None);
                 self.retry.insert(file.to_owned());
             }
         }
     }
 
-    /// Deletes the workloads whose files have been gone for long enough.
+    /// Deletes what came from files that have been gone for long enough.
     async fn delete_gone(&mut self, id: &FolderId) {
         if self.guarded.is_some() {
             // Found again by a later scan, should the folder be trusted by then.
@@ -271,18 +250,12 @@ impl Folder {
             if !is_gone || scan::identity(&self.path).as_ref() != Some(id) {
                 continue;
             }
-            let Some(Ok(name)) = document::workload_name(&file) else { continue };
-            match self.publisher.remove(&name, &Source::Folder(file.clone()), false).await {
-                Ok(_) | Err(PublishError::NotFound(_) | PublishError::Conflict { .. }) => self.problems.clear(&source_of(&file)),
-                Err(error) => {
-                    self.problems.set(&source_of(&file), coord_registry::chain(&error), None);
-                    self.retry.insert(file);
-                }
-            }
+            let taken = self.sink.remove(&file).await;
+            self.note(&file, taken);
         }
     }
 }
 
-fn source_of(file: &str) -> String {
-    Source::Folder(file.to_owned()).to_string()
+fn source_of(words: Words, file: &str) -> String {
+    format!("{}:{file}", words.source)
 }

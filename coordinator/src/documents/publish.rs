@@ -11,7 +11,7 @@ use crate::records::{
 };
 use coord_shared::document::{self, Diagnostics, Document};
 use coord_shared::names::{Digest, ImageReference, Revision, WorkloadName};
-use coord_shared::wire::{ChangeView, HistoryAction, HistoryEntry};
+use coord_shared::wire::{ChangeView, HistoryAction, HistoryEntry, Origin};
 use coord_store::{Committed, SharedStore, StoreError, StoreRevision, Txn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +30,17 @@ pub struct Submission {
     pub source: Source,
     /// Whether to take the name over if it belongs to another source.
     pub take_over: bool,
+}
+
+/// What is known of a submission whose image was made here.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// What the document's image stands for: nobody has to be asked.
+    pub digest: Digest,
+    /// What it was made from.
+    pub origin: Origin,
+    /// Who publishes it, for the history.
+    pub who: String,
 }
 
 /// What became of a submission.
@@ -163,6 +174,31 @@ impl Publisher {
         Err(PublishError::Busy(submission.name))
     }
 
+    /// Publishes a text whose image was made here. Doing it again changes nothing.
+    pub async fn publish_made(&self, submission: &Submission, made: &Made) -> Result<Submitted, PublishError> {
+        let Submission { name, text, source, .. } = submission;
+        let document = parse(name, text)?;
+        for _ in 0..TXN_ATTEMPTS_MAX {
+            let standing = self.standing(name).await?;
+            check_owner(submission, &standing)?;
+            if let Some((record, published)) = standing.active().zip(standing.published())
+                && published.text == *text
+                && published.digest == made.digest
+            {
+                if let Some(kept) = self.keep(name, source, record, &standing).await? {
+                    return Ok(kept);
+                }
+                continue;
+            }
+            let (digest, document) = (made.digest.clone(), &document);
+            let publish = Publish { name, text, source, document, digest, made: Some(made) };
+            if let Some(published) = self.publish(&publish, &standing).await? {
+                return Ok(Submitted::Published(published));
+            }
+        }
+        Err(PublishError::Busy(name.clone()))
+    }
+
     /// `None`: somebody else was faster; look again.
     async fn submit_once(
         &self,
@@ -183,7 +219,7 @@ impl Publisher {
             return self.keep(name, source, record, standing).await;
         }
         if let Some(digest) = pinned_already(document, standing.published()) {
-            let publish = Publish { name, text, source, document, digest };
+            let publish = Publish { name, text, source, document, digest, made: None };
             return Ok(self.publish(&publish, standing).await?.map(Submitted::Published));
         }
         let waiting =
@@ -239,7 +275,7 @@ impl Publisher {
             };
             let document = parse(name, &waiting.text)?;
             let (text, source) = (&waiting.text, &waiting.source);
-            let publish = Publish { name, text, source, document: &document, digest: digest.clone() };
+            let publish = Publish { name, text, source, document: &document, digest: digest.clone(), made: None };
             if let Some(published) = self.publish(&publish, &standing).await? {
                 return Ok(Some(published));
             }
@@ -253,13 +289,18 @@ impl Publisher {
         let changes = changes(old, Some((new.document, &new.digest)));
         let revision = Revision(standing.newest().0 + 1);
         let at = clock::wall();
-        let record =
-            RevisionRecord { text: new.text.to_owned(), image: new.document.image.clone(), digest: new.digest.clone(), at };
+        let record = RevisionRecord {
+            text: new.text.to_owned(),
+            image: new.document.image.clone(),
+            digest: new.digest.clone(),
+            at,
+            origin: new.made.map(|made| made.origin.clone()),
+        };
         let workload = WorkloadRecord { newest: revision, source: new.source.clone(), at, deleted: false, last_text: revision };
         let entry = HistoryEntry {
             revision,
             at,
-            who: new.source.who().to_owned(),
+            who: new.made.map_or_else(|| new.source.who().to_owned(), |made| made.who.clone()),
             source: new.source.to_string(),
             action: if old.is_some() { HistoryAction::Update } else { HistoryAction::Create },
             image: Some(record.image.clone()),
@@ -362,6 +403,7 @@ struct Publish<'a> {
     source: &'a Source,
     document: &'a Document,
     digest: Digest,
+    made: Option<&'a Made>,
 }
 
 /// The document in `text`.

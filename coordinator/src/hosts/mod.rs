@@ -3,9 +3,11 @@
 //! Who is known comes from the store by way of the controller; what a host should run comes compiled from there too. Agents bring
 //! reports and wait in long polls, each of which sleeps on its own host's bell: a change rings only where something changed.
 
+mod builds;
 mod observed;
 mod poll;
 
+pub use builds::BuilderView;
 pub use observed::{Observed, ReadyMark};
 pub use poll::{Compiled, Poll};
 
@@ -28,6 +30,8 @@ pub struct Hosts {
     limits: LivenessLimits,
     /// Rings when a report changed something that decisions depend on.
     changed: Notify,
+    /// Rings when a report said something new of sources and builds.
+    building: Notify,
     polls: AtomicUsize,
 }
 
@@ -74,7 +78,7 @@ pub struct UnknownHost(pub HostName);
 impl Hosts {
     /// No hosts yet; the controller makes them known.
     pub fn new(limits: LivenessLimits) -> Self {
-        Self { by_name: Mutex::default(), limits, changed: Notify::new(), polls: AtomicUsize::new(0) }
+        Self { by_name: Mutex::default(), limits, changed: Notify::new(), building: Notify::new(), polls: AtomicUsize::new(0) }
     }
 
     /// Makes exactly these hosts known, and listens for the new ones from `now` on. Polls of those that are no longer known end.
@@ -126,17 +130,22 @@ impl Hosts {
         }
         let was_ready = host.liveness(now.mono, self.limits) == Liveness::Ready;
         let mut is_news = !was_ready || host.accepted != report.generation;
+        let mut is_news_of_builds = !was_ready;
         host.sequence = report.sequence;
         host.heard = Some(now);
         host.agent_version = Some(report.agent_version);
         host.accepted = report.generation;
         if let Some(full) = report.full {
+            is_news_of_builds |= builds::is_news(host.full.as_deref(), &full);
             is_news |= host.take_full(full, now.mono);
         }
         let send_full = host.full.is_none() || host.full_run != host.run;
         drop(hosts);
         if is_news {
             self.changed.notify_one();
+        }
+        if is_news_of_builds {
+            self.building.notify_one();
         }
         Ok(ReportAnswer { send_full })
     }

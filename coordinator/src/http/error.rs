@@ -3,6 +3,7 @@
 use crate::documents::publish::PublishError;
 use crate::hosts::UnknownHost;
 use crate::identity::IdentityError;
+use crate::pipeline::PipelineError;
 use crate::records::RecordError;
 use crate::sessions::SessionError;
 use axum::http::StatusCode;
@@ -61,7 +62,7 @@ impl ApiError {
     }
 
     /// The store or the machine failed: the caller learns that it was not he, the log learns the rest.
-    fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(super) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         let message = coord_registry::chain(error);
         tracing::error!(error = message, "request failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).hint("see the coordinator's log")
@@ -136,6 +137,28 @@ impl From<PublishError> for ApiError {
             PublishError::NotFound(_) => Self::not_found(&error),
             PublishError::Busy(_) => Self::new(StatusCode::CONFLICT, "stale", &error).hint("try again"),
             PublishError::Record(_) | PublishError::Store(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<PipelineError> for ApiError {
+    fn from(error: PipelineError) -> Self {
+        match &error {
+            PipelineError::Invalid { name, diagnostics, text } => {
+                let detail = diagnostics.render(&format!("{name}.toml"), text, false);
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_pipeline", &error).detail(detail)
+            }
+            PipelineError::Conflict { .. } => {
+                let hint = "change it at its source, or take it over: `--take-over`, in the API `?take_over=true`";
+                Self::new(StatusCode::CONFLICT, "conflict", &error).hint(hint)
+            }
+            PipelineError::Unknown(_) => Self::not_found(&error).hint("see `coordctl pipeline ls`"),
+            PipelineError::UnknownRun(run) => {
+                Self::not_found(&error).hint(format!("see `coordctl pipeline runs {}`", run.pipeline))
+            }
+            PipelineError::TooLate { .. } => Self::new(StatusCode::CONFLICT, "too_late", &error),
+            PipelineError::Busy(_) => Self::new(StatusCode::CONFLICT, "stale", &error).hint("try again"),
+            PipelineError::Record(_) | PipelineError::Store(_) => Self::internal(&error),
         }
     }
 }

@@ -7,13 +7,16 @@ mod admin;
 mod agent;
 mod auth;
 mod body;
+mod builds;
 mod documents;
 mod error;
 mod exec;
 mod logs;
 mod observe;
+mod pipelines;
 mod places;
 mod request;
+mod run_logs;
 pub mod serve;
 #[cfg(test)]
 mod tests;
@@ -27,6 +30,7 @@ use crate::documents::resolve::ResolveImage;
 use crate::hosts::Hosts;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
+use crate::pipeline::Pipelines;
 use crate::sessions::Sessions;
 use axum::Router;
 use axum::routing::{get, post};
@@ -56,6 +60,8 @@ pub struct App {
     pub problems: Arc<Problems>,
     /// The controller's findings.
     pub board: watch::Receiver<Arc<Board>>,
+    /// Pipelines and their runs.
+    pub pipelines: Arc<Pipelines>,
     /// Counts.
     pub metrics: Metrics,
     /// Turns true when the process is to end: long polls end with it.
@@ -84,6 +90,15 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/hosts/{host}/state", get(agent::state))
         .route("/v1/hosts/{host}/report", post(agent::report))
         .route("/v1/hosts/{host}/sessions/{id}", post(agent::session).get(exec::session))
+        .route("/v1/hosts/{host}/builds/{run}/archive", axum::routing::put(builds::archive))
+        .route("/v1/hosts/{host}/builds/{run}/log", post(builds::log))
+        .route("/v1/pipelines", get(pipelines::list))
+        .route("/v1/pipelines/{name}", get(pipelines::read).put(pipelines::put).delete(pipelines::delete))
+        .route("/v1/pipelines/{name}/look", post(pipelines::look))
+        .route("/v1/pipelines/{name}/runs", get(pipelines::runs).post(pipelines::start))
+        .route("/v1/pipelines/{name}/runs/{number}", get(pipelines::run))
+        .route("/v1/pipelines/{name}/runs/{number}/cancel", post(pipelines::cancel))
+        .route("/v1/pipelines/{name}/runs/{number}/logs", get(run_logs::logs))
         .route("/v1/status", get(admin::status))
         .route("/v1/hosts", get(admin::hosts).post(admin::add_host))
         .route("/v1/hosts/{host}", axum::routing::delete(admin::remove_host))

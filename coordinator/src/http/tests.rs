@@ -4,6 +4,7 @@
 mod bench;
 mod exec;
 mod logs;
+mod pipelines;
 mod socket;
 
 use super::*;

@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod health;
 pub mod images;
 pub mod liveness;
+pub mod pipeline;
 pub mod planner;
 pub mod ports;
 pub mod prefetch;
@@ -14,6 +15,7 @@ pub mod reason;
 pub mod restart;
 pub mod retention;
 pub mod rollout;
+pub mod schedule;
 pub mod targets;
 mod time;
 

@@ -178,6 +178,24 @@ pub struct RunsView {
     pub runs: Vec<RunView>,
 }
 
+/// `POST /v1/pipelines/{name}/runs`: wants a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewRun {
+    /// What is built; the newest commit of the source where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<Commit>,
+    /// Whether the workload that it publishes may be taken from another source of documents.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub take_over: bool,
+}
+
+/// The answer to [`NewRun`]. A whole [`RunView`] can be read as one, too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewRunAnswer {
+    /// The run; its number is the least that it can have where it is not made yet.
+    pub run: RunId,
+}
+
 /// What a revision of a workload was made from, where a pipeline or an archive made it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {

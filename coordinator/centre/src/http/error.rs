@@ -97,11 +97,6 @@ impl Refused {
     pub(super) fn method() -> Self {
         Self::new(Code::Unsupported, "this path does not know this method")
     }
-
-    /// Something that a name or a path says, and that is not so.
-    pub(super) fn code(&self) -> Code {
-        self.code
-    }
 }
 
 impl From<Refusal> for Refused {
@@ -138,6 +133,7 @@ impl From<CentreError> for Refused {
             | CentreError::Objects { .. }
             | CentreError::Settings(_)
             | CentreError::Store(_)
+            | CentreError::Roots(_)
             | CentreError::Record { .. } => {
                 tracing::error!(error = %chain(&error), "the image centre failed");
                 Self::new(Code::Unknown, "the image centre failed; its log says why")

@@ -9,8 +9,6 @@ mod lists;
 mod manifests;
 mod range;
 mod target;
-#[cfg(test)]
-mod tests;
 mod uploads;
 
 use crate::Centre;

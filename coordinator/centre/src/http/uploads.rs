@@ -56,7 +56,7 @@ impl Door {
             Method::PATCH => {
                 let upload = self.centre.resume(name, id)?;
                 let bytes = match append(&upload, &call.headers, call.length(), body).await {
-                    Err(error) => return refused(error, &upload).await,
+                    Err(error) => return refused(error, &upload),
                     Ok(bytes) => bytes,
                 };
                 stands(StatusCode::ACCEPTED, &upload, bytes)
@@ -78,7 +78,7 @@ impl Door {
     /// Takes what the body still has, and makes a blob of it all.
     async fn end(&self, upload: &Upload, digest: &Digest, call: &Call, body: Body) -> Result<Response, Refused> {
         if let Err(error) = append(upload, &call.headers, call.length(), body).await {
-            return refused(error, upload).await;
+            return refused(error, upload);
         }
         self.centre.finish(upload, digest).await?;
         created(upload.repository(), digest)
@@ -101,15 +101,10 @@ async fn append(upload: &Upload, headers: &HeaderMap, length: Option<u64>, body:
 }
 
 /// An error about a piece says where the upload stands, so that a client can go on from there.
-async fn refused(error: CentreError, upload: &Upload) -> Result<Response, Refused> {
-    let out_of_order = match &error {
-        CentreError::OutOfOrder { stands, .. } => Some(*stands),
-        _ => None,
-    };
-    let refused = Refused::from(error);
-    let Some(bytes) = out_of_order else { return Err(refused) };
-    let mut response = refused.into_response();
-    place(&mut response, upload, bytes)?;
+fn refused(error: CentreError, upload: &Upload) -> Result<Response, Refused> {
+    let CentreError::OutOfOrder { stands, .. } = error else { return Err(error.into()) };
+    let mut response = Refused::from(error).into_response();
+    place(&mut response, upload, stands)?;
     Ok(response)
 }
 

@@ -1,8 +1,10 @@
 //! The folder source on a real folder: what editors, scripts and accidents do to it.
 use super::*;
+use crate::documents::publish::{Publisher, Submission};
 use crate::documents::resolve::fake::FakeImages;
 use crate::documents::waiting::Resolver;
-use coord_store::MemoryStore;
+use crate::records::Source;
+use coord_store::{MemoryStore, SharedStore};
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -45,7 +47,8 @@ impl Bench {
         images.serve("r.lan/web:1", "one");
         let resolver = Resolver { store: Arc::clone(&store), publisher: Arc::clone(&publisher), images };
         let path = dir.path().join("desired");
-        let folder = Folder::new(path, Arc::clone(&store), Arc::clone(&publisher), Arc::clone(&problems), pace);
+        let sink = Documents { store: Arc::clone(&store), publisher: Arc::clone(&publisher) };
+        let folder = Folder::new(path, Arc::new(sink), Arc::clone(&problems), pace);
         let tasks = vec![spawn(resolver.run()), spawn(folder.run())];
         Self { dir, store, publisher, problems, tasks }
     }

@@ -5,6 +5,8 @@ use crate::control::Controller;
 use crate::documents::publish::{Submission, Submitted};
 use crate::documents::resolve::fake::FakeImages;
 use crate::documents::waiting::Resolver;
+use crate::pipeline::fake::FakeLine;
+use crate::pipeline::{Parts, PipelineController, RunFiles};
 use crate::records::Source;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -17,6 +19,9 @@ use serde::de::DeserializeOwned;
 use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt as _;
 
+/// Small enough to be exceeded by a test.
+pub(super) const ARCHIVE_MAX_BYTES: u64 = 1024 * 1024;
+
 /// The coordinator under test.
 pub(super) struct Bench {
     pub(super) app: Arc<App>,
@@ -24,6 +29,8 @@ pub(super) struct Bench {
     /// An admin's token.
     pub(super) admin: String,
     pub(super) end: watch::Sender<bool>,
+    /// Makes images, and is told of ends.
+    pub(super) line: Arc<FakeLine>,
     _dir: tempfile::TempDir,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
@@ -35,7 +42,11 @@ impl Bench {
         let identity = Arc::new(Identity::load(Arc::clone(&store), dir.path()).await.expect("loads"));
         let admin = std::fs::read_to_string(dir.path().join("admin-token")).expect("the token").trim().to_owned();
         let hosts = Arc::new(Hosts::new(LivenessLimits::default()));
-        let (mut controller, board) = Controller::new(Arc::clone(&store), Arc::clone(&hosts), watch::channel(Arc::default()).1);
+        let files = RunFiles::new(dir.path());
+        let loaded = PipelineController::load(Arc::clone(&store), Arc::clone(&hosts), files, ARCHIVE_MAX_BYTES).await;
+        let (pipeline_controller, pipelines) = loaded.expect("loads");
+        let (controller, board) = Controller::new(Arc::clone(&store), Arc::clone(&hosts), watch::channel(Arc::default()).1);
+        let mut controller = controller.with_orders(pipeline_controller.orders());
         controller.pass().await.expect("passes");
         let publisher = Arc::new(Publisher::new(Arc::clone(&store)));
         let images = Arc::<FakeImages>::default();
@@ -44,7 +55,16 @@ impl Bench {
         let resolver =
             Resolver { store: Arc::clone(&store), publisher: Arc::clone(&publisher), images: Arc::clone(&images) as _ };
         let (end, ending) = watch::channel(false);
-        let tasks = vec![spawn(controller.run()), spawn(resolver.run())];
+        let problems = Arc::<crate::documents::problems::Problems>::default();
+        let line = Arc::<FakeLine>::default();
+        let parts = Parts {
+            assembler: Arc::clone(&line) as _,
+            publisher: Arc::clone(&publisher),
+            teller: Arc::clone(&line) as _,
+            board: board.clone(),
+            problems: Arc::clone(&problems),
+        };
+        let tasks = vec![spawn(controller.run()), spawn(resolver.run()), spawn(pipeline_controller.run(parts))];
         let app = Arc::new(App {
             store,
             identity,
@@ -52,12 +72,13 @@ impl Bench {
             sessions: Sessions::default(),
             publisher,
             images,
-            problems: Arc::default(),
+            problems,
             board,
+            pipelines,
             metrics: Metrics::default(),
             ending,
         });
-        Self { router: router(Arc::clone(&app)), app, admin, end, _dir: dir, _tasks: tasks }
+        Self { router: router(Arc::clone(&app)), app, admin, end, line, _dir: dir, _tasks: tasks }
     }
 
     pub(super) fn request(&self, method: &str, path: &str) -> Asked {
