@@ -16,6 +16,7 @@ mod below;
 mod error;
 mod json;
 mod layer;
+mod line;
 #[cfg(test)]
 mod tests;
 

@@ -1,5 +1,8 @@
 //! The daemon: everything opened in order, run side by side, and ended cleanly.
 
+use crate::centre::images::CentreImages;
+use crate::centre::keeper::Keeper;
+use crate::centre::roots::DocumentRoots;
 use crate::clock;
 use crate::config::{Config, ConfigError};
 use crate::control::{ControlError, Controller, Retention};
@@ -12,13 +15,14 @@ use crate::hosts::Hosts;
 use crate::http::App;
 use crate::http::serve::{self, Server, TlsError};
 use crate::identity::{Identity, IdentityError};
+use crate::images::Assembler;
 use crate::metrics::Metrics;
 use crate::open_files;
-use crate::pipeline::{Assemble, AssembleFailure, Assembly, Parts, PipelineController, PipelineFolder, RunFiles, Tell, Told};
+use crate::pipeline::{Parts, PipelineController, PipelineFolder, RunFiles, Tell, Told};
 use crate::registries::Registries;
 use crate::sessions::Sessions;
+use coord_centre::{Centre, CentreError};
 use coord_registry::RegistryError;
-use coord_shared::wire::ImageMade;
 use coord_store::{SharedStore, StoreError};
 use futures_util::future::BoxFuture;
 use std::fs::{File, TryLockError};
@@ -62,6 +66,9 @@ pub enum RunError {
     /// The first decisions could not be made.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The image centre cannot be opened.
+    #[error(transparent)]
+    Centre(#[from] CentreError),
     /// The registry client cannot be made.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -90,6 +97,7 @@ pub struct Coordinator {
     resolver: Resolver,
     /// Of documents, and of pipelines.
     folders: [Folder; 2],
+    keeper: Arc<Keeper>,
     server: Server,
     end: watch::Sender<bool>,
     ending: watch::Receiver<bool>,
@@ -115,7 +123,19 @@ impl Coordinator {
         controller.pass().await?;
         let publisher = Arc::new(Publisher::new(Arc::clone(&store)));
         let problems = Arc::<Problems>::default();
-        let images: Arc<dyn ResolveImage> = registries.clone();
+        let centre = Centre::open(&config.centre.centre(&config.data_dir), Arc::clone(&store))?;
+        centre.count_stored().await?;
+        let roots = Arc::new(DocumentRoots::new(Arc::clone(&store), Vec::new()));
+        let keeper = Arc::new(Keeper::new(centre.clone(), roots, &config.centre));
+        let assembler = Assembler::new(
+            centre.clone(),
+            {
+                let registries = Arc::clone(&registries);
+                move || registries.client()
+            },
+            work_dir(&config)?,
+        );
+        let images: Arc<dyn ResolveImage> = Arc::new(CentreImages::new(centre, registries.clone()));
         let resolver = Resolver { store: Arc::clone(&store), publisher: Arc::clone(&publisher), images: Arc::clone(&images) };
         let documents = Documents { store: Arc::clone(&store), publisher: Arc::clone(&publisher) };
         let folder = Folder::new(config.documents.clone(), Arc::new(documents), Arc::clone(&problems), Pace::default());
@@ -123,7 +143,7 @@ impl Coordinator {
         let folder_of_pipelines =
             Folder::new(config.pipelines_folder(), Arc::new(of_pipelines), Arc::clone(&problems), Pace::default());
         let parts = Parts {
-            assembler: Arc::new(Unwired),
+            assembler: Arc::new(assembler.clone()),
             publisher: Arc::clone(&publisher),
             teller: Arc::new(Unwired),
             board: board.clone(),
@@ -138,6 +158,8 @@ impl Coordinator {
             sessions: Sessions::default(),
             publisher,
             images,
+            centre: Some(Arc::clone(&keeper)),
+            assembler: Some(assembler),
             problems,
             board,
             pipelines,
@@ -150,7 +172,21 @@ impl Coordinator {
         let server = Server { listener, tls, app: Arc::new(app), max_connections: open_files::make_room(config.max_connections) };
         let folders = [folder, folder_of_pipelines];
         let pipelines = (pipeline_controller, parts);
-        Ok(Self { address, config, registries, controller, pipelines, retention, resolver, folders, server, end, ending, lock })
+        Ok(Self {
+            address,
+            config,
+            registries,
+            controller,
+            pipelines,
+            retention,
+            resolver,
+            folders,
+            keeper,
+            server,
+            end,
+            ending,
+            lock,
+        })
     }
 
     /// Where it listens; of interest where the port was 0.
@@ -161,8 +197,21 @@ impl Coordinator {
     /// Runs until `stop` completes, then ends cleanly. An error if a part of it ended by itself.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
         clock::mark_process_start();
-        let Self { config, registries, controller, pipelines, retention, resolver, folders, server, end, ending, lock, .. } =
-            self;
+        let Self {
+            config,
+            registries,
+            controller,
+            pipelines,
+            retention,
+            resolver,
+            folders,
+            keeper,
+            server,
+            end,
+            ending,
+            lock,
+            ..
+        } = self;
         let [documents, of_pipelines] = folders;
         let (pipelines, parts) = pipelines;
         let mut serving = tokio::spawn(server.run(ending));
@@ -175,6 +224,7 @@ impl Coordinator {
             () = spawned(documents.run()) => Some("the folder source"),
             () = spawned(of_pipelines.run()) => Some("the folder source of pipelines"),
             () = spawned(pipelines.run(parts)) => Some("the controller of pipelines"),
+            () = spawned(keeper.run()) => Some("the keeper of the image centre"),
             _ = &mut serving => Some("the server"),
         };
         end.send_replace(true);
@@ -186,15 +236,8 @@ impl Coordinator {
     }
 }
 
-/// What makes images and tells people, until there is something that does.
+/// What tells people, until there is something that does.
 struct Unwired;
-
-impl Assemble for Unwired {
-    fn assemble(&self, _: Assembly) -> BoxFuture<'_, Result<ImageMade, AssembleFailure>> {
-        let message = "this coordinator has no image centre".to_owned();
-        Box::pin(std::future::ready(Err(AssembleFailure { message, is_passing: false })))
-    }
-}
 
 impl Tell for Unwired {
     fn tell(&self, told: Told) -> BoxFuture<'_, Result<(), String>> {
@@ -207,6 +250,19 @@ impl Tell for Unwired {
 async fn spawned(part: impl Future<Output = ()> + Send + 'static) {
     // An error is a panic in the part; whoever waits learns that it has ended, and the panic is on stderr.
     let _ = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(part)).await;
+}
+
+/// Where archives are unpacked that become images: on the disk of the data folder, not in memory. Nothing in it has a name for longer than
+/// one request, so what is there is left of a process that was killed.
+fn work_dir(config: &Config) -> Result<PathBuf, RunError> {
+    let path = config.data_dir.join("images");
+    let fail = |source| RunError::DataDir { path: path.clone(), source };
+    match std::fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
+        _ => {}
+    }
+    std::fs::create_dir(&path).map_err(fail)?;
+    Ok(path)
 }
 
 /// Makes the data folder, and takes it for this process alone: two coordinators would tell the same agents different things. It

@@ -157,8 +157,8 @@ impl Base {
 
     /// Makes all its layers visible in a repository of the centre.
     pub(super) async fn copy_layers(&self, centre: &Centre, to: &Repository, by: &str) -> Result<(), AssembleError> {
-        futures_util::stream::iter(&self.layers)
-            .map(|layer| self.copy_layer(centre, to, by, layer))
+        futures_util::stream::iter(self.layers.clone())
+            .map(|layer| async move { self.copy_layer(centre, to, by, &layer).await })
             .buffer_unordered(COPIES_AT_ONCE)
             .try_collect::<()>()
             .await

@@ -1,7 +1,7 @@
 //! What goes and what stays: each rule of reachability, and who wins where a push and a collection meet.
 
 use super::needed::is_fresh;
-use super::sweep::{RemoveBytes, Sweep};
+use super::sweep::{Shelves, Sweep};
 use super::*;
 use crate::error::CentreError;
 use crate::names::Tag;

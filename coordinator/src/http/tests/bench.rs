@@ -73,6 +73,8 @@ impl Bench {
             publisher,
             images,
             problems,
+            centre: None,
+            assembler: None,
             board,
             pipelines,
             metrics: Metrics::default(),
