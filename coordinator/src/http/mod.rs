@@ -36,6 +36,7 @@ use crate::documents::publish::Publisher;
 use crate::documents::resolve::ResolveImage;
 use crate::hosts::Hosts;
 use crate::identity::Identity;
+use crate::images::Assembler;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::pipeline::{Orders, Pipelines};
@@ -67,6 +68,8 @@ pub struct App {
     pub images: Arc<dyn ResolveImage>,
     /// The image centre; absent in tests that need none.
     pub centre: Option<Arc<Keeper>>,
+    /// Makes images of archives; absent in tests that need none.
+    pub assembler: Option<Assembler>,
     /// What people must mend.
     pub problems: Arc<Problems>,
     /// The controller's findings.
