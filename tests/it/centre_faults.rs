@@ -28,8 +28,7 @@ fn skopeo(fleet: &Fleet, from: &str, to: &str) -> Result<std::process::Command> 
     let credentials = format!("admin:{}", fleet.admin_token()?);
     let side = if to.starts_with("docker:") { "dest" } else { "src" };
     let (tls, creds) = (format!("--{side}-tls-verify=false"), format!("--{side}-creds={credentials}"));
-    let line =
-        ["skopeo", "copy", "-q", "--preserve-digests", "--retry-times", "20", "--retry-delay", "200ms", &tls, &creds, from, to];
+    let line = ["skopeo", "copy", "-q", "--preserve-digests", "--retry-times", "20", &tls, &creds, from, to];
     Ok(fleet.place().command(&line))
 }
 
