@@ -5,13 +5,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use coord_shared::wire::{RunState, RunView};
+use coord_shared::wire::RunState;
+use coord_tests::fleet::line::times;
 use coord_tests::fleet::{FLEET_LIMIT, Fleet, Plan};
 use coord_tests::hosts::SWITCH_ADDRESS;
-use coord_tests::shop;
 use coord_tests::sinks::{HookSink, MailSink};
 use coord_tests::source::{Git, Repository, Subversion};
 use coord_tests::wait::{stays, wait_until};
+use coord_tests::{say, shop};
 
 /// Host 0 builds, the others serve.
 const HOSTS: usize = 4;
@@ -52,27 +53,19 @@ fn wait_served(fleet: &mut Fleet, version: &str) -> Result<()> {
     waited.with_context(|| format!("at last, they served {last:?}"))
 }
 
-/// Says how long each part took, for whoever reads the test's output.
-fn say_times(run: &RunView) {
-    let parts: Vec<String> =
-        run.stages.iter().map(|part| format!("{} {} ms", part.stage, part.took_ms.map_or(-1, u64::cast_signed))).collect();
-    coord_tests::say(&format!("{}: {}", run.run, parts.join(", ")));
-}
-
 /// A push, a second one, a broken one.
 fn from_commits_to_pages(fleet: &mut Fleet, repository: &dyn Repository, mails: &MailSink, hook: &HookSink) -> Result<()> {
     let notify = format!("[notify]\non_failure = [\"email:ops@example.org\", \"webhook:{}\"]\n", hook.url());
     let poll = "[trigger]\npoll = \"5s\"\n";
-    fleet.write_pipeline("shop", &shop::pipeline(&repository.source(), &format!("{poll}{notify}")))?;
-
     let first = repository.commit("Begin to sell", &shop::version("1"))?;
+    fleet.write_pipeline("shop", &shop::pipeline(&repository.source(), &format!("{poll}{notify}")))?;
     wait_served(fleet, "1")?;
-    say_times(&fleet.wait_success("shop", &first)?);
+    say(&times(&fleet.wait_success("shop", &first)?));
 
     let second = repository.commit("Sell more", &shop::version("2"))?;
     wait_served(fleet, "2")?;
     let run = fleet.wait_success("shop", &second)?;
-    say_times(&run);
+    say(&times(&run));
     let made = run.image.as_ref().context("no image")?;
     let web = fleet.wait_ready("web", &["h1", "h2", "h3"])?;
     let origin = web.origin.as_ref().context("the status shows no commit")?;
@@ -91,7 +84,7 @@ fn from_commits_to_pages(fleet: &mut Fleet, repository: &dyn Repository, mails: 
 
     let fourth = repository.commit("Mend the price", &shop::version("4"))?;
     wait_served(fleet, "4")?;
-    say_times(&fleet.wait_success("shop", &fourth)?);
+    say(&times(&fleet.wait_success("shop", &fourth)?));
     ensure!(mails.messages()?.len() == 1 && hook.posts()?.len() == 1, "nobody asked to be told of success");
     Ok(())
 }
