@@ -46,7 +46,7 @@ use self::records::{Cancel, PipelineRecord, RunRecord, pipeline_key, run_key};
 use crate::clock;
 use crate::records::{Source, encode, load};
 use coord_shared::decide::pipeline::{Cause, Wanted};
-use coord_shared::names::{PipelineName, RunId};
+use coord_shared::names::{Commit, PipelineName, RunId};
 use coord_shared::wire::RunState;
 use coord_store::{Committed, SharedStore, StoreRevision, Txn};
 use std::sync::Arc;
@@ -153,6 +153,17 @@ impl Pipelines {
     /// Wants a run of what the source holds now, whether or not that is new. `take_over`: its workload may be taken from another source
     /// of documents. Answers the number that the run will have at least.
     pub async fn start(&self, name: &PipelineName, cause: Cause, take_over: bool) -> Result<u64, PipelineError> {
+        self.start_of(name, None, cause, take_over).await
+    }
+
+    /// The same of a certain commit, where one is named.
+    pub async fn start_of(
+        &self,
+        name: &PipelineName,
+        commit: Option<Commit>,
+        cause: Cause,
+        take_over: bool,
+    ) -> Result<u64, PipelineError> {
         let mut first = 0;
         let wanted = self.change(name, |record| {
             let old = record.filter(|old| !old.deleted).ok_or_else(|| PipelineError::Unknown(name.clone()))?;
@@ -161,8 +172,9 @@ impl Pipelines {
             // A person's wish is not forgotten because it is also time.
             let before = old.wanted.clone().filter(|before| cause == Cause::Schedule && before.cause != Cause::Schedule);
             let take_over = take_over || before.as_ref().is_some_and(|before| before.take_over);
+            let commit = before.as_ref().map_or_else(|| commit.clone(), |before| before.commit.clone());
             let cause = before.map_or_else(|| cause.clone(), |before| before.cause);
-            Ok(Some(PipelineRecord { asked, wanted: Some(Wanted { asked, cause, take_over }), ..old.clone() }))
+            Ok(Some(PipelineRecord { asked, wanted: Some(Wanted { asked, cause, take_over, commit }), ..old.clone() }))
         });
         wanted.await?;
         Ok(first)

@@ -207,3 +207,34 @@ async fn a_commit_becomes_a_revision_that_is_served() {
     assert_eq!(line.bench.line.assembled.lock().expect("no panic").len(), 1);
     assert!(line.bench.line.told.lock().expect("no panic").is_empty(), "nobody asked to be told of success");
 }
+
+#[tokio::test]
+async fn a_certain_commit_is_built_and_changes_nothing_about_the_newest() {
+    let mut line = Line::new().await;
+    line.put().await;
+    line.push(1).await;
+    line.phase("shop.1", BuildPhase::Failed, |_| {}).await;
+    line.until(1, RunState::Failed).await;
+    let asked = line.state().await.watches[0].asked;
+    let wants = line.bench.request("POST", "/v1/pipelines/shop/runs").token(&line.bench.admin);
+    let body = format!("{{\"commit\":\"{}\"}}", commit(7));
+    let wants = tokio::spawn(async move { wants.body(&body).await });
+    for _ in 0..200 {
+        if line.state().await.watches[0].asked > asked {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // The source still holds what it held.
+    line.push(1).await;
+    let run: RunView = wants.await.expect("an answer").is(201).json();
+    assert_eq!((run.run.number, run.commit.as_str()), (2, &*commit(7)));
+    line.phase("shop.2", BuildPhase::Failed, |_| {}).await;
+    line.until(2, RunState::Failed).await;
+    line.bench.settled().await;
+    line.push(1).await;
+    line.bench.settled().await;
+    line.bench.admin("GET", "/v1/pipelines/shop/runs/3", "").await.is_error(404, "not_found");
+    let answer = line.bench.request("POST", "/v1/pipelines/shop/runs").token(&line.bench.admin).body("{\"commit\":\"HEAD\"}").await;
+    answer.is_error(400, "bad_request");
+}

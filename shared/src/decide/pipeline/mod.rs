@@ -80,6 +80,9 @@ pub struct Wanted {
     /// Whether its workload may be taken from another source of documents.
     #[serde(default)]
     pub take_over: bool,
+    /// The commit that is built instead of the newest one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<Commit>,
 }
 
 /// Why there is a run.
@@ -296,7 +299,9 @@ fn make(name: &PipelineName, facts: &PipelineFacts, fleet: &Fleet, plan: &mut Pl
         None if facts.seen.as_ref() != Some(&head.commit) => (Cause::Push, false),
         Some(_) | None => return false,
     };
-    plan.actions.push(Action::Make { pipeline: name.clone(), head: head.clone(), cause, take_over });
+    let certain = facts.wanted.as_ref().and_then(|wanted| wanted.commit.clone());
+    let head = Head { commit: certain.unwrap_or_else(|| head.commit.clone()), reference: head.reference.clone() };
+    plan.actions.push(Action::Make { pipeline: name.clone(), head, cause, take_over });
     for (number, run) in &facts.runs {
         if run.state == RunState::Queued {
             let problem = "a newer run took its place".to_owned();
