@@ -3,6 +3,7 @@
 //! Read at start and again whenever the file changes; labels take effect at once, everything else at the next start. Unknown keys
 //! are errors: a misspelt `coordinator` must not turn into a host that waits for nobody.
 
+mod centre;
 mod images;
 mod isolation;
 mod metrics;
@@ -163,16 +164,18 @@ fn check(raw: RawConfig, path: &Path) -> Result<Config, String> {
             return Err(format!("no token; make one with `coordctl hosts add {host}` and set token or token_file"));
         }
     };
+    let coordinators: Vec<String> = raw.coordinator.into_iter().map(|url| url.trim_end_matches('/').to_owned()).collect();
+    let (token, ca) = (token.trim().to_owned(), raw.ca.map(|ca| beside(path, ca)));
     Ok(Config {
         host,
-        coordinators: raw.coordinator.into_iter().map(|url| url.trim_end_matches('/').to_owned()).collect(),
-        token: token.trim().to_owned(),
-        ca: raw.ca.map(|ca| beside(path, ca)),
+        registries: centre::with_centre(raw.registry, &coordinators, &token, ca.as_deref()),
+        coordinators,
+        token,
+        ca,
         state_dir: raw.state_dir.unwrap_or_else(|| "/var/lib/coord".into()),
         run_dir: raw.run_dir.unwrap_or_else(|| "/run/coord".into()),
         helpers_dir: raw.helpers.unwrap_or_else(default_helpers_dir),
         labels: raw.labels,
-        registries: raw.registry,
         docker_config: raw.docker_config,
         images: raw.images.check()?,
         isolation: raw.isolation.check()?,

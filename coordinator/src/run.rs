@@ -1,5 +1,8 @@
 //! The daemon: everything opened in order, run side by side, and ended cleanly.
 
+use crate::centre::images::CentreImages;
+use crate::centre::keeper::Keeper;
+use crate::centre::roots::DocumentRoots;
 use crate::clock;
 use crate::config::{Config, ConfigError};
 use crate::control::{ControlError, Controller, Retention};
@@ -9,14 +12,18 @@ use crate::documents::publish::Publisher;
 use crate::documents::resolve::ResolveImage;
 use crate::documents::waiting::Resolver;
 use crate::hosts::Hosts;
-use crate::http::App;
 use crate::http::serve::{self, Server, TlsError};
+use crate::http::{App, Refused};
 use crate::identity::{Identity, IdentityError};
 use crate::metrics::Metrics;
+use crate::notify::{Notifier, SetupError};
 use crate::open_files;
-use crate::pipeline::{Assemble, AssembleFailure, Assembly, Parts, PipelineController, PipelineFolder, RunFiles, Tell, Told};
+use crate::pipeline::{Assemble, AssembleFailure, Assembly, Parts, PipelineController, PipelineFolder, RunFiles};
 use crate::registries::Registries;
+use crate::schedules::Schedules;
+use crate::secrets::Secrets;
 use crate::sessions::Sessions;
+use coord_centre::{Centre, CentreError};
 use coord_registry::RegistryError;
 use coord_shared::wire::ImageMade;
 use coord_store::{SharedStore, StoreError};
@@ -62,9 +69,15 @@ pub enum RunError {
     /// The first decisions could not be made.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The image centre cannot be opened.
+    #[error(transparent)]
+    Centre(#[from] CentreError),
     /// The registry client cannot be made.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// Nobody could be told of runs.
+    #[error(transparent)]
+    Notify(#[from] SetupError),
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -86,8 +99,11 @@ pub struct Coordinator {
     registries: Arc<Registries>,
     controller: Controller,
     pipelines: (PipelineController, Parts),
+    schedules: Schedules,
+    notifier: Arc<Notifier>,
     retention: Retention,
     resolver: Resolver,
+    keeper: Arc<Keeper>,
     /// Of documents, and of pipelines.
     folders: [Folder; 2],
     server: Server,
@@ -115,17 +131,25 @@ impl Coordinator {
         controller.pass().await?;
         let publisher = Arc::new(Publisher::new(Arc::clone(&store)));
         let problems = Arc::<Problems>::default();
-        let images: Arc<dyn ResolveImage> = registries.clone();
+        let centre = Centre::open(&config.centre.centre(&config.data_dir), Arc::clone(&store))?;
+        centre.count_stored().await?;
+        let roots = Arc::new(DocumentRoots::new(Arc::clone(&store), Vec::new()));
+        let keeper = Arc::new(Keeper::new(centre.clone(), roots, &config.centre));
+        let images: Arc<dyn ResolveImage> = Arc::new(CentreImages::new(centre, registries.clone()));
         let resolver = Resolver { store: Arc::clone(&store), publisher: Arc::clone(&publisher), images: Arc::clone(&images) };
         let documents = Documents { store: Arc::clone(&store), publisher: Arc::clone(&publisher) };
         let folder = Folder::new(config.documents.clone(), Arc::new(documents), Arc::clone(&problems), Pace::default());
         let of_pipelines = PipelineFolder { pipelines: Arc::clone(&pipelines), store: Arc::clone(&store) };
         let folder_of_pipelines =
             Folder::new(config.pipelines_folder(), Arc::new(of_pipelines), Arc::clone(&problems), Pace::default());
+        let secrets = Arc::new(Secrets::new(&config.secrets));
+        let told = Notifier::new(Arc::clone(&store), Arc::clone(&secrets), &config.notify, config.smtp.clone());
+        let notifier = Arc::new(told?);
+        let schedules = Schedules::new(Arc::clone(&store), Arc::clone(&pipelines));
         let parts = Parts {
             assembler: Arc::new(Unwired),
             publisher: Arc::clone(&publisher),
-            teller: Arc::new(Unwired),
+            teller: Arc::clone(&notifier) as _,
             board: board.clone(),
             problems: Arc::clone(&problems),
         };
@@ -138,9 +162,14 @@ impl Coordinator {
             sessions: Sessions::default(),
             publisher,
             images,
+            centre: Some(Arc::clone(&keeper)),
             problems,
             board,
             pipelines,
+            orders: pipeline_controller.orders(),
+            secrets,
+            notifier: Arc::clone(&notifier),
+            refused: Refused::default(),
             metrics: Metrics::default(),
             ending: ending.clone(),
         };
@@ -150,7 +179,23 @@ impl Coordinator {
         let server = Server { listener, tls, app: Arc::new(app), max_connections: open_files::make_room(config.max_connections) };
         let folders = [folder, folder_of_pipelines];
         let pipelines = (pipeline_controller, parts);
-        Ok(Self { address, config, registries, controller, pipelines, retention, resolver, folders, server, end, ending, lock })
+        Ok(Self {
+            address,
+            config,
+            registries,
+            controller,
+            pipelines,
+            schedules,
+            notifier,
+            retention,
+            resolver,
+            folders,
+            keeper,
+            server,
+            end,
+            ending,
+            lock,
+        })
     }
 
     /// Where it listens; of interest where the port was 0.
@@ -161,8 +206,23 @@ impl Coordinator {
     /// Runs until `stop` completes, then ends cleanly. An error if a part of it ended by itself.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
         clock::mark_process_start();
-        let Self { config, registries, controller, pipelines, retention, resolver, folders, server, end, ending, lock, .. } =
-            self;
+        let Self {
+            config,
+            registries,
+            controller,
+            pipelines,
+            schedules,
+            notifier,
+            retention,
+            resolver,
+            folders,
+            keeper,
+            server,
+            end,
+            ending,
+            lock,
+            ..
+        } = self;
         let [documents, of_pipelines] = folders;
         let (pipelines, parts) = pipelines;
         let mut serving = tokio::spawn(server.run(ending));
@@ -172,9 +232,12 @@ impl Coordinator {
             () = spawned(retention.run()) => Some("the tidying of the store"),
             () = spawned(resolver.run()) => Some("the resolver"),
             () = spawned(registries.run(config)) => Some("the reader of the configuration"),
+            () = spawned(keeper.run()) => Some("the keeper of the image centre"),
             () = spawned(documents.run()) => Some("the folder source"),
             () = spawned(of_pipelines.run()) => Some("the folder source of pipelines"),
             () = spawned(pipelines.run(parts)) => Some("the controller of pipelines"),
+            () = spawned(schedules.run()) => Some("the reader of schedules"),
+            () = spawned(notifier.run()) => Some("the teller of runs"),
             _ = &mut serving => Some("the server"),
         };
         end.send_replace(true);
@@ -186,20 +249,13 @@ impl Coordinator {
     }
 }
 
-/// What makes images and tells people, until there is something that does.
+/// What makes images, until there is something that does.
 struct Unwired;
 
 impl Assemble for Unwired {
     fn assemble(&self, _: Assembly) -> BoxFuture<'_, Result<ImageMade, AssembleFailure>> {
         let message = "this coordinator has no image centre".to_owned();
         Box::pin(std::future::ready(Err(AssembleFailure { message, is_passing: false })))
-    }
-}
-
-impl Tell for Unwired {
-    fn tell(&self, told: Told) -> BoxFuture<'_, Result<(), String>> {
-        tracing::warn!(run = %told.run.run, "nobody is told of runs by this coordinator");
-        Box::pin(std::future::ready(Ok(())))
     }
 }
 

@@ -81,6 +81,9 @@ pub enum CentreError {
         /// The limit.
         max_bytes: u64,
     },
+    /// No room.
+    #[error(transparent)]
+    Full(#[from] crate::quota::Full),
     /// Too much at a time.
     #[error("{max} uploads are under way already; try again later")]
     TooManyUploads {

@@ -8,6 +8,7 @@ mod agent;
 mod auth;
 mod body;
 mod builds;
+mod centre;
 mod documents;
 mod error;
 mod exec;
@@ -17,12 +18,18 @@ mod pipelines;
 mod places;
 mod request;
 mod run_logs;
+mod secrets;
 pub mod serve;
 #[cfg(test)]
 mod tests;
 mod tokens;
 mod volumes;
+mod webhook;
 
+pub use webhook::Refused;
+
+use crate::centre::access::CentreAccess;
+use crate::centre::keeper::Keeper;
 use crate::control::Board;
 use crate::documents::problems::Problems;
 use crate::documents::publish::Publisher;
@@ -30,7 +37,9 @@ use crate::documents::resolve::ResolveImage;
 use crate::hosts::Hosts;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
-use crate::pipeline::Pipelines;
+use crate::notify::Notifier;
+use crate::pipeline::{Orders, Pipelines};
+use crate::secrets::Secrets;
 use crate::sessions::Sessions;
 use axum::Router;
 use axum::routing::{get, post};
@@ -56,12 +65,22 @@ pub struct App {
     pub publisher: Arc<Publisher>,
     /// Knows what images stand for.
     pub images: Arc<dyn ResolveImage>,
+    /// The image centre; absent in tests that need none.
+    pub centre: Option<Arc<Keeper>>,
     /// What people must mend.
     pub problems: Arc<Problems>,
     /// The controller's findings.
     pub board: watch::Receiver<Arc<Board>>,
     /// Pipelines and their runs.
     pub pipelines: Arc<Pipelines>,
+    /// What hosts look at and build, and may have the secrets of.
+    pub orders: watch::Receiver<Arc<Orders>>,
+    /// The folder of secrets.
+    pub secrets: Arc<Secrets>,
+    /// Tells people of runs.
+    pub notifier: Arc<Notifier>,
+    /// Whose webhooks were refused lately.
+    pub refused: Refused,
     /// Counts.
     pub metrics: Metrics,
     /// Turns true when the process is to end: long polls end with it.
@@ -84,6 +103,8 @@ impl App {
 
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
+    let access = Arc::new(CentreAccess::new(Arc::clone(&app.identity)));
+    let registry = app.centre.as_ref().map(|keeper| keeper.centre().router(access).with_state(()));
     Router::new()
         .route("/healthz", get(observe::healthz))
         .route("/metrics", get(observe::metrics))
@@ -92,6 +113,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/hosts/{host}/sessions/{id}", post(agent::session).get(exec::session))
         .route("/v1/hosts/{host}/builds/{run}/archive", axum::routing::put(builds::archive))
         .route("/v1/hosts/{host}/builds/{run}/log", post(builds::log))
+        .route("/v1/hosts/{host}/secrets/{name}", get(secrets::value))
+        .route("/v1/secrets", get(secrets::list))
+        .route("/v1/pipelines/{name}/webhook", post(webhook::webhook))
         .route("/v1/pipelines", get(pipelines::list))
         .route("/v1/pipelines/{name}", get(pipelines::read).put(pipelines::put).delete(pipelines::delete))
         .route("/v1/pipelines/{name}/look", post(pipelines::look))
@@ -102,6 +126,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/status", get(admin::status))
         .route("/v1/hosts", get(admin::hosts).post(admin::add_host))
         .route("/v1/hosts/{host}", axum::routing::delete(admin::remove_host))
+        .route("/v1/images", get(centre::list).delete(centre::remove))
+        .route("/v1/images/collect", post(centre::collect))
         .route("/v1/tokens", get(tokens::list).post(tokens::add))
         .route("/v1/tokens/{name}", axum::routing::delete(tokens::remove))
         .route("/v1/workloads/{name}/history", get(admin::history))
@@ -113,6 +139,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/diff/{name}", post(documents::diff))
         .fallback(request::no_route)
         .method_not_allowed_fallback(request::no_method)
+        .merge(registry.unwrap_or_default())
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), request::around))
         .with_state(app)
 }
