@@ -153,7 +153,8 @@ async fn new_run(body: Body) -> Result<NewRun, ApiError> {
     if bytes.is_empty() {
         return Ok(NewRun::default());
     }
-    serde_json::from_slice(&bytes).map_err(|e| ApiError::bad_request(format!("the body is not the JSON that is expected here: {e}")))
+    serde_json::from_slice(&bytes)
+        .map_err(|e| ApiError::bad_request(format!("the body is not the JSON that is expected here: {e}")))
 }
 
 /// The run that somebody wanted, once it is there: the first from `number` on that no push made.

@@ -3,8 +3,8 @@
 use super::bench::{Answer, Bench, report};
 use coord_shared::names::Digest;
 use coord_shared::wire::{
-    ArchiveReport, BuildPhase, BuildReport, BuilderReport, CommitView, Head, HeadReport, HostState, PipelinesView, Report,
-    RunState, RunView, StatusView,
+    ArchiveReport, BuildOrder, BuildPhase, BuildReport, BuilderReport, CommitView, Head, HeadReport, HostState, PipelinesView,
+    Report, RunState, RunView, StatusView,
 };
 use jiff::Timestamp;
 use std::time::Duration;
@@ -149,7 +149,7 @@ impl Line {
 
     /// Waits until the run is in `state`; effects take turns of their own.
     async fn until(&self, number: u64, state: RunState) -> RunView {
-        for _ in 0..200 {
+        for _ in 0..2000 {
             let run = self.run(number).await;
             if run.state == state {
                 return run;
@@ -157,6 +157,17 @@ impl Line {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("{:?}", self.run(number).await);
+    }
+
+    /// The order that the builder is given; deciding that takes turns of its own.
+    async fn order(&self) -> BuildOrder {
+        for _ in 0..2000 {
+            if let Some(order) = self.state().await.builds.pop() {
+                return order;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("the builder is given nothing");
     }
 
     async fn put(&self) {
@@ -172,7 +183,7 @@ async fn a_commit_becomes_a_revision_that_is_served() {
     let watches = line.state().await.watches;
     assert_eq!((watches.len(), watches[0].document.as_str()), (1, SHOP));
     line.push(1).await;
-    let order = line.state().await.builds.remove(0);
+    let order = line.order().await;
     assert_eq!((order.run.to_string(), order.commit.as_str(), order.cancelled), ("shop.1".to_owned(), &*commit(1), false));
     assert_eq!(line.run(1).await.state, RunState::Building);
     line.phase("shop.1", BuildPhase::Testing, |_| {}).await;
@@ -213,13 +224,14 @@ async fn a_certain_commit_is_built_and_changes_nothing_about_the_newest() {
     let mut line = Line::new().await;
     line.put().await;
     line.push(1).await;
+    line.order().await;
     line.phase("shop.1", BuildPhase::Failed, |_| {}).await;
     line.until(1, RunState::Failed).await;
     let asked = line.state().await.watches[0].asked;
     let wants = line.bench.request("POST", "/v1/pipelines/shop/runs").token(&line.bench.admin);
     let body = format!("{{\"commit\":\"{}\"}}", commit(7));
     let wants = tokio::spawn(async move { wants.body(&body).await });
-    for _ in 0..200 {
+    for _ in 0..2000 {
         if line.state().await.watches[0].asked > asked {
             break;
         }
@@ -229,12 +241,14 @@ async fn a_certain_commit_is_built_and_changes_nothing_about_the_newest() {
     line.push(1).await;
     let run: RunView = wants.await.expect("an answer").is(201).json();
     assert_eq!((run.run.number, run.commit.as_str()), (2, &*commit(7)));
+    line.order().await;
     line.phase("shop.2", BuildPhase::Failed, |_| {}).await;
     line.until(2, RunState::Failed).await;
     line.bench.settled().await;
     line.push(1).await;
     line.bench.settled().await;
     line.bench.admin("GET", "/v1/pipelines/shop/runs/3", "").await.is_error(404, "not_found");
-    let answer = line.bench.request("POST", "/v1/pipelines/shop/runs").token(&line.bench.admin).body("{\"commit\":\"HEAD\"}").await;
+    let answer =
+        line.bench.request("POST", "/v1/pipelines/shop/runs").token(&line.bench.admin).body("{\"commit\":\"HEAD\"}").await;
     answer.is_error(400, "bad_request");
 }
