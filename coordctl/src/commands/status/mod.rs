@@ -92,7 +92,7 @@ fn concerns(problem: &ProblemView, name: &WorkloadName) -> bool {
 /// Whether a problem is a document's, and not a host's (`host:web-1`) or of a pipeline (`pipelines:shop.toml`): only those keep something from
 /// being published.
 fn is_of_a_document(problem: &ProblemView) -> bool {
-    let others = ["host:", "pipelines:"].iter().any(|other| problem.source.starts_with(other));
+    let others = ["host:", "pipelines:", "pipeline:"].iter().any(|other| problem.source.starts_with(other));
     !others && problem.source != "pipelines"
 }
 
