@@ -6,6 +6,7 @@ mod exec;
 mod logs;
 mod pipelines;
 mod socket;
+mod webhook;
 
 use super::*;
 use axum::http::StatusCode;

@@ -37,8 +37,8 @@ fn commit(n: u8) -> String {
 /// A builder and a web server, both played by hand.
 pub(super) struct Line {
     pub(super) bench: Bench,
-    builder: String,
-    web: String,
+    pub(super) builder: String,
+    pub(super) web: String,
     sequence: u64,
     /// What the builder says of sources and runs.
     heads: Vec<HeadReport>,
@@ -80,13 +80,13 @@ impl Line {
         self.bench.report(&token, &said).await;
     }
 
-    async fn state(&self) -> HostState {
+    pub(super) async fn state(&self) -> HostState {
         let text = self.bench.send("GET", "/v1/hosts/b-1/state", Some(&self.builder), "").await.is(200).text();
         HostState::from_toml(&text).expect("a host state")
     }
 
     /// The builder looks at the source and sees commit `n`.
-    async fn push(&mut self, n: u8) {
+    pub(super) async fn push(&mut self, n: u8) {
         let state = self.state().await;
         let look = |watch: &coord_shared::wire::SourceWatch| HeadReport {
             pipeline: watch.pipeline.clone(),
@@ -99,7 +99,7 @@ impl Line {
     }
 
     /// What the builder does for a run.
-    async fn phase(&mut self, run: &str, phase: BuildPhase, change: impl FnOnce(&mut BuildReport)) {
+    pub(super) async fn phase(&mut self, run: &str, phase: BuildPhase, change: impl FnOnce(&mut BuildReport)) {
         let mut build = BuildReport {
             run: run.parse().expect("a run"),
             phase,
@@ -148,7 +148,7 @@ impl Line {
     }
 
     /// Waits until the run is in `state`; effects take turns of their own.
-    async fn until(&self, number: u64, state: RunState) -> RunView {
+    pub(super) async fn until(&self, number: u64, state: RunState) -> RunView {
         for _ in 0..200 {
             let run = self.run(number).await;
             if run.state == state {
