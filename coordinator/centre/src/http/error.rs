@@ -125,7 +125,8 @@ impl From<CentreError> for Refused {
             CentreError::Busy(_) => of(Code::BlobUploadInvalid).with_status(StatusCode::CONFLICT),
             CentreError::TooLarge { .. } => of(Code::SizeInvalid).with_status(StatusCode::PAYLOAD_TOO_LARGE),
             CentreError::TooManyUploads { .. } => of(Code::TooManyRequests),
-            CentreError::Used { .. } => of(Code::Denied).with_status(StatusCode::CONFLICT),
+            // The spec knows 404 and 405 for what cannot be deleted.
+            CentreError::Used { .. } => of(Code::Unsupported),
             CentreError::Interrupted(_) => of(Code::BlobUploadInvalid),
             CentreError::Contended => of(Code::TooManyRequests),
             CentreError::Ending => of(Code::Unknown).with_status(StatusCode::SERVICE_UNAVAILABLE),
