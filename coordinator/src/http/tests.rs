@@ -9,6 +9,7 @@ mod logs;
 mod pipelines;
 mod run_logs;
 mod socket;
+mod webhook;
 
 use super::*;
 use axum::http::StatusCode;
