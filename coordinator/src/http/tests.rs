@@ -3,6 +3,7 @@
 
 mod bench;
 mod exec;
+mod images;
 mod logs;
 mod pipelines;
 mod socket;

@@ -10,6 +10,8 @@ use crate::pipeline::{Parts, PipelineController, RunFiles};
 use crate::records::Source;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
+use coord_centre::{Centre, CentreConfig};
+use coord_registry::Registry;
 use coord_shared::decide::liveness::LivenessLimits;
 use coord_shared::names::{ContainerId, HostName};
 use coord_shared::wire::{ErrorBody, FullReport, HostFacts, InstanceReport, InstanceState, NewHostAnswer, Report, WIRE_VERSION};
@@ -65,6 +67,9 @@ impl Bench {
             problems: Arc::clone(&problems),
         };
         let tasks = vec![spawn(controller.run()), spawn(resolver.run()), spawn(pipeline_controller.run(parts))];
+        let centre = Centre::open(&CentreConfig::new(dir.path().join("centre")), Arc::clone(&store)).expect("opens");
+        let registry = Registry::new(Vec::new(), []).expect("no entries, no mistakes");
+        let assembler = Assembler::new(centre, move || registry.clone(), dir.path().to_owned());
         let app = Arc::new(App {
             store,
             identity,
@@ -74,7 +79,7 @@ impl Bench {
             images,
             problems,
             centre: None,
-            assembler: None,
+            assembler: Some(assembler),
             board,
             pipelines,
             metrics: Metrics::default(),
