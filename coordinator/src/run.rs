@@ -12,19 +12,21 @@ use crate::documents::publish::Publisher;
 use crate::documents::resolve::ResolveImage;
 use crate::documents::waiting::Resolver;
 use crate::hosts::Hosts;
-use crate::http::App;
 use crate::http::serve::{self, Server, TlsError};
+use crate::http::{App, Refused};
 use crate::identity::{Identity, IdentityError};
 use crate::images::Assembler;
 use crate::metrics::Metrics;
+use crate::notify::{Notifier, SetupError};
 use crate::open_files;
-use crate::pipeline::{Parts, PipelineController, PipelineFolder, RunFiles, Tell, Told};
+use crate::pipeline::{Parts, PipelineController, PipelineFolder, RunFiles};
 use crate::registries::Registries;
+use crate::schedules::Schedules;
+use crate::secrets::Secrets;
 use crate::sessions::Sessions;
 use coord_centre::{Centre, CentreError};
 use coord_registry::RegistryError;
 use coord_store::{SharedStore, StoreError};
-use futures_util::future::BoxFuture;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
@@ -72,6 +74,9 @@ pub enum RunError {
     /// The registry client cannot be made.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// Nobody could be told of runs.
+    #[error(transparent)]
+    Notify(#[from] SetupError),
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -93,11 +98,13 @@ pub struct Coordinator {
     registries: Arc<Registries>,
     controller: Controller,
     pipelines: (PipelineController, Parts),
+    schedules: Schedules,
+    notifier: Arc<Notifier>,
     retention: Retention,
     resolver: Resolver,
+    keeper: Arc<Keeper>,
     /// Of documents, and of pipelines.
     folders: [Folder; 2],
-    keeper: Arc<Keeper>,
     server: Server,
     end: watch::Sender<bool>,
     ending: watch::Receiver<bool>,
@@ -142,10 +149,14 @@ impl Coordinator {
         let of_pipelines = PipelineFolder { pipelines: Arc::clone(&pipelines), store: Arc::clone(&store) };
         let folder_of_pipelines =
             Folder::new(config.pipelines_folder(), Arc::new(of_pipelines), Arc::clone(&problems), Pace::default());
+        let secrets = Arc::new(Secrets::new(&config.secrets));
+        let told = Notifier::new(Arc::clone(&store), Arc::clone(&secrets), &config.notify, config.smtp.clone());
+        let notifier = Arc::new(told?);
+        let schedules = Schedules::new(Arc::clone(&store), Arc::clone(&pipelines));
         let parts = Parts {
             assembler: Arc::new(assembler.clone()),
             publisher: Arc::clone(&publisher),
-            teller: Arc::new(Unwired),
+            teller: Arc::clone(&notifier) as _,
             board: board.clone(),
             problems: Arc::clone(&problems),
         };
@@ -163,6 +174,10 @@ impl Coordinator {
             problems,
             board,
             pipelines,
+            orders: pipeline_controller.orders(),
+            secrets,
+            notifier: Arc::clone(&notifier),
+            refused: Refused::default(),
             metrics: Metrics::default(),
             ending: ending.clone(),
         };
@@ -178,6 +193,8 @@ impl Coordinator {
             registries,
             controller,
             pipelines,
+            schedules,
+            notifier,
             retention,
             resolver,
             folders,
@@ -202,6 +219,8 @@ impl Coordinator {
             registries,
             controller,
             pipelines,
+            schedules,
+            notifier,
             retention,
             resolver,
             folders,
@@ -221,10 +240,12 @@ impl Coordinator {
             () = spawned(retention.run()) => Some("the tidying of the store"),
             () = spawned(resolver.run()) => Some("the resolver"),
             () = spawned(registries.run(config)) => Some("the reader of the configuration"),
+            () = spawned(keeper.run()) => Some("the keeper of the image centre"),
             () = spawned(documents.run()) => Some("the folder source"),
             () = spawned(of_pipelines.run()) => Some("the folder source of pipelines"),
             () = spawned(pipelines.run(parts)) => Some("the controller of pipelines"),
-            () = spawned(keeper.run()) => Some("the keeper of the image centre"),
+            () = spawned(schedules.run()) => Some("the reader of schedules"),
+            () = spawned(notifier.run()) => Some("the teller of runs"),
             _ = &mut serving => Some("the server"),
         };
         end.send_replace(true);
@@ -233,16 +254,6 @@ impl Coordinator {
         }
         drop(lock);
         ended.map_or(Ok(()), |part| Err(RunError::Ended(part)))
-    }
-}
-
-/// What tells people, until there is something that does.
-struct Unwired;
-
-impl Tell for Unwired {
-    fn tell(&self, told: Told) -> BoxFuture<'_, Result<(), String>> {
-        tracing::warn!(run = %told.run.run, "nobody is told of runs by this coordinator");
-        Box::pin(std::future::ready(Ok(())))
     }
 }
 

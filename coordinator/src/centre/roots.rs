@@ -1,5 +1,6 @@
 //! What must stay in the image centre because documents need it.
 
+use crate::pipeline::records::{RUN, RunRecord, run_of};
 use crate::records::{self, RecordError, RevisionRecord, WAITING, WaitingRecord};
 use coord_centre::collect::{Root, Roots, RootsError, Wanted};
 use coord_shared::names::{Digest, ImageReference, Repository};
@@ -9,7 +10,7 @@ use futures_util::future::BoxFuture;
 /// Prefix of the revisions of all workloads.
 const REVISION: &str = "revision/";
 
-/// Reads what revisions and waiting documents name. What hosts were told to run is among it: a revision is not forgotten while a host
+/// Reads what revisions, waiting documents and runs that go on name. What hosts were told to run is among it: a revision is not forgotten while a host
 /// has it. So is whatever a rollback could go back to.
 pub struct DocumentRoots {
     store: SharedStore,
@@ -35,6 +36,13 @@ impl DocumentRoots {
             let record: WaitingRecord = records::decode(&entry.key, &entry.value)?;
             let why = format!("the waiting document of {}", &entry.key[WAITING.len()..]);
             roots.extend(self.root(&record.image, record.image.digest(), why));
+        }
+        for entry in self.store.range(RUN).await? {
+            let record: RunRecord = records::decode(&entry.key, &entry.value)?;
+            let (Some(image), Some(run)) = (record.image.filter(|_| !record.state.is_over()), run_of(&entry.key)) else {
+                continue;
+            };
+            roots.push(Root { repository: image.repository, wanted: Wanted::Manifest(image.digest), why: format!("run {run}") });
         }
         Ok(roots)
     }

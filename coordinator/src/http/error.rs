@@ -142,6 +142,20 @@ impl From<PublishError> for ApiError {
     }
 }
 
+impl From<CentreError> for ApiError {
+    fn from(error: CentreError) -> Self {
+        match &error {
+            CentreError::NoBlob { .. } | CentreError::NoManifest { .. } | CentreError::NoRepository(_) => {
+                Self::not_found(&error).hint("`coordctl image ls` shows what there is")
+            }
+            CentreError::Used { .. } => Self::new(StatusCode::CONFLICT, "conflict", &error),
+            CentreError::Contended => Self::new(StatusCode::CONFLICT, "stale", &error).hint("try again"),
+            CentreError::Full(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "full", &error),
+            _ => Self::internal(&error),
+        }
+    }
+}
+
 impl From<PipelineError> for ApiError {
     fn from(error: PipelineError) -> Self {
         match &error {
@@ -160,20 +174,6 @@ impl From<PipelineError> for ApiError {
             PipelineError::TooLate { .. } => Self::new(StatusCode::CONFLICT, "too_late", &error),
             PipelineError::Busy(_) => Self::new(StatusCode::CONFLICT, "stale", &error).hint("try again"),
             PipelineError::Record(_) | PipelineError::Store(_) => Self::internal(&error),
-        }
-    }
-}
-
-impl From<CentreError> for ApiError {
-    fn from(error: CentreError) -> Self {
-        match &error {
-            CentreError::NoBlob { .. } | CentreError::NoManifest { .. } | CentreError::NoRepository(_) => {
-                Self::not_found(&error).hint("`coordctl image ls` shows what there is")
-            }
-            CentreError::Used { .. } => Self::new(StatusCode::CONFLICT, "conflict", &error),
-            CentreError::Contended => Self::new(StatusCode::CONFLICT, "stale", &error).hint("try again"),
-            CentreError::Full(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "full", &error),
-            _ => Self::internal(&error),
         }
     }
 }

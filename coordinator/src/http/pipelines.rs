@@ -194,5 +194,7 @@ async fn view(app: &App, findings: &Findings, name: &PipelineName, record: &Pipe
     let newest = RunId { pipeline: name.clone(), number: record.newest };
     let last = records::load::<RunRecord>(&*app.store, &run_key(&newest)).await?;
     let last = last.map(|(run, _)| shown(app, findings, &newest, &run));
-    Ok(pipeline_view(name, record, findings, last))
+    let mut view = pipeline_view(name, record, findings, last);
+    view.problems.extend(app.notifier.problems(name));
+    Ok(view)
 }

@@ -14,8 +14,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 mod shelf;
+mod whole;
 
-use shelf::{Shelf, now};
+use shelf::{Shelf, now, repository};
 
 /// Collects `shelf` with a grace of an hour, and answers what is left as `m:NAME`, `b:NAME`, `t:NAME`, `l:NAME`, of one repository.
 async fn check(shelf: &Shelf, roots: &[(&str, &str)], rules: &str, expect_gone: &[&str]) {

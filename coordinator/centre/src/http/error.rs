@@ -127,7 +127,8 @@ impl From<CentreError> for Refused {
             // Distribution has no code for it; clients show the words of this one.
             CentreError::Full(_) => of(Code::Denied),
             CentreError::TooManyUploads { .. } => of(Code::TooManyRequests),
-            CentreError::Used { .. } => of(Code::Denied).with_status(StatusCode::CONFLICT),
+            // The spec knows 404 and 405 for what cannot be deleted.
+            CentreError::Used { .. } => of(Code::Unsupported),
             CentreError::Interrupted(_) => of(Code::BlobUploadInvalid),
             CentreError::Contended => of(Code::TooManyRequests),
             CentreError::Ending => of(Code::Unknown).with_status(StatusCode::SERVICE_UNAVAILABLE),

@@ -5,9 +5,11 @@ use crate::control::Controller;
 use crate::documents::publish::{Submission, Submitted};
 use crate::documents::resolve::fake::FakeImages;
 use crate::documents::waiting::Resolver;
+use crate::notify::{Notifier, NotifyConfig};
 use crate::pipeline::fake::FakeLine;
 use crate::pipeline::{Parts, PipelineController, RunFiles};
 use crate::records::Source;
+use crate::secrets::Secrets;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use coord_centre::{Centre, CentreConfig};
@@ -33,7 +35,7 @@ pub(super) struct Bench {
     pub(super) end: watch::Sender<bool>,
     /// Makes images, and is told of ends.
     pub(super) line: Arc<FakeLine>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -66,6 +68,10 @@ impl Bench {
             board: board.clone(),
             problems: Arc::clone(&problems),
         };
+        let orders = pipeline_controller.orders();
+        let secrets = Arc::new(Secrets::new(&dir.path().join("secrets")));
+        let told = Notifier::new(Arc::clone(&store), Arc::clone(&secrets), &NotifyConfig::default(), None);
+        let notifier = Arc::new(told.expect("sets up"));
         let tasks = vec![spawn(controller.run()), spawn(resolver.run()), spawn(pipeline_controller.run(parts))];
         let centre = Centre::open(&CentreConfig::new(dir.path().join("centre")), Arc::clone(&store)).expect("opens");
         let registry = Registry::new(Vec::new(), []).expect("no entries, no mistakes");
@@ -77,15 +83,28 @@ impl Bench {
             sessions: Sessions::default(),
             publisher,
             images,
-            problems,
             centre: None,
             assembler: Some(assembler),
+            problems,
             board,
             pipelines,
+            orders,
+            secrets,
+            notifier,
+            refused: Refused::default(),
             metrics: Metrics::default(),
             ending,
         });
-        Self { router: router(Arc::clone(&app)), app, admin, end, line, _dir: dir, _tasks: tasks }
+        Self { router: router(Arc::clone(&app)), app, admin, end, line, dir, _tasks: tasks }
+    }
+
+    /// Writes a secret.
+    pub(super) fn secret(&self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = self.dir.path().join("secrets");
+        std::fs::create_dir_all(&folder).expect("makes");
+        std::fs::write(folder.join(name), text).expect("writes");
+        std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(0o600)).expect("sets rights");
     }
 
     pub(super) fn request(&self, method: &str, path: &str) -> Asked {
