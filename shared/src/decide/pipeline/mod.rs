@@ -21,7 +21,7 @@
 mod builders;
 mod runs;
 #[cfg(test)]
-mod tests {}
+mod tests;
 mod wait;
 
 pub use runs::{ATTEMPTS_MAX, CANCEL_PATIENCE, DEPLOY_STUCK_AFTER, LOST_GRACE, TIMEOUT_SLACK};
