@@ -47,7 +47,7 @@ impl Changes {
             Action::Make { pipeline, head, cause, take_over } => {
                 let Some(record) = self.pipeline(model, pipeline) else { return };
                 record.newest += 1;
-                // A commit that somebody named is not what the source holds now.
+                // Somebody's own choice says nothing of what the source holds.
                 if record.wanted.take().is_none_or(|wanted| wanted.commit.is_none()) {
                     record.seen = Some(head.commit.clone());
                 }
