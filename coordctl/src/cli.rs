@@ -5,9 +5,11 @@
 //! setting and are weighed against each other in `config`.
 
 mod pipeline;
+mod secret;
 mod tokens;
 
 pub(crate) use pipeline::{PipelineArgs, PipelineCommand, PipelineLogsArgs, PipelineRunArgs};
+pub(crate) use secret::{SecretArgs, SecretCommand};
 pub(crate) use tokens::{TokensAddArgs, TokensArgs, TokensCommand};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -154,6 +156,8 @@ coordctl exec -i db -- psql < dump.sql"
     /// Show, run and change pipelines: the way of commits into the fleet
     #[command(visible_alias = "pipelines")]
     Pipeline(PipelineArgs),
+    /// Show which secrets pipelines can name
+    Secret(SecretArgs),
     /// Show, make and end tokens: of admins, and of those who use the image centre
     Tokens(TokensArgs),
     /// Print a script that completes coordctl's commands in a shell

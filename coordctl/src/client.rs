@@ -5,6 +5,7 @@
 
 mod error;
 mod pipelines;
+mod secrets;
 mod stream;
 mod tokens;
 
