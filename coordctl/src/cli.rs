@@ -4,10 +4,12 @@
 //! clap's own reading of environment variables, because a flag, a variable and the configuration file are three levels of one
 //! setting and are weighed against each other in `config`.
 
+mod image;
 mod pipeline;
 mod secret;
 mod tokens;
 
+pub(crate) use image::{ImageArgs, ImageCommand};
 pub(crate) use pipeline::{PipelineArgs, PipelineCommand, PipelineLogsArgs, PipelineRunArgs};
 pub(crate) use secret::{SecretArgs, SecretCommand};
 pub(crate) use tokens::{TokensAddArgs, TokensArgs, TokensCommand};
@@ -158,6 +160,8 @@ coordctl exec -i db -- psql < dump.sql"
     Pipeline(PipelineArgs),
     /// Show which secrets pipelines can name
     Secret(SecretArgs),
+    /// Show, remove and collect what the image centre holds
+    Image(ImageArgs),
     /// Show, make and end tokens: of admins, and of those who use the image centre
     Tokens(TokensArgs),
     /// Print a script that completes coordctl's commands in a shell

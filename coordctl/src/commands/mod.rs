@@ -10,6 +10,7 @@ mod exec;
 mod files;
 mod history;
 mod hosts;
+mod image;
 mod logs;
 mod pipeline;
 mod secret;
@@ -40,6 +41,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Pipeline(args) => pipeline::run(args, &client()?, output).await,
         Command::Volume(args) => volume::run(args, &client()?, output).await,
         Command::Secret(args) => secret::run(args, &client()?, output).await,
+        Command::Image(args) => image::run(args, &client()?, output).await,
         Command::Tokens(args) => tokens::run(args, &client()?, output).await,
         Command::Completions(args) => completions::run(&args, output),
     }

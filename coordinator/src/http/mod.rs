@@ -8,9 +8,11 @@ mod agent;
 mod auth;
 mod body;
 mod builds;
+mod centre;
 mod documents;
 mod error;
 mod exec;
+mod images;
 mod logs;
 mod observe;
 mod pipelines;
@@ -27,18 +29,22 @@ mod webhook;
 
 pub use webhook::Refused;
 
+use crate::centre::access::CentreAccess;
+use crate::centre::keeper::Keeper;
 use crate::control::Board;
 use crate::documents::problems::Problems;
 use crate::documents::publish::Publisher;
 use crate::documents::resolve::ResolveImage;
 use crate::hosts::Hosts;
 use crate::identity::Identity;
+use crate::images::Assembler;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::pipeline::{Orders, Pipelines};
 use crate::secrets::Secrets;
 use crate::sessions::Sessions;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use coord_store::{SharedStore, StoreRevision};
 use std::sync::Arc;
@@ -62,6 +68,10 @@ pub struct App {
     pub publisher: Arc<Publisher>,
     /// Knows what images stand for.
     pub images: Arc<dyn ResolveImage>,
+    /// The image centre; absent in tests that need none.
+    pub centre: Option<Arc<Keeper>>,
+    /// Makes images of archives; absent in tests that need none.
+    pub assembler: Option<Assembler>,
     /// What people must mend.
     pub problems: Arc<Problems>,
     /// The controller's findings.
@@ -98,6 +108,8 @@ impl App {
 
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
+    let access = Arc::new(CentreAccess::new(Arc::clone(&app.identity)));
+    let registry = app.centre.as_ref().map(|keeper| keeper.centre().router(access).with_state(()));
     Router::new()
         .route("/healthz", get(observe::healthz))
         .route("/metrics", get(observe::metrics))
@@ -119,6 +131,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/status", get(admin::status))
         .route("/v1/hosts", get(admin::hosts).post(admin::add_host))
         .route("/v1/hosts/{host}", axum::routing::delete(admin::remove_host))
+        .route("/v1/images", get(centre::list).post(images::make).delete(centre::remove).layer(DefaultBodyLimit::disable()))
+        .route("/v1/deployments", post(images::deploy).layer(DefaultBodyLimit::disable()))
+        .route("/v1/images/collect", post(centre::collect))
         .route("/v1/tokens", get(tokens::list).post(tokens::add))
         .route("/v1/tokens/{name}", axum::routing::delete(tokens::remove))
         .route("/v1/workloads/{name}/history", get(admin::history))
@@ -130,6 +145,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/diff/{name}", post(documents::diff))
         .fallback(request::no_route)
         .method_not_allowed_fallback(request::no_method)
+        .merge(registry.unwrap_or_default())
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), request::around))
         .with_state(app)
 }

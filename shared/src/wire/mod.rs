@@ -5,6 +5,8 @@
 
 mod api;
 mod build;
+mod centre;
+mod images;
 mod pipelines;
 mod registry;
 mod report;
@@ -20,6 +22,8 @@ pub use build::{
     ArchiveReport, BuildOrder, BuildPhase, BuildReport, CommitView, Head, HeadReport, LAST_LINES_MAX, RunLogLine, RunLogsRequest,
     SourceWatch, StepReport,
 };
+pub use centre::{CollectedView, RemovedImages};
+pub use images::DeploymentView;
 pub use pipelines::*;
 pub use registry::RegistryLogin;
 pub use report::{

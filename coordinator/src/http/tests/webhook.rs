@@ -1,7 +1,7 @@
 //! Webhooks and secrets over the API: who gets an answer, and that nobody learns more than he should.
 
 use super::bench::{Answer, Bench};
-use super::pipelines::{Line, SHOP};
+use super::line::{Line, SHOP};
 use crate::webhook::signature;
 use coord_shared::wire::{PipelinesView, SecretsView};
 
