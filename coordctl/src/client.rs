@@ -6,6 +6,7 @@
 mod error;
 mod images;
 mod pipelines;
+mod secrets;
 mod stream;
 mod tokens;
 
