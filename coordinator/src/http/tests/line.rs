@@ -42,7 +42,7 @@ pub(super) fn commit(n: u8) -> String {
 pub(super) struct Line {
     pub(super) bench: Bench,
     pub(super) builder: String,
-    web: String,
+    pub(super) web: String,
     sequence: u64,
     /// What the builder says of sources and runs.
     heads: Vec<HeadReport>,
@@ -181,9 +181,9 @@ impl Line {
     }
 
     /// Somebody wants a run, and the builder looks at the source, because it is asked to, and sees commit `n`.
-    pub(super) async fn start(&mut self, query: &str, n: u8) -> Answer {
-        let request = self.bench.request("POST", &format!("/v1/pipelines/shop/runs{query}")).token(&self.bench.admin);
-        let asked = tokio::spawn(async move { request.body("").await });
+    pub(super) async fn start(&mut self, wish: &'static str, n: u8) -> Answer {
+        let request = self.bench.request("POST", "/v1/pipelines/shop/runs").token(&self.bench.admin);
+        let asked = tokio::spawn(async move { request.body(wish).await });
         self.bench.settled().await;
         self.push(n).await;
         asked.await.expect("does not panic")

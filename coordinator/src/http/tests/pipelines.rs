@@ -174,8 +174,12 @@ async fn a_person_may_run_a_commit_again() {
         (run.run.to_string(), run.cause.as_str(), run.commit.as_str()),
         ("shop.2".to_owned(), "manual by admin", &*commit(1))
     );
-    let unseen = line.bench.admin("POST", "/v1/pipelines/shop/runs", "").await;
-    assert!(unseen.is_error(503, "not_yet").message.contains("waits for a look"));
+    let named = line.start(&*format!("{{\"commit\":\"{}\"}}", commit(9)).leak(), 1).await;
+    let run: RunView = named.is(201).json();
+    assert_eq!((run.run.number, run.commit.as_str(), run.state), (3, &*commit(9), RunState::Queued));
+    let unseen = line.bench.admin("POST", "/v1/pipelines/shop/runs", "").await.is(202);
+    assert_eq!(unseen.text(), "{\"run\":\"shop.4\"}");
+    line.bench.admin("POST", "/v1/pipelines/shop/runs", "{\"commit\":1}").await.is_error(400, "bad_request");
 }
 
 #[tokio::test(start_paused = true)]
@@ -237,7 +241,7 @@ async fn a_workload_of_others_is_taken_over_on_purpose_only() {
         "workload web belongs to folder:web.toml; give it to this pipeline once: coordctl pipeline run shop --take-over";
     assert_eq!(run.problem.as_deref(), Some(problem));
     line.forget_builds().await;
-    let asked = line.start("?take_over=true", 1).await;
+    let asked = line.start("{\"take_over\":true}", 1).await;
     asked.is(201);
     line.until(2, RunState::Building).await;
     line.done("shop.2", b"two").await;

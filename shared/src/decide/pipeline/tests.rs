@@ -162,11 +162,15 @@ fn a_wish_waits_for_a_look_that_is_newer() {
     fleet.shop().seen = Some(commit(1));
     fleet.shop().asked = 4;
     let cause = Cause::Manual("eve".to_owned());
-    fleet.shop().wanted = Some(Wanted { asked: 4, cause: cause.clone(), take_over: false });
+    fleet.shop().wanted = Some(Wanted { asked: 4, cause: cause.clone(), commit: None, take_over: false });
     says(fleet.host("b"), |full| full.heads = vec![head(1, 3)]);
     assert_eq!(fleet.at(0).actions, []);
     says(fleet.host("b"), |full| full.heads = vec![head(1, 4)]);
-    assert_eq!(fleet.at(0).actions, [make(1, cause)], "although nothing is new");
+    assert_eq!(fleet.at(0).actions, [make(1, cause.clone())], "although nothing is new");
+    fleet.shop().wanted = Some(Wanted { asked: 9, cause: cause.clone(), commit: Some(commit(7)), take_over: true });
+    let head = Head { commit: commit(7), reference: "r7".to_owned() };
+    let named = Action::Make { pipeline: name("shop"), head, cause, take_over: true };
+    assert_eq!(fleet.at(0).actions, [named], "a commit that is named needs no look");
 }
 
 #[test]
