@@ -4,9 +4,11 @@
 //! clap's own reading of environment variables, because a flag, a variable and the configuration file are three levels of one
 //! setting and are weighed against each other in `config`.
 
+mod image;
 mod pipeline;
 mod tokens;
 
+pub(crate) use image::{ImageArgs, ImageCommand};
 pub(crate) use pipeline::{PipelineArgs, PipelineCommand, PipelineLogsArgs, PipelineRunArgs};
 pub(crate) use tokens::{TokensAddArgs, TokensArgs, TokensCommand};
 
@@ -154,6 +156,8 @@ coordctl exec -i db -- psql < dump.sql"
     /// Show, run and change pipelines: the way of commits into the fleet
     #[command(visible_alias = "pipelines")]
     Pipeline(PipelineArgs),
+    /// Show, remove and collect what the image centre holds
+    Image(ImageArgs),
     /// Show, make and end tokens: of admins, and of those who use the image centre
     Tokens(TokensArgs),
     /// Print a script that completes coordctl's commands in a shell

@@ -4,6 +4,7 @@
 //! absent: retries. Whoever waits or follows knows how long it may try again; a single command should fail at once.
 
 mod error;
+mod images;
 mod pipelines;
 mod stream;
 mod tokens;

@@ -2,6 +2,10 @@
 //!
 //! Unknown keys are errors. Plain HTTP is for loopback addresses only; anywhere else the tokens would travel for all to read.
 
+mod centre;
+
+pub use centre::CentreSection;
+
 use crate::notify::{NotifyConfig, Smtp};
 use coord_registry::RegistryConfig;
 use coord_shared::decide::liveness::LivenessLimits;
@@ -41,6 +45,9 @@ pub enum ConfigError {
     /// Mail could not be sent.
     #[error("{0}")]
     Smtp(String),
+    /// The image centre cannot work so.
+    #[error("{0}")]
+    Centre(String),
     /// The limits of silence contradict each other.
     #[error("liveness: late_after ({late_after}) must be shorter than lost_after ({lost_after})")]
     Liveness {
@@ -75,6 +82,8 @@ pub struct Config {
     pub docker_config: Option<PathBuf>,
     /// When hosts count as late and as lost.
     pub liveness: Liveness,
+    /// What the image centre stores and keeps.
+    pub centre: CentreSection,
     /// Absent: plain HTTP, on loopback only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
@@ -129,6 +138,7 @@ impl Default for Config {
             max_connections: 15_000,
             docker_config: None,
             liveness: Liveness::default(),
+            centre: CentreSection::default(),
             tls: None,
             notify: NotifyConfig::default(),
             smtp: None,
@@ -192,6 +202,9 @@ impl Config {
         let Liveness { late_after, lost_after } = self.liveness;
         if late_after.0 >= lost_after.0 {
             return Err(ConfigError::Liveness { late_after, lost_after });
+        }
+        if let Some(problem) = self.centre.problem() {
+            return Err(ConfigError::Centre(problem));
         }
         Ok(())
     }

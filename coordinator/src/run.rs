@@ -1,5 +1,8 @@
 //! The daemon: everything opened in order, run side by side, and ended cleanly.
 
+use crate::centre::images::CentreImages;
+use crate::centre::keeper::Keeper;
+use crate::centre::roots::DocumentRoots;
 use crate::clock;
 use crate::config::{Config, ConfigError};
 use crate::control::{ControlError, Controller, Retention};
@@ -20,6 +23,7 @@ use crate::registries::Registries;
 use crate::schedules::Schedules;
 use crate::secrets::Secrets;
 use crate::sessions::Sessions;
+use coord_centre::{Centre, CentreError};
 use coord_registry::RegistryError;
 use coord_shared::wire::ImageMade;
 use coord_store::{SharedStore, StoreError};
@@ -65,6 +69,9 @@ pub enum RunError {
     /// The first decisions could not be made.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The image centre cannot be opened.
+    #[error(transparent)]
+    Centre(#[from] CentreError),
     /// The registry client cannot be made.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -96,6 +103,7 @@ pub struct Coordinator {
     notifier: Arc<Notifier>,
     retention: Retention,
     resolver: Resolver,
+    keeper: Arc<Keeper>,
     /// Of documents, and of pipelines.
     folders: [Folder; 2],
     server: Server,
@@ -123,7 +131,11 @@ impl Coordinator {
         controller.pass().await?;
         let publisher = Arc::new(Publisher::new(Arc::clone(&store)));
         let problems = Arc::<Problems>::default();
-        let images: Arc<dyn ResolveImage> = registries.clone();
+        let centre = Centre::open(&config.centre.centre(&config.data_dir), Arc::clone(&store))?;
+        centre.count_stored().await?;
+        let roots = Arc::new(DocumentRoots::new(Arc::clone(&store), Vec::new()));
+        let keeper = Arc::new(Keeper::new(centre.clone(), roots, &config.centre));
+        let images: Arc<dyn ResolveImage> = Arc::new(CentreImages::new(centre, registries.clone()));
         let resolver = Resolver { store: Arc::clone(&store), publisher: Arc::clone(&publisher), images: Arc::clone(&images) };
         let documents = Documents { store: Arc::clone(&store), publisher: Arc::clone(&publisher) };
         let folder = Folder::new(config.documents.clone(), Arc::new(documents), Arc::clone(&problems), Pace::default());
@@ -150,6 +162,7 @@ impl Coordinator {
             sessions: Sessions::default(),
             publisher,
             images,
+            centre: Some(Arc::clone(&keeper)),
             problems,
             board,
             pipelines,
@@ -177,6 +190,7 @@ impl Coordinator {
             retention,
             resolver,
             folders,
+            keeper,
             server,
             end,
             ending,
@@ -202,6 +216,7 @@ impl Coordinator {
             retention,
             resolver,
             folders,
+            keeper,
             server,
             end,
             ending,
@@ -217,6 +232,7 @@ impl Coordinator {
             () = spawned(retention.run()) => Some("the tidying of the store"),
             () = spawned(resolver.run()) => Some("the resolver"),
             () = spawned(registries.run(config)) => Some("the reader of the configuration"),
+            () = spawned(keeper.run()) => Some("the keeper of the image centre"),
             () = spawned(documents.run()) => Some("the folder source"),
             () = spawned(of_pipelines.run()) => Some("the folder source of pipelines"),
             () = spawned(pipelines.run(parts)) => Some("the controller of pipelines"),

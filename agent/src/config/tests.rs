@@ -31,7 +31,8 @@ fn a_whole_configuration() {
     assert_eq!(config.coordinators, ["https://coord.lan:7700"]);
     assert_eq!(config.labels["role"], "web");
     assert_eq!(config.log_max_bytes, 1024 * 1024);
-    assert_eq!(config.registries.len(), 1);
+    let prefixes: Vec<&str> = config.registries.iter().map(|entry| entry.prefix.as_str()).collect();
+    assert_eq!(prefixes, ["127.0.0.1:5000", "coord.internal", "coord.lan:7700"]);
     assert_eq!(config.network, coord_network::Settings::default());
     let config = check("host = \"a\"\n[network]\npool = \"172.30.0.0/20\"\npool6 = \"none\"\nmtu = 1400\n", Ok(())).expect("one");
     assert_eq!((config.network.pool.1, config.network.pool6, config.network.mtu), (20, None, Some(1400)));

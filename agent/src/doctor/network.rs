@@ -110,7 +110,10 @@ async fn registries(config: &Config) -> Vec<Check> {
         }
     };
     let mut wanted: BTreeMap<String, ImageReference> = BTreeMap::new();
-    for entry in &config.registries {
+    // The coordinator's own address is there for the image centre, which is asked by its name.
+    let is_coordinator =
+        |prefix: &str| config.coordinators.iter().any(|url| url.split_once("//").is_some_and(|(_, host)| host == prefix));
+    for entry in config.registries.iter().filter(|entry| !is_coordinator(&entry.prefix)) {
         if let Ok(image) = format!("{}/{NO_REPOSITORY}", entry.prefix).parse::<ImageReference>() {
             wanted.entry(image.registry().to_owned()).or_insert(image);
         }

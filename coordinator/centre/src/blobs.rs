@@ -76,12 +76,22 @@ impl Centre {
 
     /// Records that the storage has a blob, and that a repository may read it.
     async fn link(&self, repository: &Repository, digest: &Digest, bytes: u64) -> Result<(), CentreError> {
+        let is_new = self.is_new(digest).await?;
         self.change(|| async {
             let txn = self.with_blob(Txn::default(), digest, Some(bytes)).await?.unwrap_or_default();
             let txn = self.with_link(txn, repository, digest).await?;
             Ok(Attempt::Write(self.with_repository(txn, repository).await?, ()))
         })
-        .await
+        .await?;
+        if is_new {
+            self.inner.quota.added(bytes);
+        }
+        Ok(())
+    }
+
+    /// Whether a blob has no record. Whoever asks holds the lock of its digest, so that it stays true.
+    pub(crate) async fn is_new(&self, digest: &Digest) -> Result<bool, CentreError> {
+        Ok(self.inner.store.get(&blob_key(digest)).await?.is_none())
     }
 
     /// Makes a blob that one repository has visible in another. Whether `from` has it.
@@ -139,6 +149,7 @@ impl Centre {
         let (centre, digest) = (self.clone(), digest.clone());
         let task = tokio::spawn(async move {
             let _lock = centre.inner.locks.lock(&digest).await;
+            let known: Option<Seen<BlobRecord>> = load(&*centre.inner.store, &blob_key(&digest)).await?;
             let mut txn = Txn::default().expect(blob_key(&digest), seen).delete(blob_key(&digest));
             for repository in &linked_in {
                 txn = txn.delete(link_key(repository, &digest));
@@ -146,6 +157,7 @@ impl Centre {
             if centre.inner.store.txn(txn).await? == Committed::Conflict {
                 return Ok(false);
             }
+            centre.inner.quota.removed(known.map_or(0, |known| known.record.bytes));
             centre.inner.storage.remove(&digest).await?;
             Ok(true)
         });

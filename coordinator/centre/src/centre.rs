@@ -3,6 +3,7 @@
 use crate::config::CentreConfig;
 use crate::error::CentreError;
 use crate::locks::Locks;
+use crate::quota::Quota;
 use crate::records::{self, RepositoryRecord, Seen};
 use crate::storage::{Storage, Stored};
 use crate::uploads::{Upload, Uploads};
@@ -27,6 +28,7 @@ pub(crate) struct Inner {
     pub(crate) storage: Storage,
     pub(crate) uploads: Arc<Uploads>,
     pub(crate) locks: Locks,
+    pub(crate) quota: Quota,
     pub(crate) silence_max: Duration,
 }
 
@@ -62,9 +64,25 @@ impl Centre {
     }
 
     fn over(config: &CentreConfig, store: SharedStore, storage: Storage) -> Result<Self, CentreError> {
-        let uploads = Arc::new(Uploads::open(config)?);
-        let inner = Inner { store, storage, uploads, locks: Locks::default(), silence_max: config.silence_max };
+        let quota = Quota::new(config.quota, &config.dir);
+        let uploads = Arc::new(Uploads::open(config, quota.clone())?);
+        let inner = Inner { store, storage, uploads, locks: Locks::default(), quota, silence_max: config.silence_max };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Counts what is stored already; to be called once, before anybody pushes.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn count_stored(&self) -> Result<u64, CentreError> {
+        let blobs = records::load_all::<records::BlobRecord>(&*self.inner.store, records::BLOB).await?;
+        self.inner.quota.added(blobs.iter().map(|(_, blob)| blob.record.bytes).sum());
+        Ok(self.inner.quota.stored())
+    }
+
+    /// What is stored, and what may be.
+    pub fn quota(&self) -> &Quota {
+        &self.inner.quota
     }
 
     /// The records.

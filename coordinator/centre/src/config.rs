@@ -1,7 +1,8 @@
 //! What the centre is told: where its bytes lie, and how much it takes.
 
 use crate::error::CentreError;
-use serde::Deserialize;
+use crate::quota::QuotaSettings;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct CentreConfig {
     pub dir: PathBuf,
     /// Where blobs lie.
     pub storage: StorageConfig,
+    /// What all blobs may take.
+    pub quota: QuotaSettings,
     /// Largest blob, in bytes.
     pub upload_max_bytes: u64,
     /// Most unfinished uploads.
@@ -39,6 +42,7 @@ impl CentreConfig {
         Self {
             dir: dir.into(),
             storage: StorageConfig::Local,
+            quota: QuotaSettings::default(),
             upload_max_bytes: UPLOAD_MAX_BYTES,
             uploads_max: UPLOADS_MAX,
             upload_idle_max: UPLOAD_IDLE_MAX,
@@ -48,7 +52,7 @@ impl CentreConfig {
 }
 
 /// Where blobs lie: `"local"`, or `{ s3 = { ... } }`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StorageConfig {
     /// Files below the centre's folder.
     #[default]
@@ -60,7 +64,7 @@ pub enum StorageConfig {
 }
 
 /// A bucket of an S3-compatible object store.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct S3Config {
     /// The bucket; it must exist.

@@ -115,6 +115,7 @@ impl Centre {
         let bytes = u64::try_from(new.bytes.len()).unwrap_or(u64::MAX);
         let _lock = self.inner.locks.lock(&digest).await;
         self.store_bytes(&new, &digest).await?;
+        let is_new = self.is_new(&digest).await?;
         let tag = new.reference.as_ref().and_then(|reference| match reference {
             Reference::Tag(tag) => Some(tag),
             Reference::Digest(_) => None,
@@ -152,6 +153,11 @@ impl Centre {
             Ok(Attempt::Write(self.with_repository(txn, &new.repository).await?, ()))
         })
         .await?;
+        let reference = new.reference.as_ref().map(ToString::to_string);
+        tracing::info!(repository = %new.repository, digest = %digest, reference, by = new.by, "a manifest was pushed");
+        if is_new {
+            self.inner.quota.added(bytes);
+        }
         Ok(Taken { digest, subject: outline.subject })
     }
 

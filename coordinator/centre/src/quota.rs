@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const DISK_ASKED_EVERY_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What may be stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QuotaSettings {
     /// All blobs together; absent: as much as the disk has.
     pub bytes: Option<u64>,
@@ -68,9 +68,9 @@ struct Inner {
 }
 
 impl Quota {
-    /// With `stored` bytes in place.
-    pub fn new(settings: QuotaSettings, dir: &Path, stored: u64) -> Self {
-        let inner = Inner { settings, dir: dir.to_owned(), stored: AtomicU64::new(stored), arriving: AtomicU64::new(0) };
+    /// Of what is on the disk of `dir`; nothing is stored yet.
+    pub fn new(settings: QuotaSettings, dir: &Path) -> Self {
+        let inner = Inner { settings, dir: dir.to_owned(), stored: AtomicU64::new(0), arriving: AtomicU64::new(0) };
         Self { inner: Arc::new(inner) }
     }
 
@@ -108,11 +108,6 @@ impl Quota {
     pub fn removed(&self, bytes: u64) {
         let less = |stored: u64| Some(stored.saturating_sub(bytes));
         let _ = self.inner.stored.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
-    }
-
-    /// A collection has counted anew.
-    pub(crate) fn recount(&self, stored: u64) {
-        self.inner.stored.store(stored, Ordering::Release);
     }
 
     fn check_quota(&self, wanted: u64) -> Result<(), Full> {
@@ -167,7 +162,9 @@ mod tests {
     use super::*;
 
     fn quota(bytes: Option<u64>, reserve: u64) -> Quota {
-        Quota::new(QuotaSettings { bytes, disk_reserve_bytes: reserve }, Path::new("/"), 50)
+        let quota = Quota::new(QuotaSettings { bytes, disk_reserve_bytes: reserve }, Path::new("/"));
+        quota.added(50);
+        quota
     }
 
     #[test]

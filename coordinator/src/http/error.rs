@@ -8,6 +8,7 @@ use crate::records::RecordError;
 use crate::sessions::SessionError;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use coord_centre::CentreError;
 use coord_shared::names::{HostName, NameError};
 use coord_shared::wire::ErrorBody;
 use coord_store::StoreError;
@@ -137,6 +138,20 @@ impl From<PublishError> for ApiError {
             PublishError::NotFound(_) => Self::not_found(&error),
             PublishError::Busy(_) => Self::new(StatusCode::CONFLICT, "stale", &error).hint("try again"),
             PublishError::Record(_) | PublishError::Store(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<CentreError> for ApiError {
+    fn from(error: CentreError) -> Self {
+        match &error {
+            CentreError::NoBlob { .. } | CentreError::NoManifest { .. } | CentreError::NoRepository(_) => {
+                Self::not_found(&error).hint("`coordctl image ls` shows what there is")
+            }
+            CentreError::Used { .. } => Self::new(StatusCode::CONFLICT, "conflict", &error),
+            CentreError::Contended => Self::new(StatusCode::CONFLICT, "stale", &error).hint("try again"),
+            CentreError::Full(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "full", &error),
+            _ => Self::internal(&error),
         }
     }
 }

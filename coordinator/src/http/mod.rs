@@ -8,6 +8,7 @@ mod agent;
 mod auth;
 mod body;
 mod builds;
+mod centre;
 mod documents;
 mod error;
 mod exec;
@@ -27,6 +28,8 @@ mod webhook;
 
 pub use webhook::Refused;
 
+use crate::centre::access::CentreAccess;
+use crate::centre::keeper::Keeper;
 use crate::control::Board;
 use crate::documents::problems::Problems;
 use crate::documents::publish::Publisher;
@@ -62,6 +65,8 @@ pub struct App {
     pub publisher: Arc<Publisher>,
     /// Knows what images stand for.
     pub images: Arc<dyn ResolveImage>,
+    /// The image centre; absent in tests that need none.
+    pub centre: Option<Arc<Keeper>>,
     /// What people must mend.
     pub problems: Arc<Problems>,
     /// The controller's findings.
@@ -98,6 +103,8 @@ impl App {
 
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
+    let access = Arc::new(CentreAccess::new(Arc::clone(&app.identity)));
+    let registry = app.centre.as_ref().map(|keeper| keeper.centre().router(access).with_state(()));
     Router::new()
         .route("/healthz", get(observe::healthz))
         .route("/metrics", get(observe::metrics))
@@ -119,6 +126,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/status", get(admin::status))
         .route("/v1/hosts", get(admin::hosts).post(admin::add_host))
         .route("/v1/hosts/{host}", axum::routing::delete(admin::remove_host))
+        .route("/v1/images", get(centre::list).delete(centre::remove))
+        .route("/v1/images/collect", post(centre::collect))
         .route("/v1/tokens", get(tokens::list).post(tokens::add))
         .route("/v1/tokens/{name}", axum::routing::delete(tokens::remove))
         .route("/v1/workloads/{name}/history", get(admin::history))
@@ -130,6 +139,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/diff/{name}", post(documents::diff))
         .fallback(request::no_route)
         .method_not_allowed_fallback(request::no_method)
+        .merge(registry.unwrap_or_default())
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), request::around))
         .with_state(app)
 }

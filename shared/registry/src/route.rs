@@ -1,7 +1,7 @@
 //! From an image to the places that may serve it: the mirrors of the entry that covers it, and its location.
 //!
 //! A place is reached as the entry says that covers *its* name, so that a mirror has its own authority and login; what an entry says
-//! of itself is for its location. Mirrors of mirrors are not followed.
+//! of itself is for its location. A mirror lies where the entry for its name says (its `location`); mirrors of mirrors are not followed.
 //!
 //! A place that failed is passed over for a while, which only means that it is asked last: nothing is ever left untried.
 
@@ -113,18 +113,21 @@ impl Entries {
         for mirror in &entry.mirror {
             let name = format!("{mirror}{rest}");
             let how = self.find(&name);
+            let (name, how) = self.really(name, how);
             places.push(Place::new(name, how, true)?);
         }
-        let (name, how) = match &entry.location {
-            None => (name, Some(entry)),
-            Some(location) => {
-                let name = format!("{location}{rest}");
-                let how = if entry.says_how() { None } else { self.find(&name) };
-                (name, how.or(Some(entry)))
-            }
-        };
+        let (name, how) = self.really(name, Some(entry));
         places.push(Place::new(name, how, false)?);
         Ok(places)
+    }
+
+    /// Where a name that `entry` covers lies, and the entry that says how to get there.
+    fn really(&self, name: String, entry: Option<Arc<RegistryConfig>>) -> (String, Option<Arc<RegistryConfig>>) {
+        let Some(entry) = entry else { return (name, None) };
+        let Some(location) = &entry.location else { return (name, Some(entry)) };
+        let name = format!("{location}{}", &name[entry.prefix.len()..]);
+        let how = if entry.says_how() { None } else { self.find(&name) };
+        (name, how.or(Some(entry)))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod api;
 mod build;
+mod centre;
 mod pipelines;
 mod registry;
 mod report;
@@ -20,6 +21,7 @@ pub use build::{
     ArchiveReport, BuildOrder, BuildPhase, BuildReport, CommitView, Head, HeadReport, LAST_LINES_MAX, RunLogLine, RunLogsRequest,
     SourceWatch, StepReport,
 };
+pub use centre::{CollectedView, RemovedImages};
 pub use pipelines::*;
 pub use registry::RegistryLogin;
 pub use report::{

@@ -1,15 +1,18 @@
 //! Carries a collection out: each removal one transaction that expects what was read.
 
-use super::needed::{self, Loose};
+use super::needed::{self, Loose, is_fresh};
 use super::roots::{Root, Wanted};
 use super::snapshot::{ManifestId, Snapshot};
 use super::{CollectSettings, Roots};
+use crate::Centre;
+use crate::centre::Attempt;
 use crate::error::CentreError;
 use crate::names::Tag;
-use crate::records::{self, blob_key, link_key, manifest_key, referrer_key, tag_key};
+use crate::records::{self, BLOB, blob_key, link_key, manifest_key, referrer_key, tag_key};
 use crate::retention::{TagOf, expired};
+use crate::storage::Stored;
 use coord_shared::names::{Digest, Repository};
-use coord_store::{Committed, SharedStore, Txn};
+use coord_store::{Committed, SharedStore, StoreRevision, Txn};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,10 +20,33 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Changes of one transaction: others wait for it. A group that is larger is still one transaction.
 const WRITES_PER_TXN: usize = 200;
 
-/// Removes bytes whose record is gone.
-pub(crate) trait RemoveBytes: Send + Sync {
-    /// Unless they have a record again.
-    fn remove_bytes<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Result<(), CentreError>>;
+/// Where bytes lie, as a collection uses it.
+pub(crate) trait Shelves: Send + Sync {
+    /// Removes a blob with its links, unless it was touched since `seen`: see [`crate::Centre::drop_blob`].
+    fn drop_blob<'a>(
+        &'a self,
+        digest: &'a Digest,
+        seen: Option<StoreRevision>,
+        linked_in: Vec<Repository>,
+    ) -> BoxFuture<'a, Result<bool, CentreError>>;
+
+    /// All bytes that lie there, whether a record knows them or not.
+    fn stored(&self) -> BoxFuture<'_, Result<Vec<Stored>, CentreError>>;
+}
+
+impl Shelves for Centre {
+    fn drop_blob<'a>(
+        &'a self,
+        digest: &'a Digest,
+        seen: Option<StoreRevision>,
+        linked_in: Vec<Repository>,
+    ) -> BoxFuture<'a, Result<bool, CentreError>> {
+        Box::pin(self.drop_blob(digest, seen, linked_in))
+    }
+
+    fn stored(&self) -> BoxFuture<'_, Result<Vec<Stored>, CentreError>> {
+        Box::pin(self.stored())
+    }
 }
 
 /// One thing that a collection removed, or would.
@@ -32,6 +58,8 @@ pub enum Removed {
     Manifest(Repository, Digest),
     /// A blob that nothing needs, and its size.
     Blob(Digest, u64),
+    /// Bytes without a record, which a crash has left, and how many.
+    Orphan(Digest, u64),
 }
 
 /// What a collection did.
@@ -53,7 +81,7 @@ pub struct Collected {
 pub(crate) struct Sweep<'a> {
     pub(crate) store: &'a SharedStore,
     pub(crate) roots: &'a dyn Roots,
-    pub(crate) bytes: &'a dyn RemoveBytes,
+    pub(crate) shelves: &'a dyn Shelves,
     pub(crate) settings: &'a CollectSettings,
     pub(crate) now: Timestamp,
     /// Only says what would go.
@@ -75,6 +103,7 @@ impl Sweep<'_> {
         }
         self.referrers(&snapshot).await?;
         self.blobs(&mut snapshot).await?;
+        self.orphans().await?;
         self.done.kept_blobs = snapshot.blobs.len();
         self.done.kept_bytes = snapshot.blobs.values().map(|seen| seen.record.bytes).sum();
         Ok(self.done)
@@ -163,27 +192,33 @@ impl Sweep<'_> {
     /// Removes links and blobs that no manifest needs: each blob with its links is one transaction, and its bytes go after it.
     async fn blobs(&mut self, snapshot: &mut Snapshot) -> Result<(), CentreError> {
         for Loose { digest, links, is_garbage } in needed::loose(snapshot, self.settings.grace, self.now) {
-            let Some(seen) = snapshot.blobs.get(&digest) else { continue };
-            let mut txn = Txn::default().expect(blob_key(&digest), Some(seen.revision));
-            for repository in &links {
-                let Some(link) = snapshot.links.get(&(repository.clone(), digest.clone())) else { continue };
-                let key = link_key(repository, &digest);
-                txn = txn.expect(&key, Some(link.revision)).delete(key);
-            }
-            txn = if is_garbage {
-                txn.delete(blob_key(&digest))
-            } else {
-                // Written as it was: whoever has looked at the link, and not yet used it, must look again.
-                txn.put(blob_key(&digest), records::encode(&seen.record)?)
-            };
-            let bytes = seen.record.bytes;
-            if self.commit(txn).await? && is_garbage {
-                if !self.dry_run {
-                    self.bytes.remove_bytes(&digest).await?;
-                }
+            let Some(seen) = snapshot.blobs.get(&digest).cloned() else { continue };
+            if !is_garbage {
+                let txn = unlink(snapshot, &digest, &links, &seen)?;
+                self.commit(txn).await?;
+            } else if self.dry_run || self.shelves.drop_blob(&digest, Some(seen.revision), links).await? {
                 snapshot.blobs.remove(&digest);
+                self.done.freed_bytes += seen.record.bytes;
+                self.done.removed.push(Removed::Blob(digest, seen.record.bytes));
+            } else {
+                self.done.gave_way += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes bytes that no record knows: a crash came between placing them and recording them, or between the two ends of a removal.
+    async fn orphans(&mut self) -> Result<(), CentreError> {
+        let stored = self.shelves.stored().await?;
+        // Read after the listing: what is placed and recorded meanwhile is in neither, or in both.
+        let known: BTreeSet<String> = self.store.range(BLOB).await?.into_iter().map(|entry| entry.key).collect();
+        for Stored { digest, bytes, since } in stored {
+            if known.contains(&blob_key(&digest)) || is_fresh(since, self.now, self.settings.grace) {
+                continue;
+            }
+            if self.dry_run || self.shelves.drop_blob(&digest, None, Vec::new()).await? {
                 self.done.freed_bytes += bytes;
-                self.done.removed.push(Removed::Blob(digest, bytes));
+                self.done.removed.push(Removed::Orphan(digest, bytes));
             }
         }
         Ok(())
@@ -216,6 +251,24 @@ fn used_digests(snapshot: &Snapshot, roots: &[Root], repository: &Repository) ->
     digests.collect()
 }
 
+/// Removes links of a blob that other repositories need.
+fn unlink(
+    snapshot: &Snapshot,
+    digest: &Digest,
+    links: &[Repository],
+    blob: &records::Seen<records::BlobRecord>,
+) -> Result<Txn, CentreError> {
+    // The blob is written as it was: whoever has looked at a link, and not yet used it, must look again.
+    let mut txn =
+        Txn::default().expect(blob_key(digest), Some(blob.revision)).put(blob_key(digest), records::encode(&blob.record)?);
+    for repository in links {
+        let Some(link) = snapshot.links.get(&(repository.clone(), digest.clone())) else { continue };
+        let key = link_key(repository, digest);
+        txn = txn.expect(&key, Some(link.revision)).delete(key);
+    }
+    Ok(txn)
+}
+
 /// Removes these manifests, all or none.
 fn without(snapshot: &Snapshot, manifests: &[ManifestId]) -> Txn {
     let mut txn = Txn::default();
@@ -228,4 +281,43 @@ fn without(snapshot: &Snapshot, manifests: &[ManifestId]) -> Txn {
         }
     }
     txn
+}
+
+impl Centre {
+    /// Collects once: removes the tags that the rules let go, and whatever nothing needs. `dry_run` only says what would go.
+    ///
+    /// # Errors
+    /// Nobody can say what is in use (then nothing is removed), or the store or the storage fails (what was removed by then was whole, and
+    /// the next collection goes on).
+    pub async fn collect(&self, roots: &dyn Roots, settings: &CollectSettings, dry_run: bool) -> Result<Collected, CentreError> {
+        self.collect_at(crate::clock::wall(), roots, settings, dry_run).await
+    }
+
+    /// The same at some other time, for tests.
+    pub(crate) async fn collect_at(
+        &self,
+        now: Timestamp,
+        roots: &dyn Roots,
+        settings: &CollectSettings,
+        dry_run: bool,
+    ) -> Result<Collected, CentreError> {
+        let done = Collected::default();
+        Sweep { store: self.store(), roots, shelves: self, settings, now, dry_run, done }.run().await
+    }
+
+    /// Says that somebody is about to need a manifest: within the grace period it is not collected. To be asked before a document that
+    /// names it is published. Whether it is there.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn touch(&self, repository: &Repository, digest: &Digest) -> Result<bool, CentreError> {
+        let key = manifest_key(repository, digest);
+        self.change(|| async {
+            let seen: Option<records::Seen<records::ManifestRecord>> = records::load(&**self.store(), &key).await?;
+            let Some(seen) = seen else { return Ok(Attempt::Done(false)) };
+            let record = records::ManifestRecord { touched: crate::clock::wall(), ..seen.record };
+            Ok(Attempt::Write(Txn::default().expect(&key, Some(seen.revision)).put(&key, records::encode(&record)?), true))
+        })
+        .await
+    }
 }

@@ -1,7 +1,7 @@
 //! What goes and what stays: each rule of reachability, and who wins where a push and a collection meet.
 
 use super::needed::is_fresh;
-use super::sweep::{RemoveBytes, Sweep};
+use super::sweep::{Shelves, Sweep};
 use super::*;
 use crate::error::CentreError;
 use crate::names::Tag;
@@ -14,8 +14,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 mod shelf;
+mod whole;
 
-use shelf::{Shelf, now};
+use shelf::{Shelf, now, repository};
 
 /// Collects `shelf` with a grace of an hour, and answers what is left as `m:NAME`, `b:NAME`, `t:NAME`, `l:NAME`, of one repository.
 async fn check(shelf: &Shelf, roots: &[(&str, &str)], rules: &str, expect_gone: &[&str]) {

@@ -124,17 +124,19 @@ impl From<CentreError> for Refused {
             CentreError::WrongLength { .. } => of(Code::SizeInvalid),
             CentreError::Busy(_) => of(Code::BlobUploadInvalid).with_status(StatusCode::CONFLICT),
             CentreError::TooLarge { .. } => of(Code::SizeInvalid).with_status(StatusCode::PAYLOAD_TOO_LARGE),
+            // Distribution has no code for it; clients show the words of this one.
+            CentreError::Full(_) => of(Code::Denied),
             CentreError::TooManyUploads { .. } => of(Code::TooManyRequests),
             // The spec knows 404 and 405 for what cannot be deleted.
             CentreError::Used { .. } => of(Code::Unsupported),
-            CentreError::Interrupted(_) => of(Code::BlobUploadInvalid),
+            CentreError::Interrupted(_) | CentreError::Whole(_) => of(Code::BlobUploadInvalid),
             CentreError::Contended => of(Code::TooManyRequests),
             CentreError::Ending => of(Code::Unknown).with_status(StatusCode::SERVICE_UNAVAILABLE),
             CentreError::Disk { .. }
             | CentreError::Objects { .. }
             | CentreError::Settings(_)
-            | CentreError::Store(_)
             | CentreError::Roots(_)
+            | CentreError::Store(_)
             | CentreError::Record { .. } => {
                 tracing::error!(error = %chain(&error), "the image centre failed");
                 Self::new(Code::Unknown, "the image centre failed; its log says why")

@@ -10,6 +10,7 @@ mod partial;
 use crate::clock;
 use crate::config::CentreConfig;
 use crate::error::CentreError;
+use crate::quota::{Arriving, Quota};
 use crate::storage::blocking;
 use bytes::Bytes;
 use coord_shared::names::{Digest, Repository};
@@ -44,12 +45,15 @@ pub(crate) struct Uploads {
     max_count: usize,
     idle_max: Duration,
     silence_max: Duration,
+    quota: Quota,
     known: Mutex<BTreeMap<String, Arc<Slot>>>,
 }
 
 #[derive(Debug)]
 struct Slot {
     repository: Repository,
+    /// Counts what came so far.
+    arriving: Mutex<Arriving>,
     partial: Arc<tokio::sync::Mutex<Partial>>,
 }
 
@@ -70,13 +74,13 @@ pub struct Upload {
 }
 
 impl Uploads {
-    pub(crate) fn open(config: &CentreConfig) -> Result<Self, CentreError> {
+    pub(crate) fn open(config: &CentreConfig, quota: Quota) -> Result<Self, CentreError> {
         let dir = config.dir.join("uploads");
         fs::create_dir_all(&dir).map_err(CentreError::disk("make", &dir))?;
         let mut known = BTreeMap::new();
         for folder in fs::read_dir(&dir).map_err(CentreError::disk("list", &dir))? {
             let folder = folder.map_err(CentreError::disk("list", &dir))?.path();
-            match read_slot(&folder) {
+            match read_slot(&folder, &quota) {
                 Some((id, slot)) => drop(known.insert(id, Arc::new(slot))),
                 // A crash while it was made or removed.
                 None => remove_folder(&folder)?,
@@ -88,6 +92,7 @@ impl Uploads {
             max_count: config.uploads_max,
             idle_max: config.upload_idle_max,
             silence_max: config.silence_max,
+            quota,
             known: Mutex::new(known),
         })
     }
@@ -112,12 +117,14 @@ impl Uploads {
         if announced.is_some_and(|bytes| bytes > self.max_bytes) {
             return Err(self.too_large());
         }
+        self.quota.admit(announced.unwrap_or_default())?;
         let id = new_id()?;
         let dir = self.dir.join(&id);
         let state = State { repository: repository.clone(), by: by.to_owned(), since: clock::wall() };
         let made = dir.clone();
         blocking(move || make_folder(&made, &state)).await?;
-        let slot = Arc::new(Slot { repository: repository.clone(), partial: Arc::new(Partial::empty(dir.join(DATA)).into()) });
+        let partial = Arc::new(Partial::empty(dir.join(DATA)).into());
+        let slot = Arc::new(Slot { repository: repository.clone(), arriving: self.quota.arriving(0).into(), partial });
         self.known().insert(id.clone(), Arc::clone(&slot));
         Ok(Upload { uploads: Arc::clone(self), id, slot })
     }
@@ -216,6 +223,8 @@ impl Upload {
         if announced.is_some_and(|bytes| bytes > self.uploads.max_bytes.saturating_sub(stands)) {
             return Err(self.uploads.too_large());
         }
+        let is_whole = partial.is_whole().await?;
+        self.uploads.quota.admit(announced.unwrap_or_default())?;
         let limit = announced.unwrap_or(u64::MAX);
         let mut came = 0;
         let mut writing = partial.start();
@@ -223,6 +232,9 @@ impl Upload {
         loop {
             let batch = Batch::gather(&mut body, self.uploads.silence_max).await;
             came += batch.bytes;
+            if came > 0 && is_whole {
+                return Err(CentreError::Whole(self.id.clone()));
+            }
             if came > limit {
                 writing.settle().await?;
                 return Err(CentreError::WrongLength { announced: limit, found: came });
@@ -230,6 +242,11 @@ impl Upload {
             if came > self.uploads.max_bytes.saturating_sub(stands) {
                 writing.settle().await?;
                 return Err(self.uploads.too_large());
+            }
+            let has_room = self.slot.arriving.lock().unwrap_or_else(PoisonError::into_inner).grow(batch.bytes);
+            if let Err(full) = has_room {
+                writing.settle().await?;
+                return Err(full.into());
             }
             writing = writing.settle().await?.write(batch.pieces);
             match batch.end {
@@ -347,11 +364,13 @@ fn remove_folder(dir: &Path) -> Result<(), CentreError> {
     }
 }
 
-fn read_slot(dir: &Path) -> Option<(String, Slot)> {
+fn read_slot(dir: &Path, quota: &Quota) -> Option<(String, Slot)> {
     let id = dir.file_name()?.to_str()?.to_owned();
     let state: State = serde_json::from_slice(&fs::read(dir.join(STATE)).ok()?).ok()?;
     let data = dir.join(DATA);
-    data.is_file().then(|| (id, Slot { repository: state.repository, partial: Arc::new(Partial::unknown(data).into()) }))
+    let present = fs::metadata(&data).ok().filter(fs::Metadata::is_file)?.len();
+    let partial = Arc::new(Partial::unknown(data).into());
+    Some((id, Slot { repository: state.repository, arriving: quota.arriving(present).into(), partial }))
 }
 
 /// Unless its clock lies in the future, which is no reason to remove anything.

@@ -93,6 +93,7 @@ impl Bench {
             sessions: Sessions::default(),
             publisher,
             images,
+            centre: None,
             problems,
             board,
             pipelines,

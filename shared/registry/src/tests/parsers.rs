@@ -40,6 +40,9 @@ fn an_image_leads_to_places() {
         RegistryConfig { insecure: true, ..to("plain.lan", "new.lan", &["cache.lan/plain"]) },
         to("whole.lan/app", "elsewhere.lan", &[]),
         entry("cache.lan", true),
+        to("quay.lan", "", &["coord.internal/quay.lan"]),
+        to("coord.internal", "127.0.0.1:7700", &[]),
+        entry("127.0.0.1:7700", true),
     ];
     let entries = Entries::new(configs).unwrap();
     let check = |image: &str, expect: &[&str]| {
@@ -60,6 +63,8 @@ fn an_image_leads_to_places() {
     // A location without a word of its own on how to reach it is reached as the entry says that covers it.
     check("old.lan/team/web", &["http://r.lan:5000/moved/web"]);
     check("plain.lan/web", &["http://cache.lan/plain/web", "http://new.lan/web"]);
+    // A mirror has a place of its own, too.
+    check("quay.lan/a/b", &["http://127.0.0.1:7700/quay.lan/a/b", "https://quay.lan/a/b"]);
     let error = entries.places(&"whole.lan/app".parse().unwrap()).err().unwrap().to_string();
     assert!(error.contains("has no path left for a repository"), "{error}");
 }

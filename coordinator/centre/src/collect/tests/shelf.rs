@@ -1,6 +1,8 @@
 //! A centre's records as pushes leave them, written with the same expectations and touches, and nothing else of a centre.
 
 use super::*;
+use crate::storage::Stored;
+use coord_store::StoreRevision;
 
 /// One repository, `shop`.
 pub(super) struct Shelf {
@@ -39,10 +41,26 @@ impl Roots for Fixed {
     }
 }
 
-impl RemoveBytes for Shelf {
-    fn remove_bytes<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Result<(), CentreError>> {
-        self.removed.lock().expect("no panic").push(digest.clone());
-        Box::pin(std::future::ready(Ok(())))
+impl Shelves for Shelf {
+    fn drop_blob<'a>(
+        &'a self,
+        digest: &'a Digest,
+        seen: Option<StoreRevision>,
+        linked_in: Vec<Repository>,
+    ) -> BoxFuture<'a, Result<bool, CentreError>> {
+        Box::pin(async move {
+            let txn = Txn::default().expect(blob_key(digest), seen).delete(blob_key(digest));
+            let txn = linked_in.iter().fold(txn, |txn, repository| txn.delete(link_key(repository, digest)));
+            if self.store.txn(txn).await? == Committed::Conflict {
+                return Ok(false);
+            }
+            self.removed.lock().expect("no panic").push(digest.clone());
+            Ok(true)
+        })
+    }
+
+    fn stored(&self) -> BoxFuture<'_, Result<Vec<Stored>, CentreError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 }
 
@@ -140,7 +158,7 @@ impl Shelf {
         let rules = toml::from_str::<Rules>(rules).expect("rules").rule;
         let settings = CollectSettings { grace: Duration::from_secs(3600), rules };
         let done = Collected::default();
-        Sweep { store: &self.store, roots, bytes: self, settings: &settings, now: now(), dry_run, done }.run().await
+        Sweep { store: &self.store, roots, shelves: self, settings: &settings, now: now(), dry_run, done }.run().await
     }
 
     pub(super) fn removed_bytes(&self) -> Vec<Digest> {
