@@ -4,7 +4,7 @@
 //! nothing has moved) only delays; a process that starts without it begins those delays anew.
 
 use super::apply::{self, Said};
-use super::effects::{self, Assemble, Failure, Tell, Told};
+use super::effects::{self, Assemble, AssembleFailure, Failure, Tell, Told};
 use super::files::{Keep, RunFiles};
 use super::model::{Known, Model};
 use super::records::{RunRecord, run_key};
@@ -37,6 +37,8 @@ const ROUNDS_MAX: u32 = 20;
 const ASSEMBLIES_MAX: usize = 2;
 /// How often an image is tried to be made while its problem may pass.
 const ASSEMBLE_ATTEMPTS_MAX: u32 = 12;
+/// How long one try may take: a base of many gigabytes over a slow line.
+const ASSEMBLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Actions of one transaction: records of runs are up to a megabyte.
 const ACTIONS_MAX: usize = 50;
 
@@ -436,7 +438,11 @@ fn effect(parts: &Parts, files: &RunFiles, id: RunId, run: &Known<RunRecord>, fi
             let assembly = effects::assembly(&id, &record, &settings, files.archive(&id));
             let assembler = Arc::clone(&parts.assembler);
             Box::pin(async move {
-                let made = assembler.assemble(assembly).await;
+                let made = tokio::time::timeout(ASSEMBLE_TIMEOUT, assembler.assemble(assembly)).await;
+                let made = made.unwrap_or_else(|_| {
+                    let message = format!("the image was not made within {} minutes", ASSEMBLE_TIMEOUT.as_secs() / 60);
+                    Err(AssembleFailure { message, is_passing: true })
+                });
                 let made = made.map_err(|f| Failure { message: f.message, is_passing: f.is_passing });
                 Done::Assembled(id, made)
             })
@@ -473,6 +479,7 @@ fn run_facts(run: &Known<RunRecord>, rollout: Option<RolloutFacts>) -> RunFacts 
         cancelled_at: run.record.cancel.as_ref().map(|cancel| cancel.at),
         archive: run.record.archive.as_ref().map(|archive| archive.digest.clone()),
         rollout,
+        is_told: run.record.told,
     }
 }
 
