@@ -14,6 +14,7 @@ pub mod documents;
 pub mod hosts;
 pub mod http;
 pub mod identity;
+pub mod images;
 pub mod metrics;
 pub mod notify;
 mod open_files;

@@ -47,6 +47,11 @@ impl Registries {
         Ok(Self { client: Mutex::new(client(config)?), logins })
     }
 
+    /// The client as the file says now. Cheap.
+    pub fn client(&self) -> Registry {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What hosts may be given, to be watched.
     pub fn logins(&self) -> watch::Receiver<Arc<Logins>> {
         self.logins.subscribe()
@@ -90,7 +95,7 @@ impl Registries {
 
 impl ResolveImage for Registries {
     fn resolve<'a>(&'a self, image: &'a ImageReference) -> BoxFuture<'a, Result<Digest, ResolveError>> {
-        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let client = self.client();
         Box::pin(async move { ResolveImage::resolve(&client, image).await })
     }
 }

@@ -15,19 +15,18 @@ use crate::hosts::Hosts;
 use crate::http::serve::{self, Server, TlsError};
 use crate::http::{App, Refused};
 use crate::identity::{Identity, IdentityError};
+use crate::images::Assembler;
 use crate::metrics::Metrics;
 use crate::notify::{Notifier, SetupError};
 use crate::open_files;
-use crate::pipeline::{Assemble, AssembleFailure, Assembly, Parts, PipelineController, PipelineFolder, RunFiles};
+use crate::pipeline::{Parts, PipelineController, PipelineFolder, RunFiles};
 use crate::registries::Registries;
 use crate::schedules::Schedules;
 use crate::secrets::Secrets;
 use crate::sessions::Sessions;
 use coord_centre::{Centre, CentreError};
 use coord_registry::RegistryError;
-use coord_shared::wire::ImageMade;
 use coord_store::{SharedStore, StoreError};
-use futures_util::future::BoxFuture;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
@@ -135,6 +134,14 @@ impl Coordinator {
         centre.count_stored().await?;
         let roots = Arc::new(DocumentRoots::new(Arc::clone(&store), Vec::new()));
         let keeper = Arc::new(Keeper::new(centre.clone(), roots, &config.centre));
+        let assembler = Assembler::new(
+            centre.clone(),
+            {
+                let registries = Arc::clone(&registries);
+                move || registries.client()
+            },
+            work_dir(&config)?,
+        );
         let images: Arc<dyn ResolveImage> = Arc::new(CentreImages::new(centre, registries.clone()));
         let resolver = Resolver { store: Arc::clone(&store), publisher: Arc::clone(&publisher), images: Arc::clone(&images) };
         let documents = Documents { store: Arc::clone(&store), publisher: Arc::clone(&publisher) };
@@ -147,7 +154,7 @@ impl Coordinator {
         let notifier = Arc::new(told?);
         let schedules = Schedules::new(Arc::clone(&store), Arc::clone(&pipelines));
         let parts = Parts {
-            assembler: Arc::new(Unwired),
+            assembler: Arc::new(assembler.clone()),
             publisher: Arc::clone(&publisher),
             teller: Arc::clone(&notifier) as _,
             board: board.clone(),
@@ -163,6 +170,7 @@ impl Coordinator {
             publisher,
             images,
             centre: Some(Arc::clone(&keeper)),
+            assembler: Some(assembler),
             problems,
             board,
             pipelines,
@@ -249,20 +257,23 @@ impl Coordinator {
     }
 }
 
-/// What makes images, until there is something that does.
-struct Unwired;
-
-impl Assemble for Unwired {
-    fn assemble(&self, _: Assembly) -> BoxFuture<'_, Result<ImageMade, AssembleFailure>> {
-        let message = "this coordinator has no image centre".to_owned();
-        Box::pin(std::future::ready(Err(AssembleFailure { message, is_passing: false })))
-    }
-}
-
 /// Runs a part as a task of its own, so that parts do not wait for each other; it ends with the waiting for it.
 async fn spawned(part: impl Future<Output = ()> + Send + 'static) {
     // An error is a panic in the part; whoever waits learns that it has ended, and the panic is on stderr.
     let _ = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(part)).await;
+}
+
+/// Where archives are unpacked that become images: on the disk of the data folder, not in memory. Nothing in it has a name for longer than
+/// one request, so what is there is left of a process that was killed.
+fn work_dir(config: &Config) -> Result<PathBuf, RunError> {
+    let path = config.data_dir.join("images");
+    let fail = |source| RunError::DataDir { path: path.clone(), source };
+    match std::fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
+        _ => {}
+    }
+    std::fs::create_dir(&path).map_err(fail)?;
+    Ok(path)
 }
 
 /// Makes the data folder, and takes it for this process alone: two coordinators would tell the same agents different things. It

@@ -79,6 +79,8 @@ impl Door {
         *self.lock() = coordinators;
         match answer {
             Ok(answer) => String::from_utf8(answer.body.to_vec())
+                // The last line's end is the file's, not the secret's.
+                .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
                 .map_err(|_| DoorError::Refused { problem: format!("secret {name} is no text") }),
             Err(CallError::Refused { status, message, hint, .. }) if is_final(status) => {
                 let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();

@@ -24,6 +24,7 @@ mod log;
 mod mask;
 mod places;
 mod prepare;
+mod purge;
 mod record;
 mod run;
 mod send;
@@ -38,6 +39,7 @@ mod verdict;
 mod watch;
 
 pub use error::BuildError;
+pub(crate) use purge::purge;
 pub use source::{Fetch, Pending, Repositories};
 
 use crate::config::Config;
@@ -49,14 +51,14 @@ use bytes::Bytes;
 use coord_image::ImageStore;
 use coord_network::Network;
 use coord_registry::Registry;
-use coord_shared::names::{Digest, RunId};
+use coord_shared::names::{ContainerId, Digest, RunId};
 use coord_shared::wire::{BuildOrder, BuilderReport, FullReport, HostState, RunLogsRequest, SourceWatch};
 use door::Door;
 use futures_util::stream::Stream;
 use places::Places;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, watch as signal};
 use tools::{Claims, Tools};
 
@@ -192,6 +194,17 @@ impl Builder {
 /// When the folder of their configuration cannot be made.
 pub fn programs(state_dir: &Path) -> Result<Box<dyn Repositories>, coord_source::SourceError> {
     Ok(Box::new(source::Programs::open(&state_dir.join("builds").join("source"))?))
+}
+
+/// Where the containers of steps lie: state and run folder, as the runtime takes them.
+pub fn folders(state_dir: &Path, run_dir: &Path) -> (PathBuf, PathBuf) {
+    let places = Places::new(state_dir, run_dir);
+    (places.state, places.run)
+}
+
+/// As people are shown the container of a step: `build-shop.12` is a step of the run `shop.12`. `None` for other containers.
+pub fn shown_as(container: &str) -> Option<ContainerId> {
+    places::shown_as(container)
 }
 
 /// The images that runs use.

@@ -11,7 +11,7 @@
 //! All of it is closed to other users: what lies in a workspace belongs to root on the disk.
 
 use super::error::BuildError;
-use coord_shared::names::{Digest, PipelineName, RunId};
+use coord_shared::names::{ContainerId, Digest, InstanceId, PipelineName, Revision, RunId, WorkloadName};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -134,6 +134,17 @@ pub(super) fn container_prefix(run: &RunId) -> String {
     format!("{CONTAINER_PREFIX}{run}-")
 }
 
+/// As people are shown the container of a step, who know instances: `build-shop.12` is a step of the run `shop.12`. `None` for others.
+pub(super) fn shown_as(container: &str) -> Option<ContainerId> {
+    // RUN-STAGE.INDEX-ATTEMPT, and a pipeline's name may have dashes in it.
+    let (rest, attempt) = container.strip_prefix(CONTAINER_PREFIX)?.rsplit_once('-')?;
+    let run: RunId = rest.rsplit_once('-')?.0.parse().ok()?;
+    let start = attempt.parse().ok()?;
+    let workload = format!("build-{}", run.pipeline).parse().or_else(|_| "build".parse::<WorkloadName>()).ok()?;
+    let instance = InstanceId { workload, index: u32::try_from(run.number).unwrap_or(u32::MAX) };
+    Some(ContainerId { instance, revision: Revision(1), start })
+}
+
 /// The images that runs use.
 pub(super) fn images(run_dir: &Path) -> BTreeSet<Digest> {
     let folder = Places::new(Path::new(""), run_dir).run.join("images");
@@ -157,4 +168,23 @@ fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     fs::File::open(path)?.take(IMAGES_FILE_MAX_BYTES).read_to_string(&mut text)?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_shown_as_instances_of_their_builds() {
+        let check = |run: &str, step: &str, expect: &str| {
+            let container = container(&run.parse().expect("a run"), step, 2);
+            assert_eq!(shown_as(&container).map(|id| id.to_string()).as_deref(), Some(expect), "{container}");
+            assert!(container.parse::<ContainerId>().is_err(), "{container} must not be taken for an instance's");
+        };
+        check("shop.12", "build.0", "build-shop.12-r1-2");
+        check("a-b-c.7", "test.11", "build-a-b-c.7-r1-2");
+        let long = "x".repeat(63);
+        check(&format!("{long}.1"), "build.0", "build.1-r1-2");
+        assert_eq!(shown_as("web.0-r1-1"), None);
+    }
 }

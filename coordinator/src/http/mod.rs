@@ -12,6 +12,7 @@ mod centre;
 mod documents;
 mod error;
 mod exec;
+mod images;
 mod logs;
 mod observe;
 mod pipelines;
@@ -36,12 +37,14 @@ use crate::documents::publish::Publisher;
 use crate::documents::resolve::ResolveImage;
 use crate::hosts::Hosts;
 use crate::identity::Identity;
+use crate::images::Assembler;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::pipeline::{Orders, Pipelines};
 use crate::secrets::Secrets;
 use crate::sessions::Sessions;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use coord_store::{SharedStore, StoreRevision};
 use std::sync::Arc;
@@ -67,6 +70,8 @@ pub struct App {
     pub images: Arc<dyn ResolveImage>,
     /// The image centre; absent in tests that need none.
     pub centre: Option<Arc<Keeper>>,
+    /// Makes images of archives; absent in tests that need none.
+    pub assembler: Option<Assembler>,
     /// What people must mend.
     pub problems: Arc<Problems>,
     /// The controller's findings.
@@ -126,7 +131,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/status", get(admin::status))
         .route("/v1/hosts", get(admin::hosts).post(admin::add_host))
         .route("/v1/hosts/{host}", axum::routing::delete(admin::remove_host))
-        .route("/v1/images", get(centre::list).delete(centre::remove))
+        .route("/v1/images", get(centre::list).post(images::make).delete(centre::remove).layer(DefaultBodyLimit::disable()))
+        .route("/v1/deployments", post(images::deploy).layer(DefaultBodyLimit::disable()))
         .route("/v1/images/collect", post(centre::collect))
         .route("/v1/tokens", get(tokens::list).post(tokens::add))
         .route("/v1/tokens/{name}", axum::routing::delete(tokens::remove))

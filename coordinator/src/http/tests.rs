@@ -4,11 +4,13 @@
 mod bench;
 mod builds;
 mod exec;
+mod images;
 mod line;
 mod logs;
 mod pipelines;
 mod run_logs;
 mod socket;
+mod webhook;
 
 use super::*;
 use axum::http::StatusCode;

@@ -83,7 +83,11 @@ impl Uploads {
             match read_slot(&folder, &quota) {
                 Some((id, slot)) => drop(known.insert(id, Arc::new(slot))),
                 // A crash while it was made or removed.
-                None => remove_folder(&folder)?,
+                None => {
+                    if let Err(error) = remove_folder(&folder) {
+                        tracing::warn!(folder = %folder.display(), error = %error, "what is left of an upload stays until the next start");
+                    }
+                }
             }
         }
         Ok(Self {
