@@ -166,7 +166,7 @@ fn following_waits_for_a_run_resumes_and_exits_with_its_result() {
         "run shop.1 succeeded in 1m00s",
     ]);
     assert_eq!(outcome.stdout, "build.0 | one\nbuild.0 | two\ntest.0  | three\n");
-    assert_eq!(lines[2], "GET /v1/pipelines/shop/runs/1/logs?follow=1");
+    assert_eq!(lines[2], "GET /v1/pipelines/shop/runs/1/logs?follow=true");
     let (outcome, _) = follow("failed");
     outcome.code(1).says(&["test.0 failed: exit 1", "error: run shop.1 failed after 1m00s", "coordctl pipeline show shop 1"]);
     follow("skipped").0.code(0).says(&["had nothing to do"]);
