@@ -5,6 +5,7 @@
 
 use super::apply::{self, Said};
 use super::effects::{self, Assemble, AssembleFailure, Failure, Tell, Told};
+use super::facts::{rollout_facts, run_facts};
 use super::files::{Keep, RunFiles};
 use super::model::{Known, Model};
 use super::records::{RunRecord, run_key};
@@ -17,9 +18,9 @@ use crate::documents::publish::Publisher;
 use crate::hosts::{BuilderView, Hosts};
 use crate::records::{encode, load};
 use coord_registry::chain;
-use coord_shared::decide::pipeline::{self as decide, BuilderFacts, Fleet, PipelineFacts, Plan, RolloutFacts, RunFacts};
+use coord_shared::decide::pipeline::{self as decide, BuilderFacts, Fleet, PipelineFacts, Plan};
 use coord_shared::decide::{Mono, Now, backoff};
-use coord_shared::names::{HostName, RunId, WorkloadName};
+use coord_shared::names::{HostName, RunId};
 use coord_shared::wire::{Deployed, ImageMade, RunState};
 use coord_store::{Committed, SharedStore, Txn};
 use futures_util::future::BoxFuture;
@@ -149,6 +150,7 @@ impl PipelineController {
                     None => std::future::pending().await,
                 }
             };
+            // Silence is told by the board, too: the controller of hosts looks whenever one becomes late or lost.
             tokio::select! {
                 changed = newest.changed() => {
                     if changed.is_err() {
@@ -467,44 +469,4 @@ fn effect(parts: &Parts, files: &RunFiles, id: RunId, run: &Known<RunRecord>, fi
 
 fn kept(run: &Known<RunRecord>) -> Keep {
     if run.record.state.is_over() { Keep::Log } else { Keep::All }
-}
-
-fn run_facts(run: &Known<RunRecord>, rollout: Option<RolloutFacts>) -> RunFacts {
-    RunFacts {
-        state: run.record.state,
-        settings: run.settings.clone(),
-        builder: run.record.builder.clone(),
-        attempt: run.record.attempt,
-        at: run.record.at,
-        cancelled_at: run.record.cancel.as_ref().map(|cancel| cancel.at),
-        archive: run.record.archive.as_ref().map(|archive| archive.digest.clone()),
-        rollout,
-        is_told: run.record.told,
-    }
-}
-
-fn rollout_facts(deployed: &Deployed, board: &Board, builders: &BTreeMap<HostName, BuilderView>) -> RolloutFacts {
-    let name: &WorkloadName = &deployed.workload;
-    let workload = board.workloads.get(name);
-    let mut facts = RolloutFacts {
-        revision: deployed.revision,
-        newest: workload.map(|workload| workload.record.newest),
-        is_deleted: workload.is_some_and(|workload| workload.record.deleted && workload.record.newest > deployed.revision),
-        targets: 0,
-        waiting: BTreeMap::new(),
-        stuck_for: Duration::ZERO,
-    };
-    for (host, target) in workload.into_iter().flat_map(|workload| &workload.targets) {
-        facts.targets = facts.targets.saturating_add(1);
-        let is_away = builders.get(host).is_some_and(|view| view.liveness.is_away());
-        if !target.is_ready && !is_away {
-            let reported = builders.get(host).and_then(|view| view.full.as_ref()).and_then(|full| {
-                let report = full.instances.iter().find(|report| report.instance.workload == *name)?;
-                report.reason.as_ref().map(ToString::to_string)
-            });
-            let why = reported.or_else(|| target.reason.as_ref().map(ToString::to_string));
-            facts.waiting.insert(host.clone(), why.unwrap_or_default());
-        }
-    }
-    facts
 }
