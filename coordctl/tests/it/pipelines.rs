@@ -185,6 +185,21 @@ fn next_is_a_run_that_is_not_there_yet() {
 }
 
 #[test]
+fn a_run_that_is_asked_for_and_not_made_yet_is_waited_for() {
+    let fake = Fake::start(|request, before| match request.line.as_str() {
+        "GET /v1/pipelines/shop/runs/5" if before == 0 => Answer::error(404, &bodies::error("not_found", "no run", None)),
+        "GET /v1/pipelines/shop/runs/3" => Answer::error(404, &bodies::error("not_found", "no run", None)),
+        "GET /v1/pipelines/shop/runs" if before < 3 => runs(&[run_view(4, "succeeded")]),
+        "GET /v1/pipelines/shop/runs" => runs(&[run_view(5, "succeeded"), run_view(4, "succeeded")]),
+        _ => lines(&[("build.0", 1, "five")], End::Proper),
+    });
+    let outcome = finish(start(&fake, &["pipeline", "logs", "shop", "5", "--follow"])).code(0);
+    assert_eq!(outcome.says(&["waiting for a run of shop to begin"]).stdout, "build.0 | five\n");
+    // One that was there once will not come again.
+    run(&fake, &["pipeline", "logs", "shop", "3", "--follow"]).code(1).says(&["there is no run shop.3"]);
+}
+
+#[test]
 fn a_run_can_be_asked_for_and_followed_in_one_go() {
     let fake = Fake::start(|request, before| match request.line.as_str() {
         "POST /v1/pipelines/shop/runs" => Answer::json(&json!({ "run": "shop.5" })),
