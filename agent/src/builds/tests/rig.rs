@@ -384,7 +384,7 @@ fn helpers() -> PathBuf {
 
 /// The smallest image in which a shell works.
 fn busybox_layer(root: &Path) -> FakeLayer {
-    for folder in ["bin", "dev", "etc", "proc", "sys", "tmp", "root/.cache"] {
+    for folder in ["bin", "dev", "etc", "proc", "sys", "tmp", "var/keep"] {
         fs::create_dir_all(root.join(folder)).expect("a folder of the image");
     }
     fs::copy("/bin/busybox", root.join("bin/busybox")).expect("/bin/busybox: install busybox-static");
