@@ -125,8 +125,9 @@ impl Coordinator {
         let problems = Arc::<Problems>::default();
         let centre = Centre::open(&config.centre.centre(&config.data_dir), Arc::clone(&store))?;
         centre.count_stored().await?;
-        let roots = Arc::new(DocumentRoots::new(Arc::clone(&store), Vec::new()));
-        let keeper = Arc::new(Keeper::new(centre.clone(), roots, &config.centre));
+        let roots = Arc::new(DocumentRoots::new(Arc::clone(&store), config.centre.through.clone()));
+        let asked = Arc::clone(&registries);
+        let keeper = Arc::new(Keeper::new(centre.clone(), roots, &config.centre, Arc::new(move || asked.client())));
         let images: Arc<dyn ResolveImage> = Arc::new(CentreImages::new(centre, registries.clone()));
         let resolver = Resolver { store: Arc::clone(&store), publisher: Arc::clone(&publisher), images: Arc::clone(&images) };
         let documents = Documents { store: Arc::clone(&store), publisher: Arc::clone(&publisher) };

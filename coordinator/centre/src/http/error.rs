@@ -126,6 +126,7 @@ impl From<CentreError> for Refused {
             CentreError::TooLarge { .. } => of(Code::SizeInvalid).with_status(StatusCode::PAYLOAD_TOO_LARGE),
             // Distribution has no code for it; clients show the words of this one.
             CentreError::Full(_) => of(Code::Denied),
+            CentreError::Upstream(_) => of(Code::Unknown).with_status(StatusCode::BAD_GATEWAY),
             CentreError::TooManyUploads { .. } => of(Code::TooManyRequests),
             CentreError::Used { .. } => of(Code::Denied).with_status(StatusCode::CONFLICT),
             CentreError::Interrupted(_) => of(Code::BlobUploadInvalid),
