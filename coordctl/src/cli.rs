@@ -5,9 +5,11 @@
 //! setting and are weighed against each other in `config`.
 
 mod image;
+mod pipeline;
 mod tokens;
 
 pub(crate) use image::{ImageArgs, ImageCommand};
+pub(crate) use pipeline::{PipelineArgs, PipelineCommand, PipelineLogsArgs, PipelineRunArgs};
 pub(crate) use tokens::{TokensAddArgs, TokensArgs, TokensCommand};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -101,10 +103,13 @@ pub(crate) struct WaitArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Check documents, without a coordinator
+    /// Check documents, pipelines and recipes, without a coordinator
     #[command(
-        long_about = "Check documents, without a coordinator. Every mistake of every file is shown in one go, with file, line, \
-column and the cure. Exit 1 if there is any."
+        long_about = "Check documents, pipelines and recipes, without a coordinator. Every mistake of every file is shown in one go, \
+with file, line, column and the cure. Exit 1 if there is any.
+
+A file is a pipeline if it has a table [source] or lies in a folder called pipelines; a recipe if it is called image.toml or recipe.toml \
+and names no hosts, or lies in a folder called recipes; and a document otherwise."
     )]
     Check(CheckArgs),
     /// Show what publishing documents would change, and on which hosts; exit 2 if anything would
@@ -148,6 +153,9 @@ coordctl exec -i db -- psql < dump.sql"
     Exec(ExecArgs),
     /// Show and remove the volumes of a host
     Volume(VolumeArgs),
+    /// Show, run and change pipelines: the way of commits into the fleet
+    #[command(visible_alias = "pipelines")]
+    Pipeline(PipelineArgs),
     /// Show, remove and collect what the image centre holds
     Image(ImageArgs),
     /// Show, make and end tokens: of admins, and of those who use the image centre
@@ -160,7 +168,7 @@ coordctl completions bash > ~/.local/share/bash-completion/completions/coordctl"
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// Documents (WORKLOAD.toml), or folders of documents
+    /// Documents, pipelines and recipes (NAME.toml), or folders of them
     #[arg(required = true, value_name = "FILE|DIR", value_hint = ValueHint::AnyPath)]
     pub(crate) paths: Vec<PathBuf>,
     #[command(flatten)]

@@ -5,6 +5,7 @@
 
 mod error;
 mod images;
+mod pipelines;
 mod stream;
 mod tokens;
 

@@ -6,6 +6,7 @@ mod centre;
 
 pub use centre::CentreSection;
 
+use crate::notify::{NotifyConfig, Smtp};
 use coord_registry::RegistryConfig;
 use coord_shared::decide::liveness::LivenessLimits;
 use coord_shared::quantity::{ByteSize, Span};
@@ -41,6 +42,9 @@ pub enum ConfigError {
          set `[tls] cert = ...` and `key = ...`, or listen on a loopback address such as 127.0.0.1:7700"
     )]
     PlainOutsideLoopback(SocketAddr),
+    /// Mail could not be sent.
+    #[error("{0}")]
+    Smtp(String),
     /// The image centre cannot work so.
     #[error("{0}")]
     Centre(String),
@@ -69,6 +73,8 @@ pub struct Config {
     pub pipelines: Option<PathBuf>,
     /// Largest archive that a builder may send.
     pub archive_max: ByteSize,
+    /// The folder of secrets, a file each.
+    pub secrets: PathBuf,
     /// Most connections at a time; further ones wait to be accepted.
     pub max_connections: usize,
     /// For `docker login`'s credentials.
@@ -81,6 +87,11 @@ pub struct Config {
     /// Absent: plain HTTP, on loopback only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// How people are told of runs.
+    pub notify: NotifyConfig,
+    /// Who takes our mail. Absent: nobody is told by mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smtp: Option<Smtp>,
     /// How registries are reached.
     #[serde(rename = "registry", skip_serializing)]
     pub registries: Vec<RegistryEntry>,
@@ -122,12 +133,15 @@ impl Default for Config {
             pipelines: None,
             // Room for a large program with its assets; the data folder holds one for each run that is not over.
             archive_max: ByteSize(2 * 1024 * 1024 * 1024),
+            secrets: PathBuf::from("/etc/coord/secrets"),
             // Below the usual limit of open files (20,000 and more); a connection costs about 20 KiB.
             max_connections: 15_000,
             docker_config: None,
             liveness: Liveness::default(),
             centre: CentreSection::default(),
             tls: None,
+            notify: NotifyConfig::default(),
+            smtp: None,
             registries: Vec::new(),
             file: None,
         }
@@ -181,6 +195,9 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.tls.is_none() && !self.listen.ip().is_loopback() {
             return Err(ConfigError::PlainOutsideLoopback(self.listen));
+        }
+        if let Some(problem) = self.smtp.as_ref().and_then(|smtp| smtp.check().err()) {
+            return Err(ConfigError::Smtp(problem));
         }
         let Liveness { late_after, lost_after } = self.liveness;
         if late_after.0 >= lost_after.0 {

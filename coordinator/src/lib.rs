@@ -14,13 +14,18 @@ pub mod documents;
 pub mod hosts;
 pub mod http;
 pub mod identity;
+pub mod images;
 pub mod metrics;
+pub mod notify;
 mod open_files;
 pub mod pipeline;
 pub mod records;
 pub mod registries;
 mod run;
+pub mod schedules;
+pub mod secrets;
 pub mod sessions;
 pub mod status;
+pub mod webhook;
 
 pub use run::{Coordinator, RunError};

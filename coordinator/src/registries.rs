@@ -47,14 +47,14 @@ impl Registries {
         Ok(Self { client: Mutex::new(client(config)?), logins })
     }
 
+    /// The client as the file says now. Cheap.
+    pub fn client(&self) -> Registry {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What hosts may be given, to be watched.
     pub fn logins(&self) -> watch::Receiver<Arc<Logins>> {
         self.logins.subscribe()
-    }
-
-    /// The client as the entries are now.
-    pub fn client(&self) -> Registry {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Follows the file's changes; never returns.

@@ -12,19 +12,21 @@ use crate::documents::publish::Publisher;
 use crate::documents::resolve::ResolveImage;
 use crate::documents::waiting::Resolver;
 use crate::hosts::Hosts;
-use crate::http::App;
 use crate::http::serve::{self, Server, TlsError};
+use crate::http::{App, Refused};
 use crate::identity::{Identity, IdentityError};
+use crate::images::Assembler;
 use crate::metrics::Metrics;
+use crate::notify::{Notifier, SetupError};
 use crate::open_files;
-use crate::pipeline::{Assemble, AssembleFailure, Assembly, Parts, PipelineController, PipelineFolder, RunFiles, Tell, Told};
+use crate::pipeline::{Parts, PipelineController, PipelineFolder, RunFiles};
 use crate::registries::Registries;
+use crate::schedules::Schedules;
+use crate::secrets::Secrets;
 use crate::sessions::Sessions;
 use coord_centre::{Centre, CentreError};
 use coord_registry::RegistryError;
-use coord_shared::wire::ImageMade;
 use coord_store::{SharedStore, StoreError};
-use futures_util::future::BoxFuture;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
@@ -72,6 +74,9 @@ pub enum RunError {
     /// The registry client cannot be made.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// Nobody could be told of runs.
+    #[error(transparent)]
+    Notify(#[from] SetupError),
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -93,6 +98,8 @@ pub struct Coordinator {
     registries: Arc<Registries>,
     controller: Controller,
     pipelines: (PipelineController, Parts),
+    schedules: Schedules,
+    notifier: Arc<Notifier>,
     retention: Retention,
     resolver: Resolver,
     keeper: Arc<Keeper>,
@@ -128,6 +135,14 @@ impl Coordinator {
         let roots = Arc::new(DocumentRoots::new(Arc::clone(&store), config.centre.through.clone()));
         let asked = Arc::clone(&registries);
         let keeper = Arc::new(Keeper::new(centre.clone(), roots, &config.centre, Arc::new(move || asked.client())));
+        let assembler = Assembler::new(
+            centre.clone(),
+            {
+                let registries = Arc::clone(&registries);
+                move || registries.client()
+            },
+            work_dir(&config)?,
+        );
         let images: Arc<dyn ResolveImage> = Arc::new(CentreImages::new(centre, registries.clone()));
         let resolver = Resolver { store: Arc::clone(&store), publisher: Arc::clone(&publisher), images: Arc::clone(&images) };
         let documents = Documents { store: Arc::clone(&store), publisher: Arc::clone(&publisher) };
@@ -135,10 +150,14 @@ impl Coordinator {
         let of_pipelines = PipelineFolder { pipelines: Arc::clone(&pipelines), store: Arc::clone(&store) };
         let folder_of_pipelines =
             Folder::new(config.pipelines_folder(), Arc::new(of_pipelines), Arc::clone(&problems), Pace::default());
+        let secrets = Arc::new(Secrets::new(&config.secrets));
+        let told = Notifier::new(Arc::clone(&store), Arc::clone(&secrets), &config.notify, config.smtp.clone());
+        let notifier = Arc::new(told?);
+        let schedules = Schedules::new(Arc::clone(&store), Arc::clone(&pipelines));
         let parts = Parts {
-            assembler: Arc::new(Unwired),
+            assembler: Arc::new(assembler.clone()),
             publisher: Arc::clone(&publisher),
-            teller: Arc::new(Unwired),
+            teller: Arc::clone(&notifier) as _,
             board: board.clone(),
             problems: Arc::clone(&problems),
         };
@@ -152,9 +171,14 @@ impl Coordinator {
             publisher,
             images,
             centre: Some(Arc::clone(&keeper)),
+            assembler: Some(assembler),
             problems,
             board,
             pipelines,
+            orders: pipeline_controller.orders(),
+            secrets,
+            notifier: Arc::clone(&notifier),
+            refused: Refused::default(),
             metrics: Metrics::default(),
             ending: ending.clone(),
         };
@@ -170,6 +194,8 @@ impl Coordinator {
             registries,
             controller,
             pipelines,
+            schedules,
+            notifier,
             retention,
             resolver,
             folders,
@@ -194,6 +220,8 @@ impl Coordinator {
             registries,
             controller,
             pipelines,
+            schedules,
+            notifier,
             retention,
             resolver,
             folders,
@@ -217,6 +245,8 @@ impl Coordinator {
             () = spawned(documents.run()) => Some("the folder source"),
             () = spawned(of_pipelines.run()) => Some("the folder source of pipelines"),
             () = spawned(pipelines.run(parts)) => Some("the controller of pipelines"),
+            () = spawned(schedules.run()) => Some("the reader of schedules"),
+            () = spawned(notifier.run()) => Some("the teller of runs"),
             _ = &mut serving => Some("the server"),
         };
         end.send_replace(true);
@@ -228,27 +258,23 @@ impl Coordinator {
     }
 }
 
-/// What makes images and tells people, until there is something that does.
-struct Unwired;
-
-impl Assemble for Unwired {
-    fn assemble(&self, _: Assembly) -> BoxFuture<'_, Result<ImageMade, AssembleFailure>> {
-        let message = "this coordinator has no image centre".to_owned();
-        Box::pin(std::future::ready(Err(AssembleFailure { message, is_passing: false })))
-    }
-}
-
-impl Tell for Unwired {
-    fn tell(&self, told: Told) -> BoxFuture<'_, Result<(), String>> {
-        tracing::warn!(run = %told.run.run, "nobody is told of runs by this coordinator");
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
-
 /// Runs a part as a task of its own, so that parts do not wait for each other; it ends with the waiting for it.
 async fn spawned(part: impl Future<Output = ()> + Send + 'static) {
     // An error is a panic in the part; whoever waits learns that it has ended, and the panic is on stderr.
     let _ = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(part)).await;
+}
+
+/// Where archives are unpacked that become images: on the disk of the data folder, not in memory. Nothing in it has a name for longer than
+/// one request, so what is there is left of a process that was killed.
+fn work_dir(config: &Config) -> Result<PathBuf, RunError> {
+    let path = config.data_dir.join("images");
+    let fail = |source| RunError::DataDir { path: path.clone(), source };
+    match std::fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
+        _ => {}
+    }
+    std::fs::create_dir(&path).map_err(fail)?;
+    Ok(path)
 }
 
 /// Makes the data folder, and takes it for this process alone: two coordinators would tell the same agents different things. It

@@ -34,7 +34,10 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("coord-store", &[]),
     ("coord-tar", &[]),
     ("coord-centre", &["coord-shared", "coord-registry", "coord-store"]),
-    ("coordinator", &["coord-shared", "coord-registry", "coord-attach", "coord-archive", "coord-centre", "coord-store"]),
+    (
+        "coordinator",
+        &["coord-shared", "coord-registry", "coord-attach", "coord-archive", "coord-centre", "coord-store", "coord-tar"],
+    ),
     ("coordctl", &["coord-shared", "coord-attach", "coord-archive"]),
     ("coord-probe", &[]),
 ];

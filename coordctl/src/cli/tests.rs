@@ -59,6 +59,16 @@ fn a_typed_line_means_what_it_says() {
     check("coordctl apply", false);
     check("coordctl delete web api --take-over", true);
     check("coordctl logs web -f --tail 5 --host h --index 0 --timestamps -o json", true);
+    check("coordctl pipeline", true);
+    check("coordctl pipeline ls -o json", true);
+    check("coordctl pipeline show shop 12", true);
+    check("coordctl pipeline show shop 0", false);
+    check("coordctl pipeline logs shop -f --next", true);
+    check("coordctl pipeline logs shop --next", false);
+    check("coordctl pipeline logs shop 3 -f --next", false);
+    check("coordctl pipeline run shop --commit r17", true);
+    check("coordctl pipeline run shop --commit a1b2", false);
+    check("coordctl pipeline apply", false);
     check("coordctl completions tcsh", false);
     check("coordctl completions bash", true);
 }

@@ -1,8 +1,8 @@
-//! `coordctl check`: documents, without a coordinator.
+//! `coordctl check`: documents, pipelines and recipes, without a coordinator.
 //!
 //! The diagnostics are this command's data, so they go to stdout. The same parser decides in the coordinator and in every agent.
 
-use super::files::{self, DocumentFile, FileError};
+use super::files::{self, FileError, Subject, TextFile};
 use super::words;
 use crate::cli::{CheckArgs, Format};
 use crate::failure::{Exit, Failure};
@@ -14,7 +14,12 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 struct FileView {
     file: String,
+    /// `document`, `pipeline` or `recipe`; absent where the file could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
     workload: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pipeline: Option<String>,
     valid: bool,
     mistakes: Vec<MistakeView>,
 }
@@ -33,11 +38,12 @@ struct MistakeView {
 }
 
 pub(super) fn run(args: &CheckArgs, output: &Output) -> Result<Exit, Failure> {
-    let (files, errors) = files::load(&args.paths);
-    let found: Vec<(DocumentFile, Option<Diagnostics>)> =
+    let (files, errors) = files::load(&args.paths, None);
+    let found: Vec<(TextFile, Option<Diagnostics>)> =
         files.into_iter().map(|file| (file.diagnostics(), file)).map(|(diagnostics, file)| (file, diagnostics)).collect();
     let bad = errors.len() + found.iter().filter(|(_, diagnostics)| diagnostics.is_some()).count();
     let total = errors.len() + found.len();
+    let noun = noun(&found);
     match args.format.format {
         Format::Table => {
             show(&found, output)?;
@@ -49,14 +55,24 @@ pub(super) fn run(args: &CheckArgs, output: &Output) -> Result<Exit, Failure> {
         }
     }
     output.message(&match bad {
-        0 if total == 1 => "the document is good".to_owned(),
-        0 => format!("all {total} documents are good"),
-        bad => format!("{bad} of {} bad", words::count(total, "document") + if bad == 1 { " is" } else { " are" }),
+        0 if total == 1 => format!("the {noun} is good"),
+        0 => format!("all {total} {noun}s are good"),
+        bad => format!("{bad} of {} bad", words::count(total, noun) + if bad == 1 { " is" } else { " are" }),
     });
     Ok(if bad == 0 { Exit::Done } else { Exit::Error })
 }
 
-fn show(found: &[(DocumentFile, Option<Diagnostics>)], output: &Output) -> std::io::Result<()> {
+/// What the files are: one word for all of a kind.
+fn noun(found: &[(TextFile, Option<Diagnostics>)]) -> &'static str {
+    let mut kinds = found.iter().map(|(file, _)| file.subject.kind());
+    match kinds.next() {
+        Some(first) if kinds.all(|kind| kind == first) => first.noun(),
+        Some(_) => "file",
+        None => "document",
+    }
+}
+
+fn show(found: &[(TextFile, Option<Diagnostics>)], output: &Output) -> std::io::Result<()> {
     for (file, diagnostics) in found {
         if let Some(diagnostics) = diagnostics {
             output.data(&diagnostics.render(&file.path.display().to_string(), &file.text, output.palette.on))?;
@@ -66,7 +82,7 @@ fn show(found: &[(DocumentFile, Option<Diagnostics>)], output: &Output) -> std::
     Ok(())
 }
 
-fn view(file: &DocumentFile, diagnostics: Option<&Diagnostics>) -> FileView {
+fn view(file: &TextFile, diagnostics: Option<&Diagnostics>) -> FileView {
     let mistakes = diagnostics.into_iter().flat_map(Diagnostics::iter).map(|mistake| {
         let (line, column) = position(&file.text, mistake.span.start);
         MistakeView {
@@ -79,7 +95,9 @@ fn view(file: &DocumentFile, diagnostics: Option<&Diagnostics>) -> FileView {
     });
     FileView {
         file: file.path.display().to_string(),
-        workload: Some(file.workload.to_string()),
+        kind: Some(file.subject.kind().noun()),
+        workload: if let Subject::Document(workload) = &file.subject { Some(workload.to_string()) } else { None },
+        pipeline: if let Subject::Pipeline(name) = &file.subject { Some(name.to_string()) } else { None },
         valid: diagnostics.is_none(),
         mistakes: mistakes.collect(),
     }
@@ -90,7 +108,7 @@ fn error_view(error: FileError) -> FileView {
     let failure = Failure::from(error);
     let mistake =
         MistakeView { rule: "unusable-file".to_owned(), message: failure.message, line: None, column: None, hint: failure.hint };
-    FileView { file, workload: None, valid: false, mistakes: vec![mistake] }
+    FileView { file, kind: None, workload: None, pipeline: None, valid: false, mistakes: vec![mistake] }
 }
 
 /// Line and column of a byte, both from 1.

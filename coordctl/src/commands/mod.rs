@@ -12,6 +12,7 @@ mod history;
 mod hosts;
 mod image;
 mod logs;
+mod pipeline;
 mod status;
 mod tokens;
 mod volume;
@@ -36,6 +37,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::History(args) => history::run(&args, &client()?, output).await,
         Command::Logs(args) => logs::run(&args, &client()?, output).await,
         Command::Exec(args) => exec::run(&args, &client()?, output).await,
+        Command::Pipeline(args) => pipeline::run(args, &client()?, output).await,
         Command::Volume(args) => volume::run(args, &client()?, output).await,
         Command::Image(args) => image::run(args, &client()?, output).await,
         Command::Tokens(args) => tokens::run(args, &client()?, output).await,

@@ -5,6 +5,7 @@ mod documents;
 mod fake;
 mod fleet;
 mod logs;
+mod pipelines;
 mod program;
 mod trouble;
 mod waiting;

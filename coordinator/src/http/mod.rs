@@ -18,11 +18,15 @@ mod pipelines;
 mod places;
 mod request;
 mod run_logs;
+mod secrets;
 pub mod serve;
 #[cfg(test)]
 mod tests;
 mod tokens;
 mod volumes;
+mod webhook;
+
+pub use webhook::Refused;
 
 use crate::centre::access::CentreAccess;
 use crate::centre::keeper::Keeper;
@@ -32,8 +36,11 @@ use crate::documents::publish::Publisher;
 use crate::documents::resolve::ResolveImage;
 use crate::hosts::Hosts;
 use crate::identity::Identity;
+use crate::images::Assembler;
 use crate::metrics::Metrics;
-use crate::pipeline::Pipelines;
+use crate::notify::Notifier;
+use crate::pipeline::{Orders, Pipelines};
+use crate::secrets::Secrets;
 use crate::sessions::Sessions;
 use axum::Router;
 use axum::routing::{get, post};
@@ -61,12 +68,22 @@ pub struct App {
     pub images: Arc<dyn ResolveImage>,
     /// The image centre; absent in tests that need none.
     pub centre: Option<Arc<Keeper>>,
+    /// Makes images of archives; absent in tests that need none.
+    pub assembler: Option<Assembler>,
     /// What people must mend.
     pub problems: Arc<Problems>,
     /// The controller's findings.
     pub board: watch::Receiver<Arc<Board>>,
     /// Pipelines and their runs.
     pub pipelines: Arc<Pipelines>,
+    /// What hosts look at and build, and may have the secrets of.
+    pub orders: watch::Receiver<Arc<Orders>>,
+    /// The folder of secrets.
+    pub secrets: Arc<Secrets>,
+    /// Tells people of runs.
+    pub notifier: Arc<Notifier>,
+    /// Whose webhooks were refused lately.
+    pub refused: Refused,
     /// Counts.
     pub metrics: Metrics,
     /// Turns true when the process is to end: long polls end with it.
@@ -99,6 +116,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/hosts/{host}/sessions/{id}", post(agent::session).get(exec::session))
         .route("/v1/hosts/{host}/builds/{run}/archive", axum::routing::put(builds::archive))
         .route("/v1/hosts/{host}/builds/{run}/log", post(builds::log))
+        .route("/v1/hosts/{host}/secrets/{name}", get(secrets::value))
+        .route("/v1/secrets", get(secrets::list))
+        .route("/v1/pipelines/{name}/webhook", post(webhook::webhook))
         .route("/v1/pipelines", get(pipelines::list))
         .route("/v1/pipelines/{name}", get(pipelines::read).put(pipelines::put).delete(pipelines::delete))
         .route("/v1/pipelines/{name}/look", post(pipelines::look))

@@ -47,8 +47,11 @@ struct Shape {
 }
 
 impl ManifestOrIndex {
-    /// Reads verified bytes. The error says what is wrong, without naming the object.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<ManifestOrIndex, String> {
+    /// Reads verified bytes.
+    ///
+    /// # Errors
+    /// What is wrong, without naming the object.
+    pub fn parse(bytes: &[u8]) -> Result<ManifestOrIndex, String> {
         let shape: Shape = serde_json::from_slice(bytes).map_err(|e| format!("not a manifest: {e}"))?;
         let media_type = shape.media_type.as_deref();
         if shape.schema_version == Some(1) || media_type.is_some_and(|media_type| SCHEMA_1.contains(&media_type)) {

@@ -146,7 +146,7 @@ rules! {
         BadPath = "bad-path",
         /// A secret is named, and its value stands nowhere.
         BadSecret = "bad-secret",
-        /// A schedule has five fields, as crontab(5) has them.
+        /// A schedule is five fields, as crontab(5) has them, and its time comes.
         BadSchedule = "bad-schedule",
         /// A repository of the image centre is components of `a-z`, digits and separators.
         BadRepository = "bad-repository",

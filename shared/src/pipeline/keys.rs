@@ -105,7 +105,7 @@ const KEYS: &[Key] = &[
         "Who may ask for a look at once, by `POST /v1/pipelines/NAME/webhook`: whoever knows the secret. See below.",
         r#"webhook = { secret = "shop-hook" }"#),
     key("trigger", "schedule", "string", "none",
-        "Runs at these times although nothing is new: five fields as crontab(5) has them, in UTC.",
+        "Runs at these times although nothing is new: five fields as crontab(5) has them, in UTC, or `\"@daily\"` and its like.",
         r#"schedule = "30 4 * * 1-5""#),
     key("package", "include", "array of patterns and tables", "required with `[build]`, else the whole checkout",
         "What is packed: paths relative to the workspace, with `*` and `?` within a name and `**` for any folders between. A path without wildcards \
@@ -184,7 +184,7 @@ const INNER_KEYS: &[Key] = &[
     key("include[]", "path", "pattern", "required",
         "What is packed.", r#"path = "conf/prod.toml""#),
     key("include[]", "to", "path", "as for a string",
-        "Where it goes in the archive. Of a path without wildcards it is the new name, of a pattern the folder.", r#"to = "etc/shop.toml""#),
+        "Where it goes in the archive. Of a path without wildcards it is the new name, or with a slash at its end the folder; of a pattern it is the folder. `\".\"` is the archive's top.", r#"to = "etc/shop.toml""#),
     key("modes[]", "path", "pattern", "required",
         "Which files of the archive: `*` and `?` within a name, `**` for any folders between.", r#"path = "bin/*""#),
     key("modes[]", "mode", "octal permissions", "required",

@@ -136,7 +136,8 @@ pub struct Package {
 pub struct Include {
     /// A path or pattern relative to the workspace: `*` and `?` within a component, `**` over several. Nothing with `..`.
     pub path: String,
-    /// Where its files go. Absent: a path without wildcards keeps its last component (`target/release/shop` -> `shop`, `assets` -> `assets/...`),
+    /// Where its files go: the new name of a path without wildcards, or, with a slash at its end or for a pattern, their folder; `.` is the
+    /// archive's top. Absent: a path without wildcards keeps its last component (`target/release/shop` -> `shop`, `assets` -> `assets/...`),
     /// `DIR/**` is `DIR`, and another pattern keeps what follows its last folder without wildcards (`target/release/*.so` -> `x.so`).
     pub to: Option<String>,
 }

@@ -3,6 +3,8 @@
 use crate::document::diagnostic::Rule;
 use crate::document::raw::{Field, Mistakes};
 
+/// Most parts of a pattern: each costs a bit of the state in which a walk through folders is.
+const PARTS_MAX: usize = 60;
 /// Longest pattern, in bytes, as a path's (Linux, `PATH_MAX` without its NUL).
 const PATTERN_MAX_BYTES: usize = 4095;
 
@@ -49,6 +51,9 @@ pub(crate) fn normal(text: &str) -> Result<String, String> {
     if parts.is_empty() {
         return Err("names nothing".to_owned());
     }
+    if parts.len() > PARTS_MAX {
+        return Err(format!("has more than {PARTS_MAX} parts"));
+    }
     if parts.contains(&"..") {
         return Err("has a part \"..\"".to_owned());
     }
@@ -81,5 +86,7 @@ mod tests {
         check("a**b", None);
         check("a\nb", None);
         check(&"x".repeat(4096), None);
+        check(&"x/".repeat(60), Some("x/".repeat(60).trim_end_matches('/')));
+        check(&"x/".repeat(61), None);
     }
 }

@@ -1,7 +1,7 @@
 //! The bodies of the admin's side of pipelines and of the image centre: what `coordctl pipeline` and `coordctl image` show.
 
 use super::{CommitView, Head, StepReport};
-use crate::names::{Commit, Digest, HostName, PipelineName, Repository, Revision, RunId, WorkloadName};
+use crate::names::{Commit, Digest, HostName, PipelineName, Repository, Revision, RunId, SecretName, WorkloadName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -250,4 +250,11 @@ pub struct StoredImageView {
     /// What keeps it: `revision 7 of web`, `tag latest`; empty: it goes with the next collection that its repository's rules allow.
     #[serde(default)]
     pub kept_by: Vec<String>,
+}
+
+/// `GET /v1/secrets`: the secrets that the coordinator has, without their values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretsView {
+    /// By name.
+    pub secrets: Vec<SecretName>,
 }

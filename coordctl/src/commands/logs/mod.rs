@@ -14,7 +14,7 @@ use crate::output::{Output, Palette, printable, printable_log_line};
 use coord_shared::quantity::Span;
 use jiff::Timestamp;
 use line::{Line, Origin};
-use resume::{Resume, Verdict};
+pub(super) use resume::{Resume, Verdict};
 use std::time::Duration;
 
 /// Longest silence of a stream that is followed: the coordinator sends a heartbeat every 15 s.
@@ -125,7 +125,7 @@ struct Printer<'a> {
     connected: bool,
     origins: Vec<Origin>,
     prefix_width: usize,
-    resume: Resume,
+    resume: Resume<Origin>,
     bad_lines: u32,
 }
 
@@ -139,7 +139,7 @@ impl<'a> Printer<'a> {
             connected: false,
             origins: Vec::new(),
             prefix_width: 0,
-            resume: Resume::default(),
+            resume: Resume::new(),
             bad_lines: 0,
         }
     }
@@ -165,7 +165,7 @@ impl<'a> Printer<'a> {
             Ok(line) => line,
             Err(_) => return self.print_bad(raw),
         };
-        match self.resume.judge(&line) {
+        match self.resume.judge(&line.origin, line.time) {
             Verdict::Seen => return Ok(()),
             Verdict::New => {}
             Verdict::NewAfterGap => self.output.warning(&format!("lines of {} may be missing here", line.origin)),

@@ -4,13 +4,12 @@
 //! time at which it was written; so of every instance the newest time is kept, and how many lines bore it. What comes again up to
 //! there is skipped. Only after a cut: while one stream lasts, every line is new, also when a host's clock is set back.
 
-use super::line::{Line, Origin};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// What to do with a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::commands) enum Verdict {
     /// Show it.
     New,
     /// Show it; between the last line shown and this one, others may have been written and are not at hand.
@@ -37,25 +36,30 @@ struct CatchingUp {
     at_newest: u32,
 }
 
-/// What was shown of every instance.
-#[derive(Debug, Default)]
-pub(super) struct Resume {
-    shown: BTreeMap<Origin, Shown>,
+/// What was shown of every origin of lines: an instance, or a step of a run.
+#[derive(Debug)]
+pub(in crate::commands) struct Resume<O> {
+    shown: BTreeMap<O, Shown>,
 }
 
-impl Resume {
+impl<O: Ord + Clone> Resume<O> {
+    /// Nothing was shown yet.
+    pub(in crate::commands) fn new() -> Self {
+        Self { shown: BTreeMap::new() }
+    }
+
     /// The stream begins again.
-    pub(super) fn reconnected(&mut self) {
+    pub(in crate::commands) fn reconnected(&mut self) {
         for shown in self.shown.values_mut() {
             shown.catching_up = Some(CatchingUp { met: false, at_newest: 0 });
         }
     }
 
     /// Judges a line, and takes it as shown.
-    pub(super) fn judge(&mut self, line: &Line) -> Verdict {
-        let Some(time) = line.time else { return Verdict::New };
-        let Some(shown) = self.shown.get_mut(&line.origin) else {
-            self.shown.insert(line.origin.clone(), Shown { newest: time, at_newest: 1, catching_up: None });
+    pub(in crate::commands) fn judge(&mut self, origin: &O, time: Option<Timestamp>) -> Verdict {
+        let Some(time) = time else { return Verdict::New };
+        let Some(shown) = self.shown.get_mut(origin) else {
+            self.shown.insert(origin.clone(), Shown { newest: time, at_newest: 1, catching_up: None });
             return Verdict::New;
         };
         let mut verdict = Verdict::New;
@@ -86,25 +90,18 @@ impl Resume {
 mod tests {
     use super::*;
 
-    fn line(instance: &str, second: i64) -> Line {
-        Line {
-            origin: Origin { host: "h".to_owned(), instance: instance.to_owned() },
-            time: Some(Timestamp::from_second(second).expect("in range")),
-            stream: Some("out".to_owned()),
-            message: Some(String::new()),
-            error: None,
-            partial: false,
-        }
+    fn time(second: i64) -> Option<Timestamp> {
+        Some(Timestamp::from_second(second).expect("in range"))
     }
 
     /// Judges seconds of one instance; `None` is a cut. `n` new, `g` new after a gap, `-` seen.
     fn check(seconds: &[Option<i64>], expect: &str) {
-        let mut resume = Resume::default();
+        let mut resume = Resume::new();
         let mut verdicts = String::new();
         for second in seconds {
             match second {
                 None => resume.reconnected(),
-                Some(second) => verdicts.push(match resume.judge(&line("web.0", *second)) {
+                Some(second) => verdicts.push(match resume.judge(&"web.0", time(*second)) {
                     Verdict::New => 'n',
                     Verdict::NewAfterGap => 'g',
                     Verdict::Seen => '-',
@@ -139,10 +136,10 @@ mod tests {
 
     #[test]
     fn instances_do_not_mix() {
-        let mut resume = Resume::default();
-        assert_eq!(resume.judge(&line("web.0", 5)), Verdict::New);
+        let mut resume = Resume::new();
+        assert_eq!(resume.judge(&"web.0", time(5)), Verdict::New);
         resume.reconnected();
-        assert_eq!(resume.judge(&line("web.1", 1)), Verdict::New);
-        assert_eq!(resume.judge(&line("web.0", 5)), Verdict::Seen);
+        assert_eq!(resume.judge(&"web.1", time(1)), Verdict::New);
+        assert_eq!(resume.judge(&"web.0", time(5)), Verdict::Seen);
     }
 }

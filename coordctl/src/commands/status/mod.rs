@@ -9,7 +9,7 @@ mod render;
 mod wait;
 mod watch;
 
-pub(super) use render::short_image;
+pub(super) use render::{problem_line, short_image};
 pub(super) use wait::{Goal, wait};
 
 use crate::cli::{Format, StatusArgs};

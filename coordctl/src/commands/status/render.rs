@@ -3,7 +3,7 @@
 use super::converge::{Grade, Shortfall, aftermath, shortfalls};
 use super::notes;
 use crate::output::{Cell, Column, Palette, Shrink, Table, Tone, age, ago, printable};
-use coord_shared::names::ImageReference;
+use coord_shared::names::{Commit, ImageReference};
 use coord_shared::wire::{InstanceView, ProblemView, StatusView, WorkloadView};
 use jiff::Timestamp;
 
@@ -20,14 +20,10 @@ pub(super) struct Look {
     pub(super) verbose: bool,
 }
 
-const OVERVIEW: [Column; 6] = [
-    Column::left("WORKLOAD").shrinks(Shrink::End(16)),
-    Column::right("REV"),
-    Column::left("IMAGE").shrinks(Shrink::Start(20)),
-    Column::right("READY"),
-    Column::right("RESTARTS"),
-    Column::right("AGE"),
-];
+/// The columns before the commit, which only those have that a pipeline made.
+const OVERVIEW_LEFT: [Column; 3] =
+    [Column::left("WORKLOAD").shrinks(Shrink::End(16)), Column::right("REV"), Column::left("IMAGE").shrinks(Shrink::Start(20))];
+const OVERVIEW_RIGHT: [Column; 3] = [Column::right("READY"), Column::right("RESTARTS"), Column::right("AGE")];
 
 /// Problems on top, then a row for each workload, and under it what is not as desired.
 pub(super) fn overview(status: &StatusView, look: Look) -> String {
@@ -38,17 +34,23 @@ pub(super) fn overview(status: &StatusView, look: Look) -> String {
     if !text.is_empty() {
         text.push('\n');
     }
-    let mut table = Table::new(&OVERVIEW);
+    let commits = status.workloads.iter().any(|workload| commit(workload).is_some());
+    let commit_column = commits.then_some(Column::left("COMMIT").shrinks(Shrink::End(12)));
+    let columns: Vec<Column> = OVERVIEW_LEFT.into_iter().chain(commit_column).chain(OVERVIEW_RIGHT).collect();
+    let mut table = Table::new(&columns);
     for workload in &status.workloads {
         let found = shortfalls(workload, status.now);
-        table.row([
+        let left = [
             Cell::new(&workload.name),
             Cell::new(dash(workload.revision)),
             Cell::new(workload.image.as_ref().map_or_else(|| "-".to_owned(), short_image)),
+        ];
+        let right = [
             Cell::toned(ready(workload), ready_tone(&found)),
             Cell::new(restarts(workload).to_string()),
             Cell::new(workload.published_at.map_or_else(|| "-".to_owned(), |at| age(status.now, at))),
-        ]);
+        ];
+        table.row(left.into_iter().chain(commits.then(|| commit_cell(workload, look.verbose))).chain(right));
         let shown = if look.verbose || found.len() <= SHORTFALLS_MAX + 1 { found.len() } else { SHORTFALLS_MAX };
         for shortfall in &found[..shown] {
             let head = shortfall.host.as_ref().map_or_else(Cell::default, Cell::new);
@@ -62,6 +64,21 @@ pub(super) fn overview(status: &StatusView, look: Look) -> String {
     }
     text.push_str(&table.render(look.width, look.palette));
     text
+}
+
+/// The commit that the newest revision was made from, where it is known.
+fn commit(workload: &WorkloadView) -> Option<&Commit> {
+    workload.origin.as_ref()?.commit.as_ref()
+}
+
+/// On demand with the first line of its message.
+fn commit_cell(workload: &WorkloadView, verbose: bool) -> Cell {
+    let subject = workload.origin.as_ref().map_or("", |origin| origin.subject.as_str());
+    Cell::new(match commit(workload) {
+        Some(commit) if verbose && !subject.is_empty() => format!("{} {subject}", commit.short()),
+        Some(commit) => commit.short().to_owned(),
+        None => "-".to_owned(),
+    })
 }
 
 const INSTANCES: [Column; 7] = [
@@ -123,6 +140,14 @@ fn heading(workload: &WorkloadView, now: Timestamp, palette: Palette) -> String 
     if let Some(digest) = &workload.digest {
         line("digest", digest.to_string());
     }
+    if let Some(origin) = &workload.origin {
+        if let Some(commit) = &origin.commit {
+            line("commit", format!("{} {}", commit.short(), origin.subject));
+        }
+        if let Some(run) = &origin.run {
+            line("run", run.to_string());
+        }
+    }
     line("ready", format!("{} of {}", workload.ready, workload.targets));
     text
 }
@@ -156,7 +181,7 @@ fn instance_row(instance: &InstanceView, workload: &WorkloadView, found: &[Short
 }
 
 /// `web.toml:3:1: unknown key "imge"`: the place first, as compilers write it, so that editors can jump there.
-pub(super) fn problem_line(problem: &ProblemView) -> String {
+pub(in crate::commands) fn problem_line(problem: &ProblemView) -> String {
     let source = problem.source.strip_prefix("folder:").unwrap_or(&problem.source).replacen("host:", "host ", 1);
     // A summary begins with line:column where there is one.
     let gap = if problem.summary.starts_with(|c: char| c.is_ascii_digit()) { ":" } else { ": " };

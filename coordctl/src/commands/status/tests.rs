@@ -9,7 +9,8 @@ use coord_shared::decide::reason::{AfterUnhealthy, Reason};
 use coord_shared::document::Protocol;
 use coord_shared::names::{Digest, Revision};
 use coord_shared::wire::{
-    Exit as ContainerExit, HealthReport, HealthStatus, InstanceReport, InstanceState, InstanceView, PrefetchState, WorkloadView,
+    Exit as ContainerExit, HealthReport, HealthStatus, InstanceReport, InstanceState, InstanceView, Origin, PrefetchState,
+    WorkloadView,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -406,4 +407,20 @@ fn a_goal_is_reached_only_when_nothing_is_missing() {
     check(Goal::Converged(vec![(name(), None)]), &broken, &[]);
     broken.problems[0].source = "folder:web.toml".to_owned();
     check(Goal::Converged(vec![(name(), None)]), &broken, &["web.toml:1:1: bad"]);
+}
+
+#[test]
+fn the_commit_is_shown_where_a_pipeline_made_the_revision() {
+    let mut built = workload("shop", vec![instance("shop", "web-1")]);
+    built.origin = Some(Origin {
+        run: Some("shop.12".parse().expect("a run")),
+        commit: Some("a1".repeat(20).parse().expect("a commit")),
+        subject: "Let the cart keep what is in it".to_owned(),
+    });
+    let plain = workload("frontend", vec![instance("frontend", "web-1")]);
+    let status = StatusView { now: now(), workloads: vec![built, plain], problems: Vec::new() };
+    let look = |verbose| render::Look { width: Some(100), palette: Palette { on: false }, verbose };
+    expect("src/commands/status/tests/commits.txt", &render::overview(&status, look(false)));
+    expect("src/commands/status/tests/commits-verbose.txt", &render::overview(&status, look(true)));
+    expect("src/commands/status/tests/commits-detail.txt", &render::detail(&status, look(false)));
 }

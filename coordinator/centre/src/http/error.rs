@@ -128,8 +128,9 @@ impl From<CentreError> for Refused {
             CentreError::Full(_) => of(Code::Denied),
             CentreError::Upstream(_) => of(Code::Unknown).with_status(StatusCode::BAD_GATEWAY),
             CentreError::TooManyUploads { .. } => of(Code::TooManyRequests),
-            CentreError::Used { .. } => of(Code::Denied).with_status(StatusCode::CONFLICT),
-            CentreError::Interrupted(_) => of(Code::BlobUploadInvalid),
+            // The spec knows 404 and 405 for what cannot be deleted.
+            CentreError::Used { .. } => of(Code::Unsupported),
+            CentreError::Interrupted(_) | CentreError::Whole(_) => of(Code::BlobUploadInvalid),
             CentreError::Contended => of(Code::TooManyRequests),
             CentreError::Ending => of(Code::Unknown).with_status(StatusCode::SERVICE_UNAVAILABLE),
             CentreError::Disk { .. }

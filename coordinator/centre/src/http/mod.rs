@@ -100,7 +100,7 @@ async fn below(
     let query = query.map(|Query(query)| query).unwrap_or_default();
     let (parts, body) = request.into_parts();
     let call = Call { method: parts.method, query, headers: parts.headers };
-    finish(match Target::parse(&rest) {
+    finish(match Target::parse(&rest, &call.method) {
         Ok(target) => Box::pin(door.serve(target, &call, body)).await,
         // Whoever is not known learns nothing about names either.
         Err(refused) => Err(door.caller(&call.headers, None).err().unwrap_or(refused)),

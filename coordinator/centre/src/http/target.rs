@@ -2,6 +2,7 @@
 
 use super::error::{Code, Refused};
 use crate::names::Reference;
+use axum::http::Method;
 use coord_shared::names::{Digest, Repository};
 
 /// What a path asks for.
@@ -24,8 +25,8 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// Reads what follows `/v2/`, decoded.
-    pub(super) fn parse(path: &str) -> Result<Self, Refused> {
+    /// Reads what follows `/v2/`, decoded. `method`: what cannot be a tag is unknown to whoever asks for it, and invalid for whoever pushes.
+    pub(super) fn parse(path: &str, method: &Method) -> Result<Self, Refused> {
         if path == "_catalog" {
             return Ok(Self::Catalog);
         }
@@ -33,7 +34,7 @@ impl Target {
         let (name, kind) = head.rsplit_once('/').ok_or_else(no_such)?;
         match (kind, last) {
             ("tags", "list") => Ok(Self::Tags(repository(name)?)),
-            ("manifests", reference) => Ok(Self::Manifest(repository(name)?, self::reference(reference)?)),
+            ("manifests", reference) => Ok(Self::Manifest(repository(name)?, self::reference(reference, method)?)),
             ("referrers", text) => Ok(Self::Referrers(repository(name)?, digest(text)?)),
             ("blobs", "uploads") => Ok(Self::Uploads(repository(name)?)),
             ("blobs", text) => Ok(Self::Blob(repository(name)?, digest(text)?)),
@@ -59,7 +60,11 @@ fn digest(text: &str) -> Result<Digest, Refused> {
     text.parse().map_err(|error| Refused::new(Code::DigestInvalid, format!("{error}")))
 }
 
-fn reference(text: &str) -> Result<Reference, Refused> {
-    let code = if text.contains(':') { Code::DigestInvalid } else { Code::ManifestInvalid };
+fn reference(text: &str, method: &Method) -> Result<Reference, Refused> {
+    let code = match (text.contains(':'), method == Method::PUT) {
+        (true, _) => Code::DigestInvalid,
+        (false, true) => Code::ManifestInvalid,
+        (false, false) => Code::ManifestUnknown,
+    };
     text.parse().map_err(|error| Refused::new(code, format!("{error}")))
 }

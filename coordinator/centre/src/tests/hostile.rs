@@ -48,8 +48,10 @@ async fn paths_are_names_or_nothing() {
     check("/v2/%2e%2e%2f%2e%2e/tags/list", 400, "NAME_INVALID").await;
     check("/v2/UPPER/tags/list", 400, "NAME_INVALID").await;
     check(&format!("/v2/{}/tags/list", "a".repeat(300)), 400, "NAME_INVALID").await;
-    check("/v2/a/manifests/%2e%2e", 400, "MANIFEST_INVALID").await;
-    check("/v2/a/manifests/-x", 400, "MANIFEST_INVALID").await;
+    check("/v2/a/manifests/%2e%2e", 404, "MANIFEST_UNKNOWN").await;
+    check("/v2/a/manifests/-x", 404, "MANIFEST_UNKNOWN").await;
+    let put = lab.put_manifest("a", "-x", OCI_MANIFEST, &json!({})).await;
+    assert_eq!((put.status().as_u16(), code(put).await.as_str()), (400, "MANIFEST_INVALID"));
     check("/v2/a/blobs/uploads/..%2f..%2fblobs", 404, "UNSUPPORTED").await;
     check("/v2/a/blobs/uploads/%2e%2e", 404, "BLOB_UPLOAD_UNKNOWN").await;
     check("/v2/a/nothing/x", 404, "UNSUPPORTED").await;

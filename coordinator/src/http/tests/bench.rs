@@ -5,15 +5,17 @@ use crate::control::Controller;
 use crate::documents::publish::{Submission, Submitted};
 use crate::documents::resolve::fake::FakeImages;
 use crate::documents::waiting::Resolver;
+use crate::notify::{Notifier, NotifyConfig};
 use crate::pipeline::fake::FakeLine;
 use crate::pipeline::{Parts, PipelineController, RunFiles};
 use crate::records::Source;
+use crate::secrets::Secrets;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use coord_shared::decide::liveness::LivenessLimits;
 use coord_shared::names::{ContainerId, HostName};
 use coord_shared::wire::{ErrorBody, FullReport, HostFacts, InstanceReport, InstanceState, NewHostAnswer, Report, WIRE_VERSION};
-use coord_store::MemoryStore;
+use coord_store::{FaultyStore, MemoryStore};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use tokio_util::task::AbortOnDropHandle;
@@ -31,14 +33,30 @@ pub(super) struct Bench {
     pub(super) end: watch::Sender<bool>,
     /// Makes images, and is told of ends.
     pub(super) line: Arc<FakeLine>,
-    _dir: tempfile::TempDir,
-    _tasks: Vec<AbortOnDropHandle<()>>,
+    /// Fails on demand.
+    pub(super) store: Arc<FaultyStore>,
+    pub(super) dir: tempfile::TempDir,
+    tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Bench {
     pub(super) async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let store: SharedStore = Arc::new(MemoryStore::default());
+        Self::over(dir, Arc::new(FaultyStore::new(Arc::new(MemoryStore::default()))), Arc::default()).await
+    }
+
+    /// What a process does that starts where this one was killed.
+    pub(super) async fn restarted(self) -> Self {
+        let Self { dir, store, line, tasks, .. } = self;
+        for task in tasks {
+            task.abort();
+            let _ = task.await;
+        }
+        Self::over(dir, store, line).await
+    }
+
+    async fn over(dir: tempfile::TempDir, faulty: Arc<FaultyStore>, line: Arc<FakeLine>) -> Self {
+        let store: SharedStore = Arc::clone(&faulty) as _;
         let identity = Arc::new(Identity::load(Arc::clone(&store), dir.path()).await.expect("loads"));
         let admin = std::fs::read_to_string(dir.path().join("admin-token")).expect("the token").trim().to_owned();
         let hosts = Arc::new(Hosts::new(LivenessLimits::default()));
@@ -56,7 +74,6 @@ impl Bench {
             Resolver { store: Arc::clone(&store), publisher: Arc::clone(&publisher), images: Arc::clone(&images) as _ };
         let (end, ending) = watch::channel(false);
         let problems = Arc::<crate::documents::problems::Problems>::default();
-        let line = Arc::<FakeLine>::default();
         let parts = Parts {
             assembler: Arc::clone(&line) as _,
             publisher: Arc::clone(&publisher),
@@ -64,6 +81,10 @@ impl Bench {
             board: board.clone(),
             problems: Arc::clone(&problems),
         };
+        let orders = pipeline_controller.orders();
+        let secrets = Arc::new(Secrets::new(&dir.path().join("secrets")));
+        let told = Notifier::new(Arc::clone(&store), Arc::clone(&secrets), &NotifyConfig::default(), None);
+        let notifier = Arc::new(told.expect("sets up"));
         let tasks = vec![spawn(controller.run()), spawn(resolver.run()), spawn(pipeline_controller.run(parts))];
         let app = Arc::new(App {
             store,
@@ -72,14 +93,28 @@ impl Bench {
             sessions: Sessions::default(),
             publisher,
             images,
-            centre: None,
             problems,
+            centre: None,
+            assembler: None,
             board,
             pipelines,
+            orders,
+            secrets,
+            notifier,
+            refused: Refused::default(),
             metrics: Metrics::default(),
             ending,
         });
-        Self { router: router(Arc::clone(&app)), app, admin, end, line, _dir: dir, _tasks: tasks }
+        Self { router: router(Arc::clone(&app)), app, admin, end, line, store: faulty, dir, tasks }
+    }
+
+    /// Writes a secret.
+    pub(super) fn secret(&self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = self.dir.path().join("secrets");
+        std::fs::create_dir_all(&folder).expect("makes");
+        std::fs::write(folder.join(name), text).expect("writes");
+        std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(0o600)).expect("sets rights");
     }
 
     pub(super) fn request(&self, method: &str, path: &str) -> Asked {

@@ -11,6 +11,8 @@ use toml::de::DeValue;
 
 /// Everything in the workspace.
 const EVERYTHING: &str = "**";
+/// The workspace's or the archive's own folder.
+const TOP: &str = ".";
 
 /// Where there is a `build`, it must be said what of it is packed.
 pub(super) fn package(table: Option<&Table<'_>>, build: Option<&Field<'_>>, mistakes: &mut Mistakes) -> Option<Package> {
@@ -60,15 +62,34 @@ fn include(entry: &Field<'_>, mistakes: &mut Mistakes) -> Option<Include> {
             mistakes.push(entry.wrong_type("a string or a table").hint(cure));
             return None;
         }
-        return relative(entry, Wildcards::Allowed, mistakes).map(|path| Include { path, to: None });
+        return path_of(entry, mistakes).map(|path| Include { path, to: None });
     };
     let keys = Inner { path: &entry.path, table };
     keys.check(&PIPELINE, "include[]", mistakes);
     let path = keys.required("path", "path = \"conf/prod.toml\"", entry, mistakes);
-    let path = path.and_then(|field| relative(&field, Wildcards::Allowed, mistakes));
-    let to = keys.field("to").map(|field| relative(&field, Wildcards::Refused, mistakes));
+    let path = path.and_then(|field| path_of(&field, mistakes));
+    let to = keys.field("to").map(|field| place_of(&field, mistakes));
     match to {
         Some(to) => Some(Include { path: path?, to: Some(to?) }),
         None => Some(Include { path: path?, to: None }),
     }
+}
+
+/// The workspace itself is everything in it.
+fn path_of(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<String> {
+    if is_top(field) { Some(EVERYTHING.to_owned()) } else { relative(field, Wildcards::Allowed, mistakes) }
+}
+
+/// A slash at the end stays: it makes a folder of the place.
+fn place_of(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<String> {
+    if is_top(field) {
+        return Some(TOP.to_owned());
+    }
+    let place = relative(field, Wildcards::Refused, mistakes)?;
+    let is_folder = field.value.get_ref().as_str().is_some_and(|text| text.ends_with('/'));
+    Some(if is_folder { place + "/" } else { place })
+}
+
+fn is_top(field: &Field<'_>) -> bool {
+    field.value.get_ref().as_str().is_some_and(|text| text.trim_end_matches('/') == TOP)
 }

@@ -2,6 +2,7 @@
 
 use super::Table;
 use super::source::secret_name;
+use crate::decide::schedule::Schedule;
 use crate::document::diagnostic::Rule;
 use crate::document::lower::tables::Inner;
 use crate::document::raw::{Field, Mistakes};
@@ -14,10 +15,6 @@ use toml::de::DeValue;
 const POLL: Span = Span::seconds(60);
 /// Shortest pause between two looks: a server that many pipelines ask would be kept busy with answering.
 const POLL_MIN: Span = Span::seconds(5);
-/// Fields of a schedule (crontab(5)).
-const SCHEDULE_FIELDS: usize = 5;
-/// Longest schedule, in bytes: several times the longest that anybody writes.
-const SCHEDULE_MAX_BYTES: usize = 256;
 
 pub(super) fn trigger(table: Option<&Table<'_>>, mistakes: &mut Mistakes) -> Trigger {
     let key = |name| table.and_then(|table| table.field(name));
@@ -59,11 +56,10 @@ fn webhook(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<Webhook> {
 
 fn schedule(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<String> {
     let text = field.text(mistakes)?;
-    let is_good = text.starts_with('@') || text.split_ascii_whitespace().count() == SCHEDULE_FIELDS;
-    if is_good && text.len() <= SCHEDULE_MAX_BYTES {
-        return Some(text.to_owned());
+    if let Err(error) = text.parse::<Schedule>() {
+        let bad = field.wrong(Rule::BadSchedule, error);
+        mistakes.push(bad.hint("write minute, hour, day, month and weekday in UTC, as in \"30 4 * * 1-5\"; or \"@daily\""));
+        return None;
     }
-    let bad = field.wrong(Rule::BadSchedule, format!("{:?} does not have five fields", super::shortened(text)));
-    mistakes.push(bad.hint("write minute, hour, day, month and weekday in UTC, as in \"30 4 * * 1-5\""));
-    None
+    Some(text.to_owned())
 }

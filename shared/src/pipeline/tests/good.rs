@@ -25,6 +25,19 @@ fn the_smallest_pipeline_has_every_default() {
 }
 
 #[test]
+fn places_in_the_archive() {
+    let check = |include: &str, path: &str, to: Option<&str>| {
+        let pipeline = read(&format!("{LEAST}[package]\ninclude = [{include}]\n"));
+        assert_eq!(pipeline.package.include, [Include { path: path.to_owned(), to: to.map(str::to_owned) }], "{include}");
+    };
+    check("\"./a//b/\"", "a/b", None);
+    check("\".\"", "**", None);
+    check("{ path = \"a\", to = \"./b\" }", "a", Some("b"));
+    check("{ path = \"a\", to = \"b//\" }", "a", Some("b/"));
+    check("{ path = \"a/**\", to = \"./\" }", "a/**", Some("."));
+}
+
+#[test]
 fn a_whole_line() {
     let pipeline = read(
         r#"
