@@ -114,7 +114,9 @@ impl<'a> Folder<'a> {
             let host = text::parts(self.url).map_or("", |(_, _, host)| host);
             let port = host.rsplit_once(':').map_or("", |(_, port)| port);
             let port = port.parse::<u16>().unwrap_or(22);
-            order.environment.push(("SVN_SSH", format!("sh -c 'h=${{1%:{port}}}; shift; exec {ssh} -p {port} \"$h\" \"$@\"' ssh")));
+            order
+                .environment
+                .push(("SVN_SSH", format!("sh -c 'h=${{1%:{port}}}; shift; exec {ssh} -p {port} \"$h\" \"$@\"' ssh")));
         } else if let Some(credentials) = self.credentials {
             let user = text::parts(self.url).and_then(|(_, user, _)| user);
             let Login { user, password } = credentials.login(&work.url, user)?;

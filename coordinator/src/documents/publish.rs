@@ -174,6 +174,14 @@ impl Publisher {
         Err(PublishError::Busy(submission.name))
     }
 
+    /// Whether a text may be published under its name by its source, as things stand.
+    ///
+    /// # Errors
+    /// As `submit` would answer.
+    pub async fn may_submit(&self, submission: &Submission) -> Result<(), PublishError> {
+        check_owner(submission, &self.standing(&submission.name).await?)
+    }
+
     /// Publishes a text whose image was made here. Doing it again changes nothing.
     pub async fn publish_made(&self, submission: &Submission, made: &Made) -> Result<Submitted, PublishError> {
         let Submission { name, text, source, .. } = submission;

@@ -5,7 +5,7 @@ use super::error::ApiError;
 use super::{App, Shared, body};
 use crate::clock;
 use crate::control::{Board, Preview, preview};
-use crate::documents::publish::{self, PublishError, Standing, Submission, Submitted};
+use crate::documents::publish::{self, PublishError, Published, Standing, Submission, Submitted};
 use crate::records::{self, Source};
 use axum::Json;
 use axum::body::Body;
@@ -61,49 +61,62 @@ pub(super) async fn put(
     })?;
     let document = publish::parse(&name, &text)?;
     let before = std::sync::Arc::clone(&app.board.borrow());
-    let current = current(&before, &name);
     let submission = Submission { name: name.clone(), text: text.clone(), source: Source::Api(who), take_over };
     let outcome = match app.publisher.submit(submission).await? {
         Submitted::Unchanged(_) => Put::Unchanged,
-        Submitted::Published(published) => Put::Published(published.revision, published.changes, published.at),
+        Submitted::Published(published) => Put::Published(published),
         Submitted::Waiting(at) => settled(&app, &name, at, &text).await?,
     };
-    let view = |published, changes, effect: Preview| DiffView {
+    match outcome {
+        Put::Unchanged => Ok((StatusCode::OK, Json(unchanged(&before, &name, &document)))),
+        Put::Published(published) => Ok((StatusCode::OK, Json(changed(&app, &before, &name, &document, published).await))),
+        Put::Waits(reason) => {
+            let standing = app.publisher.standing(&name).await?;
+            let changes = changes(&standing, &document, None);
+            let mut effect = preview(&before, &name, Some((&document, None)));
+            effect.reasons.insert(0, reason);
+            Ok((StatusCode::ACCEPTED, Json(view(&before, &name, None, changes, effect))))
+        }
+    }
+}
+
+/// What a text changes that is published already.
+pub(super) fn unchanged(before: &Board, name: &WorkloadName, document: &Document) -> DiffView {
+    let effect = preview(before, name, Some((document, None)));
+    view(before, name, None, Vec::new(), Preview { reasons: effect.reasons, ..Preview::default() })
+}
+
+/// What a text changes that has just been published, seen from before that.
+pub(super) async fn changed(
+    app: &App,
+    before: &Board,
+    name: &WorkloadName,
+    document: &Document,
+    published: Published,
+) -> DiffView {
+    let board = app.seen(published.at).await;
+    let newest = board.workloads.get(name).and_then(|w| w.newest.clone());
+    let digest = newest.map(|newest| newest.record.digest.clone());
+    let effect = preview(before, name, Some((document, digest.as_ref())));
+    view(before, name, Some(published.revision), published.changes, effect)
+}
+
+fn view(before: &Board, name: &WorkloadName, published: Option<Revision>, changes: Vec<ChangeView>, effect: Preview) -> DiffView {
+    DiffView {
         name: name.clone(),
-        current,
+        current: current(before, name),
         published,
         changes,
         starts_on: effect.starts_on,
         replaces_on: effect.replaces_on,
         stops_on: effect.stops_on,
         reasons: effect.reasons,
-    };
-    match outcome {
-        Put::Unchanged => {
-            let effect = preview(&before, &name, Some((&document, None)));
-            let nothing = Preview { reasons: effect.reasons, ..Preview::default() };
-            Ok((StatusCode::OK, Json(view(None, Vec::new(), nothing))))
-        }
-        Put::Published(revision, changes, at) => {
-            let board = app.seen(at).await;
-            let newest = board.workloads.get(&name).and_then(|w| w.newest.clone());
-            let digest = newest.map(|newest| newest.record.digest.clone());
-            let effect = preview(&before, &name, Some((&document, digest.as_ref())));
-            Ok((StatusCode::OK, Json(view(Some(revision), changes, effect))))
-        }
-        Put::Waits(reason) => {
-            let standing = app.publisher.standing(&name).await?;
-            let changes = changes(&standing, &document, None);
-            let mut effect = preview(&before, &name, Some((&document, None)));
-            effect.reasons.insert(0, reason);
-            Ok((StatusCode::ACCEPTED, Json(view(None, changes, effect))))
-        }
     }
 }
 
 enum Put {
     Unchanged,
-    Published(Revision, Vec<ChangeView>, u64),
+    Published(Published),
     Waits(Reason),
 }
 
@@ -118,7 +131,8 @@ async fn settled(app: &App, name: &WorkloadName, at: u64, text: &str) -> Result<
         (Some((record, at)), Some(published)) if published.text == text => {
             let key = records::history_key(name, record.newest);
             let entry = records::load::<HistoryEntry>(&*app.store, &key).await?;
-            Ok(Put::Published(record.newest, entry.map(|(entry, _)| entry.changes).unwrap_or_default(), *at))
+            let changes = entry.map(|(entry, _)| entry.changes).unwrap_or_default();
+            Ok(Put::Published(Published { revision: record.newest, changes, at: *at }))
         }
         _ => {
             let message = format!("another change of workload {name} came while this one waited for its image");

@@ -32,7 +32,7 @@ impl ApiError {
         self
     }
 
-    fn detail(mut self, detail: String) -> Self {
+    pub(crate) fn detail(mut self, detail: String) -> Self {
         self.body.detail = Some(detail);
         self
     }

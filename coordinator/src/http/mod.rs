@@ -12,6 +12,7 @@ mod centre;
 mod documents;
 mod error;
 mod exec;
+mod images;
 mod logs;
 mod observe;
 mod pipelines;
@@ -43,6 +44,7 @@ use crate::pipeline::{Orders, Pipelines};
 use crate::secrets::Secrets;
 use crate::sessions::Sessions;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use coord_store::{SharedStore, StoreRevision};
 use std::sync::Arc;
@@ -129,7 +131,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/status", get(admin::status))
         .route("/v1/hosts", get(admin::hosts).post(admin::add_host))
         .route("/v1/hosts/{host}", axum::routing::delete(admin::remove_host))
-        .route("/v1/images", get(centre::list).delete(centre::remove))
+        .route("/v1/images", get(centre::list).post(images::make).delete(centre::remove).layer(DefaultBodyLimit::disable()))
+        .route("/v1/deployments", post(images::deploy).layer(DefaultBodyLimit::disable()))
         .route("/v1/images/collect", post(centre::collect))
         .route("/v1/tokens", get(tokens::list).post(tokens::add))
         .route("/v1/tokens/{name}", axum::routing::delete(tokens::remove))

@@ -4,6 +4,7 @@
 mod bench;
 mod builds;
 mod exec;
+mod images;
 mod line;
 mod logs;
 mod pipelines;

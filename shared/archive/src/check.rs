@@ -116,7 +116,7 @@ impl Checked {
         self.put(path, what, Twice::Later)
     }
 
-    fn copy<R: BufRead>(&self, piece: Piece, content: Content, archive: &mut Archive<R>) -> Result<(), ArchiveError> {
+    fn copy<R: BufRead>(&mut self, piece: Piece, content: Content, archive: &mut Archive<R>) -> Result<(), ArchiveError> {
         let (mut at, mut left) = (piece.at, piece.length);
         while left > 0 {
             let available = archive.content()?;

@@ -66,6 +66,12 @@ impl ArchiveError {
         ArchiveError::Zip { problem: problem.into() }
     }
 
+    /// Whether the disk is full.
+    pub fn is_full(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        matches!(self, ArchiveError::Io { source, .. } if full.contains(&source.kind()))
+    }
+
     /// Whether it is the machine that failed, and not the archive.
     pub fn is_ours(&self) -> bool {
         matches!(self, ArchiveError::Io { .. })

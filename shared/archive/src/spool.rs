@@ -10,9 +10,16 @@ use std::path::Path;
 /// Bytes that are copied at a time.
 const COPY_BYTES: usize = 128 * 1024;
 
+/// Free bytes of the disk that stay free, whatever an archive brings: others need them more than we do.
+const RESERVE_BYTES: u64 = 1 << 30;
+/// How much is written between two looks at the disk.
+const LOOK_EVERY_BYTES: u64 = 64 << 20;
+
 pub(crate) struct Spool {
     file: File,
     length: u64,
+    /// Written since the disk was looked at.
+    unseen_bytes: u64,
 }
 
 /// One content.
@@ -33,7 +40,7 @@ impl Spool {
     /// In a folder on a disk that has room for the contents.
     pub(crate) fn new(folder: &Path) -> Result<Spool, ArchiveError> {
         let file = tempfile::tempfile_in(folder).map_err(ArchiveError::io("make a temporary file"))?;
-        Ok(Spool { file, length: 0 })
+        Ok(Spool { file, length: 0, unseen_bytes: LOOK_EVERY_BYTES })
     }
 
     /// Room for a content of zeros, to be written to.
@@ -44,7 +51,12 @@ impl Spool {
     }
 
     /// A piece of a content. What is never written is zeros.
-    pub(crate) fn write(&self, content: Content, at: u64, piece: &[u8]) -> Result<(), ArchiveError> {
+    pub(crate) fn write(&mut self, content: Content, at: u64, piece: &[u8]) -> Result<(), ArchiveError> {
+        self.unseen_bytes += piece.len() as u64;
+        if self.unseen_bytes > LOOK_EVERY_BYTES {
+            self.unseen_bytes = 0;
+            has_room(&self.file).map_err(ArchiveError::io("unpack the archive"))?;
+        }
         self.file.write_all_at(piece, content.at + at).map_err(ArchiveError::io("write a temporary file"))
     }
 
@@ -68,4 +80,12 @@ impl Spool {
         }
         Ok(())
     }
+}
+
+fn has_room(file: &File) -> io::Result<()> {
+    let disk = rustix::fs::fstatvfs(file)?;
+    if disk.f_bavail.saturating_mul(disk.f_frsize) < RESERVE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::StorageFull, "less than 1 GiB of the disk is free; make room"));
+    }
+    Ok(())
 }

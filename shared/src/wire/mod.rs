@@ -6,6 +6,7 @@
 mod api;
 mod build;
 mod centre;
+mod images;
 mod pipelines;
 mod registry;
 mod report;
@@ -22,6 +23,7 @@ pub use build::{
     SourceWatch, StepReport,
 };
 pub use centre::{CollectedView, RemovedImages};
+pub use images::DeploymentView;
 pub use pipelines::*;
 pub use registry::RegistryLogin;
 pub use report::{

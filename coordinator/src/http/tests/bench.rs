@@ -12,6 +12,8 @@ use crate::records::Source;
 use crate::secrets::Secrets;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
+use coord_centre::{Centre, CentreConfig};
+use coord_registry::Registry;
 use coord_shared::decide::liveness::LivenessLimits;
 use coord_shared::names::{ContainerId, HostName};
 use coord_shared::wire::{ErrorBody, FullReport, HostFacts, InstanceReport, InstanceState, NewHostAnswer, Report, WIRE_VERSION};
@@ -86,6 +88,9 @@ impl Bench {
         let told = Notifier::new(Arc::clone(&store), Arc::clone(&secrets), &NotifyConfig::default(), None);
         let notifier = Arc::new(told.expect("sets up"));
         let tasks = vec![spawn(controller.run()), spawn(resolver.run()), spawn(pipeline_controller.run(parts))];
+        let centre = Centre::open(&CentreConfig::new(dir.path().join("centre")), Arc::clone(&store)).expect("opens");
+        let registry = Registry::new(Vec::new(), []).expect("no entries, no mistakes");
+        let assembler = Assembler::new(centre, move || registry.clone(), dir.path().to_owned());
         let app = Arc::new(App {
             store,
             identity,
@@ -93,9 +98,9 @@ impl Bench {
             sessions: Sessions::default(),
             publisher,
             images,
-            problems,
             centre: None,
-            assembler: None,
+            assembler: Some(assembler),
+            problems,
             board,
             pipelines,
             orders,

@@ -42,7 +42,7 @@ pub(super) fn commit(n: u8) -> String {
 pub(super) struct Line {
     pub(super) bench: Bench,
     pub(super) builder: String,
-    web: String,
+    pub(super) web: String,
     sequence: u64,
     /// What the builder says of sources and runs.
     heads: Vec<HeadReport>,
