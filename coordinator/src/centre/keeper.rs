@@ -3,7 +3,7 @@
 use crate::config::CentreSection;
 use coord_centre::collect::{CollectSettings, Collected, Roots, Snapshot};
 use coord_centre::through::{Through, Upstreams, evicted};
-use coord_centre::{Access, Centre, CentreError, Reference};
+use coord_centre::{Centre, CentreError, Reference};
 use coord_registry::chain;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,9 +31,9 @@ impl Keeper {
         Self { centre, roots, settings, every, through, collecting: Mutex::default() }
     }
 
-    /// The routes of the centre's registry.
-    pub fn router(&self, access: Arc<dyn Access>) -> axum::Router {
-        self.centre.router_through(access, self.through.clone())
+    /// What makes copies of other registries' images, where that is configured.
+    pub fn through(&self) -> Option<Arc<Through>> {
+        self.through.clone()
     }
 
     /// The centre.

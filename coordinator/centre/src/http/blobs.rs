@@ -27,6 +27,10 @@ impl Door {
 
     async fn pull(&self, name: &Repository, digest: &Digest, call: &Call) -> Result<Response, Refused> {
         let kept = self.centre.has_blob(name, digest).await?;
+        let is_asked_by_pusher = call.method == Method::HEAD && self.caller(&call.headers, Some((name, Action::Push))).is_ok();
+        if kept.is_some() && is_asked_by_pusher {
+            self.centre.promise(digest).await?;
+        }
         let upstream = match (&self.through, kept) {
             (Some(through), None) => through.find(&self.centre, name, digest).await?,
             (Some(_) | None, _) => None,

@@ -21,7 +21,7 @@ mod tests;
 pub use evict::evicted;
 
 use crate::error::CentreError;
-use coord_registry::Registry;
+use coord_registry::{Registry, RegistryError};
 use coord_shared::names::{Digest, ImageReference, Repository};
 use coord_shared::quantity::Span;
 use flight::Flights;
@@ -141,11 +141,10 @@ impl Through {
 }
 
 /// What upstream said, as the centre's own errors.
-fn refused(repository: &Repository, reference: &str, error: coord_registry::RegistryError) -> CentreError {
-    match error {
-        coord_registry::RegistryError::NotFound { .. } => {
-            CentreError::NoManifest { repository: repository.clone(), reference: reference.to_owned() }
-        }
-        error => CentreError::Upstream(Box::new(error)),
+fn refused(repository: &Repository, reference: &str, error: RegistryError) -> CentreError {
+    if matches!(error, RegistryError::NotFound { .. }) {
+        CentreError::NoManifest { repository: repository.clone(), reference: reference.to_owned() }
+    } else {
+        CentreError::Upstream(Box::new(error))
     }
 }

@@ -242,3 +242,23 @@ async fn a_push_over_the_quota_is_refused_and_a_collection_makes_room() {
     assert_eq!(centre.quota().stored(), 0);
     push_blob(&centre, &"y".repeat(50)).await.expect("fits");
 }
+
+#[tokio::test]
+async fn a_layer_that_a_pusher_was_told_of_stays_until_his_manifest_comes() {
+    let lab = Lab::new();
+    let layer = push_blob(&lab.centre, "layer 1").await.expect("pushes");
+    let stray = push_blob(&lab.centre, "layer 2").await.expect("pushes");
+    let long_ago = crate::clock::wall() - SignedDuration::from_hours(2);
+    for digest in [&layer, &stray] {
+        let record = BlobRecord { bytes: 7, since: long_ago, touched: long_ago };
+        let link = LinkRecord { at: long_ago };
+        let txn = Txn::default()
+            .put(blob_key(digest), encode(&record).expect("a record"))
+            .put(link_key(&repository(), digest), encode(&link).expect("a record"));
+        lab.store.txn(txn).await.expect("writes");
+    }
+    lab.centre.promise(&layer).await.expect("promises");
+    lab.centre.collect(&Nobody, &settings(Duration::from_secs(3600)), false).await.expect("collects");
+    assert_eq!(lab.centre.has_blob(&repository(), &stray).await.expect("looks"), None);
+    push_image(&lab.centre, &[1], Some(tag(1))).await.expect("his manifest is taken");
+}
