@@ -14,7 +14,7 @@ BUILD="cc:build-essential musl-gcc:musl-tools curl:curl git:git"
 DEMO="busybox:busybox-static docker-registry:docker-registry"
 TEST="shellcheck:shellcheck ip:iproute2 nsenter:util-linux setpriv:util-linux tini:tini openssl:openssl systemd-analyze:systemd
     umoci:umoci skopeo:skopeo mkfs.ext4:e2fsprogs losetup:mount zstd:zstd nft:nftables crun:crun runc:runc
-    buildah:buildah podman:podman dockerd:docker.io docker:docker.io svn:subversion aiosmtpd:python3-aiosmtpd tcc:tcc"
+    buildah:buildah podman:podman dockerd:docker.io docker:docker.io svn:subversion sshd:openssh-server aiosmtpd:python3-aiosmtpd tcc:tcc"
 GUEST="mmdebstrap:mmdebstrap linux.uml:user-mode-linux mke2fs:e2fsprogs depmod:kmod"
 BENCH="docker-registry:docker-registry dockerd:docker.io podman:podman containerd:containerd skopeo:skopeo umoci:umoci
     buildah:buildah mmdebstrap:mmdebstrap igzip:isal zstd:zstd busybox:busybox-static crun:crun runc:runc nft:nftables wrk:wrk"

@@ -3,15 +3,18 @@
 //! Read at start and again whenever the file changes; labels take effect at once, everything else at the next start. Unknown keys
 //! are errors: a misspelt `coordinator` must not turn into a host that waits for nobody.
 
+pub(crate) mod builder;
 mod centre;
 mod images;
 mod isolation;
 mod metrics;
 mod network;
 
+pub use builder::BuilderConfig;
 pub use images::ImagesConfig;
 pub use isolation::{IsolationConfig, UserRange};
 
+use builder::RawBuilder;
 use coord_registry::RegistryConfig;
 use coord_shared::names::{HostName, Labels, check_label_key, check_label_value};
 use coord_shared::quantity::ByteSize;
@@ -56,6 +59,8 @@ pub struct Config {
     pub isolation: IsolationConfig,
     /// How containers are connected.
     pub network: coord_network::Settings,
+    /// What holds for builds; absent: this host builds nothing.
+    pub builder: Option<BuilderConfig>,
     /// Where Prometheus may ask; nowhere where absent.
     pub metrics_listen: Option<SocketAddr>,
     /// When an instance's log is rotated.
@@ -91,6 +96,7 @@ struct RawConfig {
     metrics: RawMetrics,
     #[serde(default)]
     log: RawLog,
+    builder: Option<RawBuilder>,
 }
 
 #[derive(Deserialize, Default)]
@@ -180,6 +186,7 @@ fn check(raw: RawConfig, path: &Path) -> Result<Config, String> {
         images: raw.images.check()?,
         isolation: raw.isolation.check()?,
         network: raw.network.check()?,
+        builder: raw.builder.map(RawBuilder::check).transpose()?,
         metrics_listen: raw.metrics.listen,
         log_max_bytes: raw.log.max_size.map_or(10 * 1024 * 1024, |size| size.0).max(64 * 1024),
         log_max_files: raw.log.max_files.unwrap_or(3),

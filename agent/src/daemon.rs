@@ -8,6 +8,7 @@
 //!
 //! Ending the service ends no container: they have monitors of their own, and the next agent finds them.
 
+use crate::builds::{self, Builder, Hands};
 use crate::clock;
 use crate::config::Config;
 use crate::containers::happenings::Happenings;
@@ -202,15 +203,20 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let volumes = opened.volumes.clone();
     drop(tokio::task::spawn_blocking(move || volumes.sweep()));
     let programs = Programs::new(Arc::new(opened.runtime.clone()), shown.clone());
+    let room = Room::new(images.clone(), policy, events.clone());
+    let builder = match &coordinators {
+        Some(coordinators) => start_builder(&config, &opened, (coordinators, &registry, &room), &events)?,
+        None => None,
+    };
     let sessions = coordinators.map(|coordinators| Sessions {
+        builder: builder.clone(),
         coordinators,
         host: config.host.clone(),
         log_dir: opened.logs.dir.clone(),
         programs: programs.clone(),
         volumes: opened.volumes.clone(),
     });
-    listen(&config, &opened, (images.clone(), programs), (events.clone(), shown, happenings.clone()));
-    let room = Room::new(images, policy, events.clone());
+    listen(&config, &opened, (images, programs), (events.clone(), shown, happenings.clone()));
     let mut executor = Executor::new(config.host.clone(), &opened, room, registry, events.clone());
     executor.default_runtime = config.isolation.runtime;
     let network = keep_network(&opened, &mut agent, events.clone());
@@ -221,6 +227,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         agent,
         executor,
         sessions,
+        builder,
         inbox,
         runtime_events,
         content,
@@ -249,6 +256,28 @@ fn keep_network(opened: &Opened, agent: &mut Agent, events: mpsc::Sender<Event>)
     }
     drop(tokio::spawn(network_keeper::run(opened.network.clone().ok(), wishes, events)));
     wish
+}
+
+/// Has this host build, if it is to.
+fn start_builder(
+    config: &Config,
+    opened: &Opened,
+    (coordinators, registry, room): (&Coordinators, &Registry, &Room),
+    events: &mpsc::Sender<Event>,
+) -> Result<Option<Builder>, DaemonError> {
+    if config.builder.is_none() {
+        return Ok(None);
+    }
+    let hands = Hands {
+        coordinators: coordinators.clone(),
+        images: opened.images.clone(),
+        registry: registry.clone(),
+        room: Some(room.clone()),
+        network: opened.network.clone(),
+        repositories: builds::programs(&config.state_dir).map_err(part("the sources of builds"))?,
+        events: events.clone(),
+    };
+    Builder::start(config, hands).map_err(part("the builder"))
 }
 
 /// Connects the loop with the coordinators, or with the standalone source that `state` names.
@@ -357,6 +386,8 @@ struct Service {
     agent: Agent,
     executor: Executor,
     sessions: Option<Sessions>,
+    /// Builds, where this host does.
+    builder: Option<Builder>,
     inbox: mpsc::Receiver<Event>,
     runtime_events: Option<mpsc::Receiver<RuntimeEvent>>,
     content: watch::Sender<report::Content>,
@@ -444,6 +475,9 @@ impl Service {
             self.executor.execute(task);
         }
         self.wake_at = plan.wake_at;
+        if let (Some(builder), Some(state)) = (&self.builder, self.agent.accepted()) {
+            builder.want(state);
+        }
         self.serve_sessions();
         self.write_down();
         self.tell(&plan);
@@ -470,7 +504,10 @@ impl Service {
         let [_, run_dir] = self.executor.volumes.own_folders();
         let one_offs = one_off::containers(run_dir);
         let doors = self.agent.doors(plan);
-        let network = network_keeper::wanted(self.agent.containers().chain(&one_offs), &doors);
+        let mut network = network_keeper::wanted(self.agent.containers().chain(&one_offs), &doors);
+        if let Some(builder) = &self.builder {
+            network.containers.extend(builder.containers());
+        }
         let is_awaited = plan.draining.values().any(|stage| *stage == Drain::MovingDoors);
         let before = self.network.borrow().as_ref().map_or(0, |wish| wish.number);
         self.network.send_if_modified(|wish| {
@@ -508,6 +545,9 @@ impl Service {
         let mut report = self.agent.report(plan, clock::now());
         if let Ok(network) = &self.executor.network {
             network_keeper::tell_addresses(network, &mut report);
+        }
+        if let Some(builder) = &self.builder {
+            builder.tell(&mut report);
         }
         if self.told.as_deref() != Some(&report) {
             self.told = Some(Arc::new(report));

@@ -67,6 +67,8 @@ pub enum Event {
     },
     /// The labels in `agent.toml` changed.
     Labels(Labels),
+    /// There is news of what is built here.
+    Builds,
     /// The machine was looked at.
     Facts(Box<coord_shared::wire::HostFacts>),
     /// Somebody asks which images are needed, and waits for the answer.

@@ -9,6 +9,7 @@
 //! - [`programs`] runs programs in containers, [`metrics`] tells what containers use, [`volumes`] are what outlives them;
 //! - [`doctor`] says what the host lacks.
 
+pub mod builds;
 pub mod clock;
 pub mod config;
 pub mod containers;

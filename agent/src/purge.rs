@@ -3,6 +3,7 @@
 //!
 //! For the day the agent is uninstalled. Needs no coordinator, and refuses while an agent runs.
 
+use crate::builds;
 use crate::config::Config;
 use crate::daemon::{self, DaemonError};
 use coord_runtime::{Recovered, RecoveredState, Runtime as _};
@@ -34,6 +35,10 @@ pub async fn run(config: &Config) -> Result<Purged, DaemonError> {
             Ok(()) => purged.containers += 1,
             Err(error) => purged.left.push(format!("container {}: {}", container.id, crate::chain(&error))),
         }
+    }
+    match builds::purge(config).await {
+        Ok(count) => purged.containers += count,
+        Err(error) => purged.left.push(crate::chain(&error)),
     }
     if let Ok(network) = &opened.network
         && let Err(error) = network.remove_all().await

@@ -3,6 +3,7 @@
 //! A log is streamed up as it grows; a program in a container has a WebSocket that carries its input and output. Either ends when the
 //! admin goes away, because then the coordinator ends the connection.
 
+use crate::builds::Builder;
 use crate::execute::log_path;
 use crate::logs::{self, Follow, LogLine};
 use crate::programs::Programs;
@@ -11,7 +12,7 @@ use crate::volumes::Volumes;
 use bytes::Bytes;
 use coord_attach::{Frames, program, socket};
 use coord_shared::names::HostName;
-use coord_shared::wire::{ErrorBody, ExecRequest, LogsRequest, Session, VolumesRequest};
+use coord_shared::wire::{ErrorBody, ExecRequest, LogsRequest, RunLogsRequest, Session, VolumesRequest};
 use futures_util::stream::{self, Stream, StreamExt as _};
 use jiff::Timestamp;
 use reqwest::{Body, Method, RequestBuilder};
@@ -35,6 +36,8 @@ pub struct Sessions {
     pub programs: Programs,
     /// What outlives containers.
     pub volumes: Volumes,
+    /// Builds, where this host does.
+    pub builder: Option<Builder>,
 }
 
 impl Sessions {
@@ -47,6 +50,8 @@ impl Sessions {
             self.exec(&id, asked).await
         } else if let Some(asked) = session.volumes {
             self.volumes(&id, &asked).await
+        } else if let Some(asked) = session.run_logs {
+            self.run_logs(&id, &asked).await
         } else {
             self.refuse(&id, "this agent is too old for that request; upgrade coord-agent").await
         };
@@ -85,6 +90,17 @@ impl Sessions {
         let (ours, theirs) = Frames::pair();
         let ((), carried) = tokio::join!(program::serve(started, ours), socket::carry(connection, theirs));
         carried.map_err(|error| crate::chain(&error))
+    }
+
+    async fn run_logs(&self, id: &str, asked: &RunLogsRequest) -> Result<(), String> {
+        let Some(builder) = &self.builder else { return self.refuse(id, "this host does not build: it has no [builder]").await };
+        match builder.log(asked) {
+            Ok(lines) => {
+                let request = self.request(Method::POST, id).header("content-type", "application/x-ndjson");
+                send(request.body(Body::wrap_stream(lines))).await
+            }
+            Err(problem) => self.refuse(id, &problem).await,
+        }
     }
 
     async fn volumes(&self, id: &str, asked: &VolumesRequest) -> Result<(), String> {

@@ -7,11 +7,13 @@
 mod archive;
 mod image;
 mod pipeline;
+mod secret;
 mod tokens;
 
 pub(crate) use archive::{DeployArgs, ImageBuildArgs, ImageOfArchiveArgs};
 pub(crate) use image::{ImageArgs, ImageCommand};
 pub(crate) use pipeline::{PipelineArgs, PipelineCommand, PipelineLogsArgs, PipelineRunArgs};
+pub(crate) use secret::{SecretArgs, SecretCommand};
 pub(crate) use tokens::{TokensAddArgs, TokensArgs, TokensCommand};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -167,6 +169,8 @@ coordctl exec -i db -- psql < dump.sql"
     /// Show, run and change pipelines: the way of commits into the fleet
     #[command(visible_alias = "pipelines")]
     Pipeline(PipelineArgs),
+    /// Show which secrets pipelines can name
+    Secret(SecretArgs),
     /// Show, remove and collect what the image centre holds
     Image(ImageArgs),
     /// Show, make and end tokens: of admins, and of those who use the image centre

@@ -7,6 +7,7 @@ mod archives;
 mod error;
 mod images;
 mod pipelines;
+mod secrets;
 mod stream;
 mod tokens;
 

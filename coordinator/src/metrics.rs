@@ -44,6 +44,7 @@ pub fn render(app: &App) -> String {
     text.metric("coord_problems", "gauge", "Sources that could not be published.").value("", problems);
     let published = app.publisher.published_count();
     text.metric("coord_publish_total", "counter", "Revisions published by this process.").value("", published);
+    pipelines(app, &mut text);
     text.metric("coord_http_requests_total", "counter", "Answered requests.");
     for ((route, status), count) in app.metrics.requests() {
         text.value(&format!("route=\"{route}\",status=\"{status}\""), count);
@@ -78,6 +79,23 @@ fn hosts(app: &App, text: &mut Text) {
     text.metric("coord_instances", "gauge", "Instances, as their hosts last reported them.");
     for (state, count) in by_state {
         text.value(&format!("state=\"{state}\""), count);
+    }
+}
+
+fn pipelines(app: &App, text: &mut Text) {
+    let findings = app.pipelines.findings();
+    text.metric("coord_pipelines", "gauge", "Pipelines.").value("", findings.pipelines.len());
+    text.metric("coord_runs", "gauge", "Runs of pipelines that are kept, by state.");
+    for (state, count) in &findings.runs {
+        text.value(&format!("state=\"{state}\""), count);
+    }
+    text.metric("coord_runs_ended_total", "counter", "Runs that ended in this process, by how.");
+    for (state, ended) in &findings.ended {
+        text.value(&format!("state=\"{state}\""), ended.count);
+    }
+    text.metric("coord_run_seconds_total", "counter", "Time from the making of these runs to their ends.");
+    for (state, ended) in &findings.ended {
+        text.value(&format!("state=\"{state}\""), ended.seconds);
     }
 }
 

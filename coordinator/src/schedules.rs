@@ -3,6 +3,9 @@
 //! The next time of each is in the store, so that one that fell while no coordinator ran is made up for: once, however many were missed.
 //! A schedule that is new or was changed begins with its next time from now on.
 
+#[cfg(test)]
+mod tests;
+
 use crate::clock;
 use crate::pipeline::records::{PIPELINE, PipelineRecord};
 use crate::pipeline::{PipelineError, Pipelines};

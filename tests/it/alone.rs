@@ -52,6 +52,7 @@ impl Alone {
             helpers: &binaries::helpers(),
             registries: &[self.registry.authority().to_owned()],
             images: config::Images::default(),
+            tables: "",
         };
         Ok(fs::write(self.path("agent.toml"), text.to_toml())?)
     }

@@ -111,6 +111,8 @@ fn tokens_do_not_travel_in_the_clear() -> Result<()> {
         registries: &[],
         shared: None,
         tls: None,
+        secrets: None,
+        tables: "",
     };
     std::fs::write(&file, text.to_toml())?;
     let program = coord_tests::binaries::path("coordinator")?;

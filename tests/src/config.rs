@@ -13,6 +13,10 @@ pub struct Coordinator<'a> {
     pub shared: Option<&'a SharedRegistry>,
     /// Certificate chain and key, both PEM; needed wherever `listen` is not loopback.
     pub tls: Option<(&'a Path, &'a Path)>,
+    /// The folder of secrets, where there are any.
+    pub secrets: Option<&'a Path>,
+    /// Tables that only some tests need, as text.
+    pub tables: &'a str,
 }
 
 /// A `[[registry]]` with a login that the coordinator shares with hosts.
@@ -37,6 +41,8 @@ pub struct Agent<'a> {
     pub helpers: &'a Path,
     pub registries: &'a [String],
     pub images: Images<'a>,
+    /// Tables that only some tests need, as text: `[builder]`.
+    pub tables: &'a str,
 }
 
 /// Its `[images]`; what is absent is the agent's own choice.
@@ -54,6 +60,9 @@ impl Coordinator<'_> {
         line(&mut text, "listen", self.listen);
         path(&mut text, "data_dir", self.data_dir);
         path(&mut text, "documents", self.documents);
+        if let Some(secrets) = self.secrets {
+            path(&mut text, "secrets", secrets);
+        }
         if let Some((certificate, key)) = self.tls {
             text.push_str("\n[tls]\n");
             path(&mut text, "cert", certificate);
@@ -67,6 +76,7 @@ impl Coordinator<'_> {
             line(&mut text, "password", &shared.password);
             text.push_str("insecure = true\nshare_with_hosts = true\n");
         }
+        text.push_str(self.tables);
         text
     }
 }
@@ -95,6 +105,7 @@ impl Agent<'_> {
             images.iter().for_each(|(key, value)| value.iter().for_each(|value| line(&mut text, key, value)));
         }
         registries(&mut text, self.registries);
+        text.push_str(self.tables);
         text
     }
 }

@@ -20,6 +20,7 @@ use crate::registry::TestRegistry;
 use crate::tls::Tls;
 use crate::{binaries, config, http, images, wait};
 
+pub mod line;
 pub mod view;
 
 /// For anything that the fleet does by itself: an answer of the coordinator, a container that starts or stops.
@@ -31,6 +32,9 @@ const AGENT_TOKEN: &str = "coord-agent-";
 /// Inside a lab every address is free.
 const LAB_PORT: u16 = 7400;
 
+/// Limits that hostile steps meet soon, and honest ones never.
+const BUILDER: &str = "\n[builder]\nmemory = \"256MiB\"\npids = 64\ndisk = \"64MiB\"\n";
+
 /// What to start.
 pub struct Plan {
     hosts: Vec<(String, Vec<(String, String)>)>,
@@ -39,13 +43,26 @@ pub struct Plan {
     images: config::Images<'static>,
     disk_mib: Option<u64>,
     shared: Option<config::SharedRegistry>,
+    tables: String,
+    secrets: Vec<(String, String)>,
+    builders: Vec<usize>,
 }
 
 impl Plan {
     /// `count` agents called `h0`, `h1`, ... as plain processes.
     pub fn processes(count: usize) -> Plan {
         let hosts = (0..count).map(|number| (format!("h{number}"), Vec::new())).collect();
-        Plan { hosts, namespaces: false, registries: Vec::new(), images: config::Images::default(), disk_mib: None, shared: None }
+        Plan {
+            hosts,
+            namespaces: false,
+            registries: Vec::new(),
+            images: config::Images::default(),
+            disk_mib: None,
+            shared: None,
+            tables: String::new(),
+            secrets: Vec::new(),
+            builders: Vec::new(),
+        }
     }
 
     /// `count` agents, each on a host of its own.
@@ -56,6 +73,24 @@ impl Plan {
     /// Gives a host a label.
     pub fn label(mut self, number: usize, key: &str, value: &str) -> Plan {
         self.hosts[number].1.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A host that builds, and is labelled so.
+    pub fn builder(mut self, number: usize) -> Plan {
+        self.builders.push(number);
+        self.label(number, "builder", "true")
+    }
+
+    /// A file in the coordinator's folder of secrets.
+    pub fn secret(mut self, name: &str, secret: &str) -> Plan {
+        self.secrets.push((name.to_owned(), secret.to_owned()));
+        self
+    }
+
+    /// Tables of the coordinator's configuration that only some tests need, as text: `[centre]`, `[smtp]`.
+    pub fn coordinator(mut self, tables: &str) -> Plan {
+        self.tables.push_str(tables);
         self
     }
 
@@ -98,6 +133,9 @@ pub struct Fleet {
     pub images: config::Images<'static>,
     disk_mib: Option<u64>,
     shared: Option<config::SharedRegistry>,
+    tables: String,
+    has_secrets: bool,
+    builders: Vec<usize>,
     url: String,
     tls: Option<Tls>,
     dir: Dir,
@@ -169,11 +207,19 @@ impl Fleet {
             images: plan.images,
             disk_mib: plan.disk_mib,
             shared: plan.shared,
+            tables: plan.tables,
+            has_secrets: !plan.secrets.is_empty(),
+            builders: plan.builders,
             url,
             tls,
             dir,
         };
         fs::create_dir(fleet.documents())?;
+        fs::create_dir(fleet.pipelines())?;
+        fs::create_dir(fleet.secrets())?;
+        for (name, secret) in &plan.secrets {
+            fleet.write_secret(name, secret)?;
+        }
         fleet.start_coordinator()?;
         for (name, labels) in plan.hosts {
             fleet.add_agent(name, labels)?;
@@ -224,6 +270,7 @@ impl Fleet {
 
     /// Writes the coordinator's configuration and gives its path.
     fn configure_coordinator(&self) -> Result<PathBuf> {
+        let secrets = self.has_secrets.then(|| self.secrets());
         let text = config::Coordinator {
             listen: self.url.rsplit('/').next().unwrap_or_default(),
             data_dir: &self.data_dir(),
@@ -231,6 +278,8 @@ impl Fleet {
             registries: &self.registries,
             shared: self.shared.as_ref(),
             tls: self.tls.as_ref().map(|tls| (tls.certificate.as_path(), tls.key.as_path())),
+            secrets: secrets.as_deref(),
+            tables: &self.tables,
         };
         let file = self.dir.path().join("coordinator.toml");
         let draft = file.with_extension("draft");
@@ -299,6 +348,7 @@ impl Fleet {
             helpers: &binaries::helpers(),
             registries: &self.registries,
             images: self.images,
+            tables: if self.builders.contains(&number) { BUILDER } else { "" },
         };
         let file = agent.state_dir.with_file_name("agent.toml");
         let draft = file.with_extension("draft");

@@ -34,6 +34,7 @@ impl Host {
             helpers: &binaries::helpers(),
             registries: &[registry.to_owned()],
             images,
+            tables: "",
         };
         fs::create_dir(host.path("state"))?;
         fs::create_dir(host.path("run"))?;

@@ -145,6 +145,7 @@ impl LoneHost {
             helpers: &self.helpers,
             registries: &[self.registry.authority().to_owned()],
             images: config::Images::default(),
+            tables: "",
         };
         let path = self.path("agent.toml");
         fs::write(&path, format!("{}\n{}", text.to_toml(), self.extra))?;

@@ -143,6 +143,8 @@ pub struct ContainerSpec {
     pub stdio: Stdio,
     /// Where its output goes, if it is logged.
     pub log: LogPolicy,
+    /// What it is made of, its environment included, is written down in memory only: for environments that hold secrets.
+    pub config_in_memory: bool,
     /// Opaque to the runtime; given back by [`Runtime::recover`].
     pub meta: serde_json::Value,
 }
@@ -176,6 +178,7 @@ impl ContainerSpec {
             stop_signal: libc::SIGTERM,
             stdio: Stdio::Logged,
             log,
+            config_in_memory: false,
             meta: serde_json::Value::Null,
         }
     }

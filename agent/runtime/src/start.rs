@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -228,6 +228,11 @@ impl Attempt {
             ..host::facts(spec, shim.pid).map_err(refused)?
         };
         let path = bundle.join("config.json");
+        if spec.config_in_memory {
+            // Whoever writes or reads it from now on does so there.
+            let made = symlink(run.join("config.json"), &path);
+            made.map_err(|source| RuntimeError::File { operation: "make", path: path.clone(), source })?;
+        }
         let mut oci = spec::oci(spec, &host);
         external::complete(&mut oci, spec)?;
         fs::write(&path, oci.to_string()).map_err(|source| RuntimeError::File { operation: "write", path, source })?;

@@ -16,6 +16,7 @@ mod error;
 mod folder;
 mod git;
 mod run;
+mod ssh;
 mod svn;
 mod sys;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::credentials::{Credentials, Login};
 use crate::error::{SourceError, Trouble};
 use crate::folder::Bound;
 use crate::run::{Ended, Order, Place, Work};
+use crate::ssh;
 use crate::text::{self, Mask};
 use crate::tools::{Limits, Tools};
 use coord_shared::names::Commit;
@@ -16,7 +17,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// What an address may begin with.
-pub(crate) const SCHEMES: &[&str] = &["https", "http", "svn", "file"];
+pub(crate) const SCHEMES: &[&str] = &["https", "http", "svn", "svn+ssh", "file"];
 const SVN: (&str, &str) = ("svn", "subversion");
 
 /// What it says when the repository is there, and the revision or the folder in it is not.
@@ -106,15 +107,24 @@ impl<'a> Folder<'a> {
     async fn run(&self, work: &Work<'_>, words: &[&str], bound: Option<Bound>, log: Log<'_>) -> Result<Ended, SourceError> {
         let mut arguments = vec![words[0].to_owned(), "--non-interactive".to_owned(), "--no-auth-cache".to_owned()];
         arguments.extend(["--config-dir".to_owned(), format!("{}/svn", work.seen(Place::Home))]);
-        let mut input = String::new();
-        if let Some(credentials) = self.credentials {
+        let mut order = Order { bound, ..Order::default() };
+        if self.url.starts_with("svn+ssh://") {
+            let ssh = ssh::command(work, self.credentials, &mut order)?;
+            // svn starts it without a shell, and appends USER@HOST:PORT, which ssh does not understand, and what to run there.
+            let host = text::parts(self.url).map_or("", |(_, _, host)| host);
+            let port = host.rsplit_once(':').map_or("", |(_, port)| port);
+            let port = port.parse::<u16>().unwrap_or(22);
+            order
+                .environment
+                .push(("SVN_SSH", format!("sh -c 'h=${{1%:{port}}}; shift; exec {ssh} -p {port} \"$h\" \"$@\"' ssh")));
+        } else if let Some(credentials) = self.credentials {
             let user = text::parts(self.url).and_then(|(_, user, _)| user);
             let Login { user, password } = credentials.login(&work.url, user)?;
             arguments.extend(["--username".to_owned(), user, "--password-from-stdin".to_owned()]);
-            input = format!("{password}\n");
+            order.input = format!("{password}\n");
         }
         arguments.extend(words[1..].iter().map(|word| (*word).to_owned()));
-        work.run_well(SVN, Order { arguments, input, bound, ..Order::default() }, log).await
+        work.run_well(SVN, Order { arguments, ..order }, log).await
     }
 
     async fn info(&self, work: &Work<'_>, revision: &str) -> Result<Info, SourceError> {

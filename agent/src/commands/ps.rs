@@ -22,7 +22,9 @@ pub(super) async fn run(config: &Config, format: Format, output: &Output) -> Res
         answer => answer?,
     };
     let now = clock::now().wall;
-    let rows = [rows, containers::one_offs(config, now).map_err(ErrorBody::from)?].concat();
+    let one_offs = containers::one_offs(config, now).map_err(ErrorBody::from)?;
+    let steps = containers::steps(config, now).map_err(ErrorBody::from)?;
+    let rows = [rows, one_offs, steps].concat();
     match format {
         Format::Json => output.json(&rows)?,
         Format::Table => output.data(&table(&rows, now).render(output.width(), output.palette))?,

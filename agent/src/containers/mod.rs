@@ -12,7 +12,7 @@ mod rows;
 
 pub use bodies::{ContainerDetails, InstanceDetails, InstanceRow};
 pub use details::details;
-pub use on_disk::{one_offs, reports};
+pub use on_disk::{one_offs, reports, steps};
 pub use rows::{rows, spec_of};
 
 use coord_shared::names::ContainerId;

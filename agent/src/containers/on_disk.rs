@@ -1,6 +1,7 @@
 //! What the containers' folders say where no agent runs that could be asked.
 
 use super::{ContainersError, InstanceRow};
+use crate::builds;
 use crate::config::Config;
 use crate::one_off;
 use coord_runtime::Inspected;
@@ -29,6 +30,27 @@ pub fn one_offs(config: &Config, now: Timestamp) -> Result<Vec<InstanceRow>, Con
             let report = report(id, &found, now);
             let ready = report.state == InstanceState::Running;
             rows.push(InstanceRow { report: InstanceReport { ready, ..report }, image, ports: Vec::new() });
+        }
+    }
+    Ok(rows)
+}
+
+/// A row for each step of a build, named after its run. Whether an agent runs is nothing to them either.
+///
+/// # Errors
+/// As `reports`.
+pub fn steps(config: &Config, now: Timestamp) -> Result<Vec<InstanceRow>, ContainersError> {
+    let mut rows = Vec::new();
+    let (state_dir, run_dir) = builds::folders(&config.state_dir, &config.run_dir);
+    if !run_dir.join("c").exists() {
+        return Ok(rows);
+    }
+    for id in coord_runtime::containers(&run_dir).map_err(ContainersError::Files)? {
+        let found = coord_runtime::inspect(&state_dir, &run_dir, &id).map_err(ContainersError::Files)?;
+        if let (Some(shown), Some(found)) = (builds::shown_as(&id), found) {
+            let report = report(shown, &found, now);
+            let ready = report.state == InstanceState::Running;
+            rows.push(InstanceRow { report: InstanceReport { ready, ..report }, image: None, ports: Vec::new() });
         }
     }
     Ok(rows)

@@ -3,6 +3,7 @@
 //! Each check tries the thing itself where that leaves nothing behind, and says what it found, what that costs, and the cure. Nothing
 //! is changed, so it may run at any time, beside a running agent too. Deliberately absent: repairing.
 
+mod builder;
 mod firewall;
 mod folders;
 mod images;
@@ -76,6 +77,7 @@ pub async fn examine(config: &Config) -> Vec<Check> {
     checks.extend(images::checks(config));
     checks.extend(programs::checks(config));
     checks.extend(runtimes::checks(config));
+    checks.extend(builder::checks(config));
     checks.extend(firewall::checks(config));
     checks.extend(network::checks(config).await);
     checks

@@ -81,6 +81,7 @@ pub(super) fn container_spec(
         stop_signal: meta.stop_signal.0,
         stdio: Stdio::Logged,
         log: prepared.log,
+        config_in_memory: false,
         meta: serde_json::to_value(meta).map_err(|e| format!("cannot write down what container {id} is made of: {e}"))?,
     })
 }

@@ -29,6 +29,7 @@ use coord_shared::document::{self, Logging, RuntimeName};
 use coord_shared::names::{ContainerId, Digest, HostName, InstanceId, PinnedImage};
 use coord_shared::quantity::Signal;
 pub(crate) use host::find_program;
+pub(crate) use network::connected;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

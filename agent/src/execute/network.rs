@@ -15,10 +15,10 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 /// What a container sees of networks.
-pub(super) struct Connected {
-    pub(super) mode: NetworkMode,
-    pub(super) hosts_file: Option<String>,
-    pub(super) resolv_conf: Option<String>,
+pub(crate) struct Connected {
+    pub(crate) mode: NetworkMode,
+    pub(crate) hosts_file: Option<String>,
+    pub(crate) resolv_conf: Option<String>,
 }
 
 impl Executor {
@@ -59,7 +59,7 @@ impl Executor {
 }
 
 /// What a container sees, once it is known who connects it to the bridge, if that is where it is to be.
-pub(super) fn connected(container: &ContainerId, asked: &document::Container, bridge: Option<(Lease, Connect)>) -> Connected {
+pub(crate) fn connected(container: &ContainerId, asked: &document::Container, bridge: Option<(Lease, Connect)>) -> Connected {
     let hostname = super::container_spec::hostname(container, asked);
     let hosts = files::hosts(asked, &hostname, bridge.as_ref().map(|(lease, _)| lease), &read("/etc/hosts"));
     let resolv_conf = match asked.network {

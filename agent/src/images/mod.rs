@@ -16,6 +16,7 @@ pub use error::ImagesError;
 pub use in_use::{Uses, on_disk, uses};
 pub use room::{Room, removed, uses as ask_for_uses};
 
+use crate::builds;
 use crate::clock;
 use crate::config::Config;
 use crate::one_off;
@@ -174,9 +175,9 @@ impl Images {
         Ok(Pruned { images, layers, content_bytes })
     }
 
-    /// What containers use that are nobody's but of whoever runs them.
+    /// What containers use that are nobody's but of whoever runs them, and what builds use.
     fn used_by_one_offs(&self) -> BTreeSet<Digest> {
-        one_off::images(&self.run_dir)
+        one_off::images(&self.run_dir).into_iter().chain(builds::images(&self.run_dir)).collect()
     }
 
     /// The one image that `wanted` names: by reference, by digest, or by the beginning of its digest.

@@ -44,6 +44,11 @@ impl Follow {
         Ok(follow)
     }
 
+    /// Begins with the oldest line of the log at `path`, which need not exist yet.
+    pub fn from_start(path: &Path) -> Follow {
+        Follow { path: path.to_owned(), file: None, offset: 0, join: Join::default() }
+    }
+
     /// Waits for lines and returns them: at least one. May be dropped while it waits; nothing is lost.
     ///
     /// # Errors

@@ -51,7 +51,7 @@ impl Figures for Everything {
                 page_faults: Some(10),
                 major_page_faults: Some(11),
             },
-            pids: PidsUsage { processes: Some(2), current: Some(5), limit: Some(2048) },
+            pids: PidsUsage { processes: Some(2), current: Some(5), limit: Some(2048), refused: None },
             io: vec![IoUsage { device: (8, 0), read_bytes: 1, written_bytes: 2, reads: 3, writes: 4 }],
             pressure: Pressures { cpu: pressure, memory: pressure, io: pressure },
         })

@@ -190,7 +190,8 @@ impl Agent {
                     self.accept(state, now);
                 }
             }
-            Event::Shutdown => {}
+            // Told with the next report.
+            Event::Builds | Event::Shutdown => {}
         }
     }
 
@@ -286,6 +287,11 @@ impl Agent {
     /// The generation of the accepted host state.
     pub fn generation(&self) -> Option<coord_shared::names::Generation> {
         self.ledger.generation()
+    }
+
+    /// The accepted host state.
+    pub fn accepted(&self) -> Option<&HostState> {
+        self.ledger.state()
     }
 
     /// How to get at registries, as the coordinator last said.

@@ -119,9 +119,14 @@ impl Coordinators {
     pub async fn call(&mut self, call: &Call) -> Result<Answer, CallError> {
         let result = self.try_call(call).await;
         if result.is_err() {
-            self.preferred = (self.preferred + 1) % self.urls.len();
+            self.prefer_next();
         }
         result
+    }
+
+    /// Another one is asked next: for callers that stream, when the preferred one does not answer.
+    pub fn prefer_next(&mut self) {
+        self.preferred = (self.preferred + 1) % self.urls.len();
     }
 
     /// A request to the preferred coordinator, for callers that stream.

@@ -36,6 +36,7 @@ fn coordinators(urls: Vec<String>) -> Coordinators {
         labels: Labels::new(),
         registries: Vec::new(),
         docker_config: None,
+        builder: None,
         metrics_listen: None,
         log_max_bytes: 1 << 20,
         log_max_files: 1,

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Deletes `folder` and all that is in it. Blocks. May be repeated where it failed.
-pub(super) fn delete(folder: &Path) -> Result<(), VolumesError> {
+pub(crate) fn delete(folder: &Path) -> Result<(), VolumesError> {
     let fail = |error: Errno| VolumesError::File { operation: "delete", path: folder.to_owned(), source: error.into() };
     let top = match rustix::fs::openat(CWD, folder, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(()),

@@ -20,6 +20,7 @@ mod tests;
 mod users;
 
 pub use bodies::{RemoveAsked, VolumeDetails};
+pub(crate) use delete::delete;
 pub use error::VolumesError;
 pub use record::Origin;
 

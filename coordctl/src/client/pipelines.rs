@@ -56,7 +56,7 @@ impl Client {
     pub(crate) async fn run_logs(&self, run: &RunId, follow: Option<Duration>) -> Result<LineStream, ClientError> {
         let what = format!("read the log of run {run}");
         let request = self.request(Method::GET, &run_path(run, "/logs"));
-        let request = if follow.is_some() { request.query(&[("follow", "1")]) } else { request };
+        let request = if follow.is_some() { request.query(&[("follow", "true")]) } else { request };
         let response = self.within(&what, async { self.send(&what, request).await }).await?;
         Ok(LineStream::new(response, what, self.base.clone(), follow.unwrap_or(self.timeout)))
     }

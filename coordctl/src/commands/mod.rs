@@ -14,6 +14,7 @@ mod hosts;
 mod image;
 mod logs;
 mod pipeline;
+mod secret;
 mod status;
 mod tokens;
 mod volume;
@@ -41,6 +42,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Exec(args) => exec::run(&args, &client()?, output).await,
         Command::Pipeline(args) => pipeline::run(args, &client()?, output).await,
         Command::Volume(args) => volume::run(args, &client()?, output).await,
+        Command::Secret(args) => secret::run(args, &client()?, output).await,
         Command::Image(args) => image::run(args, &client()?, output).await,
         Command::Tokens(args) => tokens::run(args, &client()?, output).await,
         Command::Completions(args) => completions::run(&args, output),

@@ -70,6 +70,9 @@ pub enum CentreError {
         /// What came.
         found: u64,
     },
+    /// Its bytes are in their place already, only its record is not: nothing may be added to them.
+    #[error("the upload {0} is whole; finish it, or begin another one")]
+    Whole(String),
     /// The upload is being written by somebody else.
     #[error("the upload {0} is being written by another request")]
     Busy(String),

@@ -153,6 +153,8 @@ impl Centre {
             Ok(Attempt::Write(self.with_repository(txn, &new.repository).await?, ()))
         })
         .await?;
+        let reference = new.reference.as_ref().map(ToString::to_string);
+        tracing::info!(repository = %new.repository, digest = %digest, reference, by = new.by, "a manifest was pushed");
         if is_new {
             self.inner.quota.added(bytes);
         }

@@ -35,9 +35,16 @@ pub(super) async fn read(body: Body, max_bytes: usize) -> Result<Vec<u8>, ApiErr
 
 /// A JSON body.
 pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body, max_bytes: usize) -> Result<T, ApiError> {
+    // What is something else is refused before it is read.
     check_type(headers, "application/json", |kind| kind == "application/json")?;
     let bytes = read(body, max_bytes).await?;
-    serde_json::from_slice(&bytes)
+    parse_json(headers, &bytes)
+}
+
+/// JSON that was read already.
+pub(super) fn parse_json<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<T, ApiError> {
+    check_type(headers, "application/json", |kind| kind == "application/json")?;
+    serde_json::from_slice(bytes)
         .map_err(|e| ApiError::bad_request(format!("the body is not the JSON that is expected here: {e}")))
 }
 

@@ -16,12 +16,14 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use coord_shared::decide::pipeline::Cause;
 use coord_shared::names::{PipelineName, RunId};
-use coord_shared::wire::{PipelineView, PipelinesView, RunView, RunsView};
+use coord_shared::wire::{NewRun, NewRunAnswer, PipelineView, PipelinesView, RunView, RunsView};
 use serde::Deserialize;
 use std::time::Duration;
 
 /// How long the wish for a run waits for it to be made: a builder looks at the source first, which takes a second or a few.
 const START_PATIENCE: Duration = Duration::from_secs(20);
+/// Largest body of a wish for a run.
+const NEW_RUN_MAX_BYTES: usize = 4 * 1024;
 /// Runs of a list, the newest: more than anybody reads.
 const RUNS_SHOWN_MAX: usize = 100;
 
@@ -115,31 +117,31 @@ pub(super) async fn run(
     Ok(Json(shown(&app, &app.pipelines.findings(), &id, &record)))
 }
 
-/// `POST /v1/pipelines/{name}/runs`: a run of what the source holds now. Answers once it is made, or that it will be.
+/// `POST /v1/pipelines/{name}/runs`: answers once the run is made, or that it will be (202).
 pub(super) async fn start(
     State(app): Shared,
     Admin { name: who }: Admin,
     Path(name): Path<String>,
-    query: TakeOverQuery,
-) -> Result<(StatusCode, Json<RunView>), ApiError> {
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
     let name: PipelineName = name.parse()?;
-    let Query(TakeOver { take_over }) = query.map_err(ApiError::bad_request)?;
-    let number = app.pipelines.start(&name, Cause::Manual(who), take_over).await?;
+    let body = body::read(body, NEW_RUN_MAX_BYTES).await?;
+    let wish: NewRun = if body.is_empty() { NewRun::default() } else { body::parse_json(&headers, &body)? };
+    let number = app.pipelines.start_at(&name, Cause::Manual(who), wish.commit, wish.take_over).await?;
     let deadline = clock::moment() + START_PATIENCE;
     let mut findings = app.pipelines.watch();
     loop {
         findings.mark_unchanged();
         if let Some((id, record)) = made(&app, &name, number).await? {
             let view = shown(&app, &app.pipelines.findings(), &id, &record);
-            return Ok((StatusCode::CREATED, Json(view)));
+            return Ok((StatusCode::CREATED, Json(view)).into_response());
         }
         if !matches!(tokio::time::timeout_at(deadline, findings.changed()).await, Ok(Ok(()))) {
-            break;
+            let answer = NewRunAnswer { run: RunId { pipeline: name, number } };
+            return Ok((StatusCode::ACCEPTED, Json(answer)).into_response());
         }
     }
-    let why = app.pipelines.findings().pipelines.get(&name).map(|finding| finding.problems.join("; ")).unwrap_or_default();
-    let message = format!("the run of {name} begins as soon as its source was looked at: {why}");
-    Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_yet", message).hint(format!("see `coordctl pipeline show {name}`")))
 }
 
 /// The run that somebody wanted, once it is there: the first from `number` on that no push made.

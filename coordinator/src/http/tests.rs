@@ -2,11 +2,15 @@
 //! connections (deadlines, broken bodies, streams) is in `socket.rs`.
 
 mod bench;
+mod builds;
 mod exec;
 mod images;
+mod line;
 mod logs;
 mod pipelines;
+mod run_logs;
 mod socket;
+mod webhook;
 
 use super::*;
 use axum::http::StatusCode;
@@ -36,13 +40,29 @@ async fn every_route_says_who_may_use_it() {
         ("PUT", "/v1/documents/web"),
         ("DELETE", "/v1/documents/web"),
         ("POST", "/v1/diff/web"),
+        ("GET", "/v1/pipelines"),
+        ("GET", "/v1/pipelines/shop"),
+        ("PUT", "/v1/pipelines/shop"),
+        ("DELETE", "/v1/pipelines/shop"),
+        ("POST", "/v1/pipelines/shop/look"),
+        ("GET", "/v1/pipelines/shop/runs"),
+        ("POST", "/v1/pipelines/shop/runs"),
+        ("GET", "/v1/pipelines/shop/runs/1"),
+        ("POST", "/v1/pipelines/shop/runs/1/cancel"),
+        ("GET", "/v1/pipelines/shop/runs/1/logs"),
     ];
     for (method, path) in admin_routes {
         bench.send(method, path, None, "").await.is_error(401, "unauthorized");
         bench.send(method, path, Some("coord-admin-made-up"), "").await.is_error(401, "unauthorized");
         bench.send(method, path, Some(&agent), "").await.is_error(403, "forbidden");
     }
-    let agent_routes = [("GET", "/v1/hosts/b/state"), ("POST", "/v1/hosts/b/report"), ("POST", "/v1/hosts/b/sessions/x")];
+    let agent_routes = [
+        ("GET", "/v1/hosts/b/state"),
+        ("POST", "/v1/hosts/b/report"),
+        ("POST", "/v1/hosts/b/sessions/x"),
+        ("PUT", "/v1/hosts/b/builds/shop.1/archive"),
+        ("POST", "/v1/hosts/b/builds/shop.1/log"),
+    ];
     for (method, path) in agent_routes {
         bench.send(method, path, None, "").await.is_error(401, "unauthorized");
         bench.send(method, path, Some(&agent), "").await.is_error(403, "forbidden");

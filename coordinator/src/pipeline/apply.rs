@@ -47,8 +47,10 @@ impl Changes {
             Action::Make { pipeline, head, cause, take_over } => {
                 let Some(record) = self.pipeline(model, pipeline) else { return };
                 record.newest += 1;
-                record.seen = Some(head.commit.clone());
-                record.wanted = None;
+                // Somebody's own choice says nothing of what the source holds.
+                if record.wanted.take().is_none_or(|wanted| wanted.commit.is_none()) {
+                    record.seen = Some(head.commit.clone());
+                }
                 let mut run = RunRecord::new(record.text.clone(), head.clone(), cause.clone(), now);
                 run.take_over = *take_over;
                 // Whoever wants a run wants it, whatever has changed.

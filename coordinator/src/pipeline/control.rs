@@ -36,7 +36,7 @@ const ROUNDS_MAX: u32 = 20;
 /// Archives that become images at a time: each keeps a processor and a disk busy.
 const ASSEMBLIES_MAX: usize = 2;
 /// How often an image is tried to be made while its problem may pass.
-const ASSEMBLE_ATTEMPTS_MAX: u32 = 8;
+const ASSEMBLE_ATTEMPTS_MAX: u32 = 12;
 /// Actions of one transaction: records of runs are up to a megabyte.
 const ACTIONS_MAX: usize = 50;
 
@@ -190,6 +190,10 @@ impl PipelineController {
         if let Committed::Conflict = self.store.txn(changes.txn(&self.model)).await? {
             return Ok(());
         }
+        let is_over = |record: &RunRecord| record.state.is_over() || record.state == RunState::Queued && record.attempt > 0;
+        if changes.forgotten.is_empty() && !changes.runs.values().any(is_over) {
+            return Ok(());
+        }
         let files = self.files.clone();
         // What is not removed now is at the next start.
         let removed = tokio::task::spawn_blocking(move || {
@@ -199,7 +203,7 @@ impl PipelineController {
                     .unwrap_or_else(|error| tracing::warn!(run = %run, error = %error, "cannot remove a run's folder"));
             }
             for (run, record) in &changes.runs {
-                if record.state.is_over() || record.state == RunState::Queued {
+                if is_over(record) {
                     files
                         .drop_archives(run)
                         .unwrap_or_else(|error| tracing::warn!(run = %run, error = %error, "cannot remove a run's archive"));

@@ -46,7 +46,7 @@ use self::records::{Cancel, PipelineRecord, RunRecord, pipeline_key, run_key};
 use crate::clock;
 use crate::records::{Source, encode, load};
 use coord_shared::decide::pipeline::{Cause, Wanted};
-use coord_shared::names::{PipelineName, RunId};
+use coord_shared::names::{Commit, PipelineName, RunId};
 use coord_shared::wire::RunState;
 use coord_store::{Committed, SharedStore, StoreRevision, Txn};
 use std::sync::Arc;
@@ -150,9 +150,15 @@ impl Pipelines {
         Ok(asked.await?.unwrap_or_default())
     }
 
-    /// Wants a run of what the source holds now, whether or not that is new. `take_over`: its workload may be taken from another source
-    /// of documents. Answers the number that the run will have at least.
-    pub async fn start(&self, name: &PipelineName, cause: Cause, take_over: bool) -> Result<u64, PipelineError> {
+    /// Wants a run of what the source holds now, whether or not that is new; or of `commit`. `take_over`: its workload may be taken from
+    /// another source of documents. Answers the number that the run will have at least.
+    pub async fn start_at(
+        &self,
+        name: &PipelineName,
+        cause: Cause,
+        commit: Option<Commit>,
+        take_over: bool,
+    ) -> Result<u64, PipelineError> {
         let mut first = 0;
         let wanted = self.change(name, |record| {
             let old = record.filter(|old| !old.deleted).ok_or_else(|| PipelineError::Unknown(name.clone()))?;
@@ -160,12 +166,17 @@ impl Pipelines {
             let asked = old.asked + 1;
             // A person's wish is not forgotten because it is also time.
             let before = old.wanted.clone().filter(|before| cause == Cause::Schedule && before.cause != Cause::Schedule);
-            let take_over = take_over || before.as_ref().is_some_and(|before| before.take_over);
-            let cause = before.map_or_else(|| cause.clone(), |before| before.cause);
-            Ok(Some(PipelineRecord { asked, wanted: Some(Wanted { asked, cause, take_over }), ..old.clone() }))
+            let new = || Wanted { asked, cause: cause.clone(), commit: commit.clone(), take_over };
+            let wanted = before.map_or_else(new, |before| Wanted { asked, ..before });
+            Ok(Some(PipelineRecord { asked, wanted: Some(wanted), ..old.clone() }))
         });
         wanted.await?;
         Ok(first)
+    }
+
+    /// As [`Self::start_at`], of what the source holds.
+    pub async fn start(&self, name: &PipelineName, cause: Cause, take_over: bool) -> Result<u64, PipelineError> {
+        self.start_at(name, cause, None, take_over).await
     }
 
     /// Wants a run to end. What is being published, or is over, is not undone.

@@ -3,6 +3,7 @@
 //! Of a run that is over only what decisions need is held; the rest is read when somebody asks.
 
 use super::records::{PIPELINE, PipelineRecord, RUN, RunRecord, run_of};
+use super::views::Ended;
 use crate::records::{self, HOST, HostRecord, RecordError};
 use coord_shared::names::{HostName, PipelineName, RunId};
 use coord_shared::pipeline::Pipeline;
@@ -17,6 +18,8 @@ pub(super) struct Model {
     pub(super) pipelines: BTreeMap<PipelineName, Known<PipelineRecord>>,
     pub(super) runs: BTreeMap<RunId, Known<RunRecord>>,
     pub(super) hosts: BTreeMap<HostName, HostRecord>,
+    /// Runs that were seen to end, by how.
+    pub(super) ended: BTreeMap<String, Ended>,
 }
 
 /// A record, the transaction that wrote it, and its text parsed.
@@ -34,7 +37,7 @@ impl Model {
         let prefixes = &[HOST, PIPELINE, RUN];
         let changes = match store.changes(self.at, prefixes).await {
             Err(StoreError::Compacted { .. }) => {
-                *self = Self::default();
+                *self = Self { ended: std::mem::take(&mut self.ended), ..Self::default() };
                 store.changes(0, prefixes).await?
             }
             other => other?,
@@ -75,7 +78,15 @@ impl Model {
         } else if let Some(id) = run_of(&change.key) {
             match read::<RunRecord>(change) {
                 Read::Gone => drop(self.runs.remove(&id)),
-                Read::Record(record) => drop(self.runs.insert(id, run(record, change.revision))),
+                Read::Record(record) => {
+                    let was_open = self.runs.get(&id).is_some_and(|known| !known.record.state.is_over());
+                    if let (true, Some(ended_at)) = (was_open, record.ended_at) {
+                        let ended = self.ended.entry(record.state.to_string()).or_default();
+                        ended.count += 1;
+                        ended.seconds += ended_at.duration_since(record.made_at).as_secs_f64();
+                    }
+                    self.runs.insert(id, run(record, change.revision));
+                }
                 Read::Damaged => {}
             }
         } else {

@@ -27,6 +27,17 @@ pub struct Findings {
     pub waits: BTreeMap<RunId, String>,
     /// How many runs are in which state, those included that are over and kept.
     pub runs: BTreeMap<String, u64>,
+    /// Runs that ended in this process, by how.
+    pub ended: BTreeMap<String, Ended>,
+}
+
+/// Counts of runs that ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Ended {
+    /// How many.
+    pub count: u64,
+    /// From the making of each to its end, together.
+    pub seconds: f64,
 }
 
 /// What is found of one pipeline.
@@ -40,7 +51,7 @@ pub struct Finding {
 
 impl Findings {
     pub(super) fn new(model: &Model, fleet: &Fleet, plan: &Plan) -> Self {
-        let mut findings = Self { at: model.at, ..Self::default() };
+        let mut findings = Self { at: model.at, ended: model.ended.clone(), ..Self::default() };
         for (name, known) in model.pipelines.iter().filter(|(_, known)| !known.record.deleted) {
             let facts = fleet.pipelines.get(name);
             let look = facts.and_then(|facts| look(name, facts, fleet));

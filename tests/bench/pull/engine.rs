@@ -159,6 +159,7 @@ fn configure(engine: Engine, dir: &Path, registry: &str) -> Result<()> {
         helpers: &binaries::helpers(),
         registries: &[registry.to_owned()],
         images: config::Images { format, ..config::Images::default() },
+        tables: "",
     };
     fs::create_dir(dir.join("state"))?;
     fs::create_dir(dir.join("run"))?;

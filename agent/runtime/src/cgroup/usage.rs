@@ -85,6 +85,8 @@ pub struct PidsUsage {
     pub current: Option<u64>,
     /// `None` where there is no limit, too.
     pub limit: Option<u64>,
+    /// How often one more was refused because of the limit.
+    pub refused: Option<u64>,
 }
 
 /// Use of a disk.
@@ -247,7 +249,9 @@ impl Reader {
 
     fn pids(&mut self, group: &Path) -> PidsUsage {
         let processes = self.text(group, "cgroup.procs").map(|list| list.lines().count() as u64);
-        PidsUsage { processes, current: self.number(group, "pids.current"), limit: self.number(group, "pids.max") }
+        let (current, limit) = (self.number(group, "pids.current"), self.number(group, "pids.max"));
+        let refused = self.text(group, "pids.events").and_then(|text| Table(text).value("max"));
+        PidsUsage { processes, current, limit, refused }
     }
 
     fn v1_io(&mut self, group: &Path) -> Vec<IoUsage> {

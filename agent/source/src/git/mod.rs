@@ -10,18 +10,17 @@ mod tags;
 use crate::credentials::{Credentials, in_memory};
 use crate::error::{SourceError, folder};
 use crate::run::{Ended, Order, Place, Work};
+use crate::ssh;
 use crate::text::{self, Mask};
 use crate::tools::{Limits, Tools};
 use coord_shared::pipeline::Git;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::time::Duration;
 
 /// What an address may begin with; `user@host:path` counts as ssh.
 pub(crate) const SCHEMES: &[&str] = &["https", "http", "ssh", "git", "file"];
 const GIT: (&str, &str) = ("git", "git");
-/// How long ssh tries to reach a server, in seconds.
-const SSH_CONNECT_PATIENCE_S: u32 = 20;
 
 /// A repository, and how it is asked.
 pub(crate) struct Repository<'a> {
@@ -88,36 +87,16 @@ impl<'a> Repository<'a> {
         let is_ssh = self.git.url.starts_with("ssh://") || !self.git.url.contains("://");
         let is_http = self.git.url.starts_with("http");
         let url = &work.url;
-        let keep = |content: &str| in_memory(content, self.tools.user).map_err(folder("make memory for", "credentials"));
         if is_ssh {
-            let mut known_hosts = format!("{}/ssh/known_hosts", work.seen(Place::Home));
-            let mut check = "accept-new";
-            let mut identity = String::new();
-            if let Some(credentials) = self.credentials {
-                let key = credentials.key(url)?;
-                // ssh closes what it inherits: it reads what its parent, git, has open.
-                let path = |memory: &OwnedFd| format!("/proc/$PPID/fd/{}", memory.as_raw_fd());
-                let memory = keep(&key.key)?;
-                identity = format!("-i {}", path(&memory));
-                order.inherited.push(memory);
-                if !key.known_hosts.is_empty() {
-                    let memory = keep(&format!("{}\n", key.known_hosts))?;
-                    known_hosts = path(&memory);
-                    check = "yes";
-                    order.inherited.push(memory);
-                }
-            }
-            let command = format!(
-                "ssh -F /dev/null -o BatchMode=yes -o IdentitiesOnly=yes -o ConnectTimeout={SSH_CONNECT_PATIENCE_S} \
-                 -o ServerAliveInterval=30 -o StrictHostKeyChecking={check} -o UserKnownHostsFile={known_hosts} {identity}"
-            );
+            let command = ssh::command(work, self.credentials, order)?;
             order.environment.push(("GIT_SSH_COMMAND", command));
             order.environment.push(("GIT_SSH_VARIANT", "ssh".to_owned()));
         }
         if let (true, Some(credentials)) = (is_http, self.credentials) {
             let (scheme, user, host) = text::parts(&self.git.url).unwrap_or_default();
             let login = credentials.login(url, user)?;
-            let memory = keep(&format!("username={}\npassword={}\n", login.user, login.password))?;
+            let memory = in_memory(&format!("username={}\npassword={}\n", login.user, login.password), self.tools.user)
+                .map_err(folder("make memory for", "credentials"))?;
             order.environment.push(("COORD_SOURCE_FOR", format!("{scheme}://{host}")));
             order.environment.push(("COORD_SOURCE_FD", memory.as_raw_fd().to_string()));
             order.inherited.push(memory);

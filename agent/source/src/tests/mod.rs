@@ -6,6 +6,7 @@ mod git;
 mod hostile;
 mod http;
 mod repository;
+mod ssh;
 mod svn;
 
 use crate::{Credentials, Limits, Source, SourceError, Tools, User};

@@ -129,7 +129,7 @@ impl From<CentreError> for Refused {
             CentreError::TooManyUploads { .. } => of(Code::TooManyRequests),
             // The spec knows 404 and 405 for what cannot be deleted.
             CentreError::Used { .. } => of(Code::Unsupported),
-            CentreError::Interrupted(_) => of(Code::BlobUploadInvalid),
+            CentreError::Interrupted(_) | CentreError::Whole(_) => of(Code::BlobUploadInvalid),
             CentreError::Contended => of(Code::TooManyRequests),
             CentreError::Ending => of(Code::Unknown).with_status(StatusCode::SERVICE_UNAVAILABLE),
             CentreError::Disk { .. }

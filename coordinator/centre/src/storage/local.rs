@@ -72,7 +72,12 @@ impl Local {
             let mut stored = Vec::new();
             for folder in fs::read_dir(&root).map_err(CentreError::disk("list", &root))? {
                 let folder = folder.map_err(CentreError::disk("list", &root))?.path();
-                for file in fs::read_dir(&folder).map_err(CentreError::disk("list", &folder))? {
+                let files = match fs::read_dir(&folder) {
+                    // A file between the folders is not ours.
+                    Err(error) if error.kind() == io::ErrorKind::NotADirectory => continue,
+                    files => files.map_err(CentreError::disk("list", &folder))?,
+                };
+                for file in files {
                     stored.extend(stored_file(&file.map_err(CentreError::disk("list", &folder))?)?);
                 }
             }
@@ -91,13 +96,15 @@ fn place(root: &Path, staged: &Path, path: &Path) -> Result<(), CentreError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(CentreError::disk("make", folder)(error)),
     }
-    let whole = staged.with_file_name(WHOLE);
-    match fs::hard_link(staged, &whole) {
+    let whole = &*staged.with_file_name(WHOLE);
+    let named = match fs::hard_link(staged, whole) {
+        Ok(()) => whole,
         // Left by an attempt that crashed.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        linked => linked.map_err(CentreError::disk("link", &whole))?,
-    }
-    fs::rename(&whole, path).map_err(CentreError::disk("place", path))?;
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => whole,
+        // Not every file system gives second names; on those, a crash before the record costs the upload.
+        Err(_) => staged,
+    };
+    fs::rename(named, path).map_err(CentreError::disk("place", path))?;
     sync_folder(folder)
 }
 

@@ -8,6 +8,7 @@ mod pull;
 mod push;
 mod races;
 mod resume;
+mod s3;
 
 use crate::{Access, Action, Centre, CentreConfig, OCI_INDEX, OCI_MANIFEST, Refusal};
 use coord_shared::names::{Digest, Repository};

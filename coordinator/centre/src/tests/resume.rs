@@ -68,7 +68,9 @@ async fn a_commit_that_fails_or_whose_answer_is_lost_can_be_repeated() {
         patch(&lab, &place, &bytes).await;
         lab.store.plan([fault]);
         assert_eq!(put(&lab, &place, &bytes).await, 500);
-        // The bytes lie in their place already, and so would they after a crash.
+        // The bytes lie in their place already, and so would they after a crash: nothing may be added to them.
+        let more = lab.ask(Method::PATCH, &place).body("more").send().await.unwrap();
+        assert_eq!((more.status().as_u16(), code(more).await.as_str()), (400, "BLOB_UPLOAD_INVALID"));
         let lab = lab.restart().await;
         assert_eq!(put(&lab, &place, &bytes).await, 201, "{fault:?}");
         has(&lab, &bytes).await;
@@ -121,6 +123,8 @@ async fn pushing_again_mends_bytes_that_went_bad() {
     lab.push("a", b"good").await;
     has(&lab, b"good").await;
     std::fs::remove_file(&file).unwrap();
+    std::fs::write(lab.dir.path().join("blobs/sha256/stray"), "not ours").unwrap();
+    assert!(lab.centre.stored().await.unwrap().is_empty());
     assert_eq!(lab.status(Method::GET, &format!("/v2/a/blobs/{digest}")).await, 404);
     lab.push("a", b"good").await;
     has(&lab, b"good").await;

@@ -83,7 +83,11 @@ impl Uploads {
             match read_slot(&folder, &quota) {
                 Some((id, slot)) => drop(known.insert(id, Arc::new(slot))),
                 // A crash while it was made or removed.
-                None => remove_folder(&folder)?,
+                None => {
+                    if let Err(error) = remove_folder(&folder) {
+                        tracing::warn!(folder = %folder.display(), error = %error, "what is left of an upload stays until the next start");
+                    }
+                }
             }
         }
         Ok(Self {
@@ -223,6 +227,7 @@ impl Upload {
         if announced.is_some_and(|bytes| bytes > self.uploads.max_bytes.saturating_sub(stands)) {
             return Err(self.uploads.too_large());
         }
+        let is_whole = partial.is_whole().await?;
         self.uploads.quota.admit(announced.unwrap_or_default())?;
         let limit = announced.unwrap_or(u64::MAX);
         let mut came = 0;
@@ -231,6 +236,9 @@ impl Upload {
         loop {
             let batch = Batch::gather(&mut body, self.uploads.silence_max).await;
             came += batch.bytes;
+            if came > 0 && is_whole {
+                return Err(CentreError::Whole(self.id.clone()));
+            }
             if came > limit {
                 writing.settle().await?;
                 return Err(CentreError::WrongLength { announced: limit, found: came });

@@ -10,6 +10,7 @@ use coord_shared::names::Digest;
 use sha2::{Digest as _, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinHandle;
@@ -122,6 +123,8 @@ fn write_all(file: &mut File, pieces: &[Bytes]) -> io::Result<()> {
 pub(super) trait Locked: Sized {
     /// How many bytes there are, after reading them again where that is not known.
     async fn look(&mut self) -> Result<u64, CentreError>;
+    /// Whether the file has a second name: it is a blob already, whose record a crash or an error has held up.
+    async fn is_whole(&self) -> Result<bool, CentreError>;
     /// Begins to write.
     fn start(self) -> Writing;
 }
@@ -137,6 +140,11 @@ impl Locked for OwnedMutexGuard<Partial> {
             self.sum = again.await?.sum;
         }
         Ok(self.stands())
+    }
+
+    async fn is_whole(&self) -> Result<bool, CentreError> {
+        let path = self.path.clone();
+        blocking(move || Ok(path.metadata().map_err(CentreError::disk("look at", &path))?.nlink() > 1)).await
     }
 
     fn start(self) -> Writing {

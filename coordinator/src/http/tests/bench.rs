@@ -17,7 +17,7 @@ use coord_registry::Registry;
 use coord_shared::decide::liveness::LivenessLimits;
 use coord_shared::names::{ContainerId, HostName};
 use coord_shared::wire::{ErrorBody, FullReport, HostFacts, InstanceReport, InstanceState, NewHostAnswer, Report, WIRE_VERSION};
-use coord_store::MemoryStore;
+use coord_store::{FaultyStore, MemoryStore};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use tokio_util::task::AbortOnDropHandle;
@@ -35,14 +35,30 @@ pub(super) struct Bench {
     pub(super) end: watch::Sender<bool>,
     /// Makes images, and is told of ends.
     pub(super) line: Arc<FakeLine>,
-    dir: tempfile::TempDir,
-    _tasks: Vec<AbortOnDropHandle<()>>,
+    /// Fails on demand.
+    pub(super) store: Arc<FaultyStore>,
+    pub(super) dir: tempfile::TempDir,
+    tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Bench {
     pub(super) async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let store: SharedStore = Arc::new(MemoryStore::default());
+        Self::over(dir, Arc::new(FaultyStore::new(Arc::new(MemoryStore::default()))), Arc::default()).await
+    }
+
+    /// What a process does that starts where this one was killed.
+    pub(super) async fn restarted(self) -> Self {
+        let Self { dir, store, line, tasks, .. } = self;
+        for task in tasks {
+            task.abort();
+            let _ = task.await;
+        }
+        Self::over(dir, store, line).await
+    }
+
+    async fn over(dir: tempfile::TempDir, faulty: Arc<FaultyStore>, line: Arc<FakeLine>) -> Self {
+        let store: SharedStore = Arc::clone(&faulty) as _;
         let identity = Arc::new(Identity::load(Arc::clone(&store), dir.path()).await.expect("loads"));
         let admin = std::fs::read_to_string(dir.path().join("admin-token")).expect("the token").trim().to_owned();
         let hosts = Arc::new(Hosts::new(LivenessLimits::default()));
@@ -60,7 +76,6 @@ impl Bench {
             Resolver { store: Arc::clone(&store), publisher: Arc::clone(&publisher), images: Arc::clone(&images) as _ };
         let (end, ending) = watch::channel(false);
         let problems = Arc::<crate::documents::problems::Problems>::default();
-        let line = Arc::<FakeLine>::default();
         let parts = Parts {
             assembler: Arc::clone(&line) as _,
             publisher: Arc::clone(&publisher),
@@ -95,7 +110,7 @@ impl Bench {
             metrics: Metrics::default(),
             ending,
         });
-        Self { router: router(Arc::clone(&app)), app, admin, end, line, dir, _tasks: tasks }
+        Self { router: router(Arc::clone(&app)), app, admin, end, line, store: faulty, dir, tasks }
     }
 
     /// Writes a secret.

@@ -1,190 +1,26 @@
-//! Pipelines over the API, with a builder that is played by the test: every state of a run, and who may do what.
+//! Pipelines over the API: every state of a run, who may do what, and what a restart or a failing store changes (nothing).
 
-use super::bench::{Answer, Bench, report};
+use super::line::{Line, SHOP, commit};
+use crate::pipeline::AssembleFailure;
 use coord_shared::names::Digest;
-use coord_shared::wire::{
-    ArchiveReport, BuildPhase, BuildReport, BuilderReport, CommitView, Head, HeadReport, HostState, PipelinesView, Report,
-    RunState, RunView, StatusView,
-};
-use jiff::Timestamp;
-use std::time::Duration;
+use coord_shared::wire::{BuildPhase, HistoryView, PipelinesView, RunState, RunView, RunsView, StatusView};
+use coord_store::Fault;
 
-pub(super) const SHOP: &str = r#"
-[source]
-git = "https://git.lan/shop.git"
-branch = "main"
-[build]
-image = "r.lan/rust:1"
-steps = ["cargo build"]
-[test]
-steps = ["cargo test"]
-[package]
-include = ["shop"]
-[image]
-repository = "shop"
-[deploy]
-document = "deploy/web.toml"
-[notify]
-on_failure = ["webhook:https://chat.lan/hook"]
-"#;
-
-const DEPLOY: &str = "# the shop\nimage = \"set by the pipeline\"\nhosts = [\"web\"]\n";
-
-fn commit(n: u8) -> String {
-    format!("{n:02x}").repeat(20)
-}
-
-/// A builder and a web server, both played by hand.
-pub(super) struct Line {
-    pub(super) bench: Bench,
-    builder: String,
-    web: String,
-    sequence: u64,
-    /// What the builder says of sources and runs.
-    heads: Vec<HeadReport>,
-    builds: Vec<BuildReport>,
-}
-
-impl Line {
-    pub(super) async fn new() -> Self {
-        let bench = Bench::new().await;
-        let builder = bench.add_host("b-1").await;
-        let web = bench.add_host("web").await;
-        let mut line = Self { bench, builder, web, sequence: 0, heads: Vec::new(), builds: Vec::new() };
-        line.say().await;
-        line.web(&[]).await;
-        line
-    }
-
-    /// The builder reports.
-    async fn say(&mut self) {
-        self.sequence += 1;
-        let mut said = report("b-1", self.sequence, &[("builder", "true")], &[]);
-        self.fill(&mut said);
-        let token = self.builder.clone();
-        self.bench.report(&token, &said).await;
-    }
-
-    fn fill(&self, said: &mut Report) {
-        let full = said.full.as_mut().expect("a full report");
-        full.facts.disk_free_bytes = 1 << 40;
-        full.builder = Some(BuilderReport { runs: 1 });
-        full.heads.clone_from(&self.heads);
-        full.builds.clone_from(&self.builds);
-    }
-
-    async fn web(&mut self, containers: &[&str]) {
-        self.sequence += 1;
-        let said = report("web", self.sequence, &[], containers);
-        let token = self.web.clone();
-        self.bench.report(&token, &said).await;
-    }
-
-    async fn state(&self) -> HostState {
-        let text = self.bench.send("GET", "/v1/hosts/b-1/state", Some(&self.builder), "").await.is(200).text();
-        HostState::from_toml(&text).expect("a host state")
-    }
-
-    /// The builder looks at the source and sees commit `n`.
-    async fn push(&mut self, n: u8) {
-        let state = self.state().await;
-        let look = |watch: &coord_shared::wire::SourceWatch| HeadReport {
-            pipeline: watch.pipeline.clone(),
-            asked: watch.asked,
-            head: Some(Head { commit: commit(n).parse().expect("a commit"), reference: "main".to_owned() }),
-            problem: None,
-        };
-        self.heads = state.watches.iter().map(look).collect();
-        self.say().await;
-    }
-
-    /// What the builder does for a run.
-    async fn phase(&mut self, run: &str, phase: BuildPhase, change: impl FnOnce(&mut BuildReport)) {
-        let mut build = BuildReport {
-            run: run.parse().expect("a run"),
-            phase,
-            since: Timestamp::UNIX_EPOCH,
-            commit: None,
-            steps: Vec::new(),
-            problem: None,
-            archive: None,
-            deploy: None,
-        };
-        change(&mut build);
-        self.builds = vec![build];
-        self.say().await;
-    }
-
-    async fn piece(&self, run: &str, range: &str, digest: Option<&Digest>, bytes: &[u8]) -> Answer {
-        let path = format!("/v1/hosts/b-1/builds/{run}/archive");
-        let mut asked = self.bench.request("PUT", &path).token(&self.builder).header("content-range", range);
-        if let Some(digest) = digest {
-            asked = asked.header("x-coord-digest", digest.as_str());
-        }
-        asked.body_bytes(bytes.to_vec()).await
-    }
-
-    /// Sends all of an archive and says that it is done.
-    async fn done(&mut self, run: &str, archive: &[u8]) {
-        let digest = Digest::of(archive);
-        let range = format!("bytes 0-{}/{}", archive.len() - 1, archive.len());
-        self.piece(run, &range, Some(&digest), archive).await.is(200);
-        let archive = ArchiveReport { digest, bytes: archive.len() as u64 };
-        self.phase(run, BuildPhase::Done, |build| {
-            build.archive = Some(archive);
-            build.deploy = Some(DEPLOY.to_owned());
-            build.commit = Some(CommitView {
-                commit: commit(1).parse().expect("a commit"),
-                author: "A <a@x>".to_owned(),
-                subject: "Sell more".to_owned(),
-                at: Timestamp::UNIX_EPOCH,
-            });
-        })
-        .await;
-    }
-
-    async fn run(&self, number: u64) -> RunView {
-        self.bench.admin("GET", &format!("/v1/pipelines/shop/runs/{number}"), "").await.is(200).json()
-    }
-
-    /// Waits until the run is in `state`; effects take turns of their own.
-    async fn until(&self, number: u64, state: RunState) -> RunView {
-        for _ in 0..200 {
-            let run = self.run(number).await;
-            if run.state == state {
-                return run;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("{:?}", self.run(number).await);
-    }
-
-    async fn put(&self) {
-        self.bench.admin("PUT", "/v1/pipelines/shop", SHOP).await.is(200);
-        self.bench.settled().await;
-    }
-}
-
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_commit_becomes_a_revision_that_is_served() {
     let mut line = Line::new().await;
     line.put().await;
     let watches = line.state().await.watches;
     assert_eq!((watches.len(), watches[0].document.as_str()), (1, SHOP));
     line.push(1).await;
-    let order = line.state().await.builds.remove(0);
+    let order = line.until_orders(1).await.remove(0);
     assert_eq!((order.run.to_string(), order.commit.as_str(), order.cancelled), ("shop.1".to_owned(), &*commit(1), false));
     assert_eq!(line.run(1).await.state, RunState::Building);
     line.phase("shop.1", BuildPhase::Testing, |_| {}).await;
     line.done("shop.1", b"the archive").await;
     let run = line.until(1, RunState::Deploying).await;
-    for _ in 0..200 {
-        if line.run(1).await.deployed.is_some() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert!(line.state().await.builds.is_empty(), "the order is dropped");
+    line.until_is(1, |run| run.deployed.is_some()).await;
+    line.until_orders(0).await;
     let digest = Digest::of(b"the archive");
     assert_eq!(run.image.expect("an image").digest, digest);
     let text = line.bench.admin("GET", "/v1/documents/web", "").await.is(200).text();
@@ -206,4 +42,261 @@ async fn a_commit_becomes_a_revision_that_is_served() {
     );
     assert_eq!(line.bench.line.assembled.lock().expect("no panic").len(), 1);
     assert!(line.bench.line.told.lock().expect("no panic").is_empty(), "nobody asked to be told of success");
+}
+
+/// Plays the whole line as patiently as real agents do.
+async fn play(line: &mut Line) {
+    line.put().await;
+    line.push(1).await;
+    line.until(1, RunState::Building).await;
+    line.done("shop.1", b"the archive").await;
+    line.until_is(1, |run| run.deployed.is_some()).await;
+    line.web(&["web.0-r1-1"]).await;
+    line.until(1, RunState::Succeeded).await;
+}
+
+async fn revisions(line: &Line) -> usize {
+    let history: HistoryView = line.bench.admin("GET", "/v1/workloads/web/history", "").await.is(200).json();
+    history.entries.len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_at_any_point_changes_nothing() {
+    let mut line = Line::new().await;
+    line.put().await;
+    let (told, generation) = (line.state().await.watches, line.state().await.generation);
+    line = line.restarted().await;
+    assert_eq!((line.state().await.watches, line.state().await.generation), (told, generation), "nobody is told anything new");
+    line.push(1).await;
+    line.until(1, RunState::Building).await;
+    line.piece("shop.1", "bytes 0-3/11", None, b"the ").await.is(200);
+    let order = line.until_orders(1).await;
+    line = line.restarted().await;
+    assert_eq!(line.state().await.builds, order);
+    let refused = line.piece("shop.1", "bytes 0-3/11", None, b"the ").await;
+    refused.is_error(409, "wrong_offset");
+    assert!(refused.text().contains("\"offset\":4"), "{}", refused.text());
+    let digest = Digest::of(b"the archive");
+    line.piece("shop.1", "bytes 4-10/11", Some(&digest), b"archive").await.is(200);
+    *line.bench.line.hangs.lock().expect("no panic") = true;
+    line = line.restarted().await;
+    line.done("shop.1", b"the archive").await;
+    line.until(1, RunState::Assembling).await;
+    line = line.restarted().await;
+    *line.bench.line.hangs.lock().expect("no panic") = false;
+    assert_eq!(line.run(1).await.state, RunState::Assembling);
+    line = line.restarted().await;
+    line.until_is(1, |run| run.deployed.is_some()).await;
+    line = line.restarted().await;
+    assert_eq!(line.run(1).await.state, RunState::Deploying);
+    line.web(&["web.0-r1-1"]).await;
+    line.until(1, RunState::Succeeded).await;
+    line.until_gone("shop/1/archive").await;
+    assert_eq!(revisions(&line).await, 1);
+    line = line.restarted().await;
+    assert_eq!(line.run(1).await.state, RunState::Succeeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_anywhere_only_delays() {
+    for fault in [Fault::Fail, Fault::LoseAnswer, Fault::Conflict] {
+        for healthy in 0..12 {
+            let mut line = Line::new().await;
+            line.put().await;
+            line.push(1).await;
+            line.until(1, RunState::Building).await;
+            line.piece_of("shop.1", b"the archive").await.is(200);
+            line.bench.store.plan((0..healthy).map(|_| Fault::None).chain([fault; 2]));
+            line.report_done("shop.1", b"the archive").await;
+            line.until_is(1, |run| run.deployed.is_some()).await;
+            line.web(&["web.0-r1-1"]).await;
+            line.until(1, RunState::Succeeded).await;
+            assert_eq!(revisions(&line).await, 1, "{fault:?} after {healthy}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_pushes_while_one_is_built_make_one_more_run() {
+    let mut line = Line::new().await;
+    line.put().await;
+    line.push(1).await;
+    line.until(1, RunState::Building).await;
+    line.push(2).await;
+    let waiting = line.until_is(2, |run| run.problem.is_some()).await;
+    assert_eq!(waiting.problem.as_deref(), Some("shop.1 comes first"));
+    line.push(3).await;
+    line.until(2, RunState::Superseded).await;
+    line.done("shop.1", b"one").await;
+    line.until_is(1, |run| run.deployed.is_some()).await;
+    let run = line.until_is(3, |run| run.state == RunState::Building || run.problem.is_some()).await;
+    assert_eq!(run.commit.as_str(), commit(3));
+    line.forget_builds().await;
+    line.until(3, RunState::Building).await;
+    line.done("shop.3", b"three").await;
+    line.until_is(3, |run| run.deployed.is_some()).await;
+    let first = line.until(1, RunState::Succeeded).await;
+    assert_eq!(first.problem.as_deref(), Some("revision 2 came before every host was ready in revision 1"));
+    let runs: RunsView = line.bench.admin("GET", "/v1/pipelines/shop/runs", "").await.is(200).json();
+    let states: Vec<_> = runs.runs.iter().map(|run| (run.run.number, run.state)).collect();
+    assert_eq!(states, [(3, RunState::Deploying), (2, RunState::Superseded), (1, RunState::Succeeded)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_run_changes_nothing_and_is_told_once() {
+    let mut line = Line::new().await;
+    line.put().await;
+    line.push(1).await;
+    line.until(1, RunState::Building).await;
+    line.phase("shop.1", BuildPhase::Failed, |build| build.problem = Some("step test.0 failed: exit code 1".to_owned())).await;
+    line.until(1, RunState::Failed).await;
+    assert_eq!(line.until_told(1).await, ["shop.1 failed: step test.0 failed: exit code 1"]);
+    line.bench.admin("GET", "/v1/documents/web", "").await.is_error(404, "not_found");
+    line.push(1).await;
+    line.bench.admin("GET", "/v1/pipelines/shop/runs/2", "").await.is_error(404, "not_found");
+    line = line.restarted().await;
+    line.bench.settled().await;
+    assert_eq!(line.told().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_may_run_a_commit_again() {
+    let mut line = Line::new().await;
+    line.put().await;
+    line.push(1).await;
+    line.until(1, RunState::Building).await;
+    line.phase("shop.1", BuildPhase::Failed, |_| {}).await;
+    line.until(1, RunState::Failed).await;
+    line.forget_builds().await;
+    let asked = line.start("", 1).await;
+    let run: RunView = asked.is(201).json();
+    assert_eq!(
+        (run.run.to_string(), run.cause.as_str(), run.commit.as_str()),
+        ("shop.2".to_owned(), "manual by admin", &*commit(1))
+    );
+    let named = line.start(&*format!("{{\"commit\":\"{}\"}}", commit(9)).leak(), 1).await;
+    let run: RunView = named.is(201).json();
+    assert_eq!((run.run.number, run.commit.as_str(), run.state), (3, &*commit(9), RunState::Queued));
+    let unseen = line.bench.admin("POST", "/v1/pipelines/shop/runs", "").await.is(202);
+    assert_eq!(unseen.text(), "{\"run\":\"shop.4\"}");
+    line.bench.admin("POST", "/v1/pipelines/shop/runs", "{\"commit\":1}").await.is_error(400, "bad_request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_cancelled_wherever_it_is() {
+    let mut line = Line::new().await;
+    line.put().await;
+    let cancel = |number: u64| format!("/v1/pipelines/shop/runs/{number}/cancel");
+    line.push(1).await;
+    line.until(1, RunState::Building).await;
+    line.push(2).await;
+    line.until(2, RunState::Queued).await;
+    line.bench.admin("POST", &cancel(2), "").await.is(200);
+    line.until(2, RunState::Cancelled).await;
+    line.bench.admin("POST", &cancel(1), "").await.is(200);
+    line.until_cancelled().await;
+    line.phase("shop.1", BuildPhase::Cancelled, |_| {}).await;
+    line.until(1, RunState::Cancelled).await;
+    line.forget_builds().await;
+    line.push(3).await;
+    line.until(3, RunState::Building).await;
+    *line.bench.line.hangs.lock().expect("no panic") = true;
+    line.done("shop.3", b"three").await;
+    line.until(3, RunState::Assembling).await;
+    line.bench.admin("POST", &cancel(3), "").await.is(200);
+    line.until(3, RunState::Cancelled).await;
+    line.bench.admin("POST", &cancel(3), "").await.is_error(409, "too_late");
+    line.bench.admin("GET", "/v1/documents/web", "").await.is_error(404, "not_found");
+    assert!(line.told().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_is_tried_again_while_that_may_help() {
+    let mut line = Line::new().await;
+    let failure = |is_passing| AssembleFailure { message: "the base is away".to_owned(), is_passing };
+    line.bench.line.failures.lock().expect("no panic").extend([failure(true), failure(true)]);
+    play(&mut line).await;
+    line.bench.line.failures.lock().expect("no panic").push_back(failure(false));
+    line.forget_builds().await;
+    line.push(2).await;
+    line.until(2, RunState::Building).await;
+    line.done("shop.2", b"two").await;
+    let run = line.until(2, RunState::Failed).await;
+    assert_eq!(run.problem.as_deref(), Some("the base is away"));
+    assert_eq!(line.until_told(1).await.len(), 1);
+    line.until_gone("shop/2/archive").await;
+    assert_eq!(revisions(&line).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workload_of_others_is_taken_over_on_purpose_only() {
+    let mut line = Line::new().await;
+    line.bench.publish_from_folder("web", "image = \"r.lan/web:1\"\nhosts = [\"web\"]\n").await;
+    line.put().await;
+    line.push(1).await;
+    line.until(1, RunState::Building).await;
+    line.done("shop.1", b"one").await;
+    let run = line.until(1, RunState::Failed).await;
+    let problem =
+        "workload web belongs to folder:web.toml; give it to this pipeline once: coordctl pipeline run shop --take-over";
+    assert_eq!(run.problem.as_deref(), Some(problem));
+    line.forget_builds().await;
+    let asked = line.start("{\"take_over\":true}", 1).await;
+    asked.is(201);
+    line.until(2, RunState::Building).await;
+    line.done("shop.2", b"two").await;
+    line.until_is(2, |run| run.deployed.is_some()).await;
+    let status: StatusView = line.bench.admin("GET", "/v1/status", "").await.is(200).json();
+    assert_eq!(status.workloads[0].source, "pipeline:shop");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deploy_requirement_that_is_none_fails_the_run() {
+    let mut line = Line::new().await;
+    line.put().await;
+    line.push(1).await;
+    line.until(1, RunState::Building).await;
+    line.piece_of("shop.1", b"one").await.is(200);
+    let archive = line.archive_report(b"one");
+    line.phase("shop.1", BuildPhase::Done, |build| {
+        build.archive = Some(archive);
+        build.deploy = Some("hosts = [\"web\"]\nimages = 1\n".to_owned());
+    })
+    .await;
+    let problem = line.until(1, RunState::Failed).await.problem.expect("a problem");
+    assert!(problem.starts_with("deploy/web.toml is no valid document") && problem.contains("images"), "{problem}");
+    line.bench.admin("GET", "/v1/documents/web", "").await.is_error(404, "not_found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pipelines_are_kept_by_name_and_source() {
+    let line = Line::new().await;
+    let broken = line.bench.admin("PUT", "/v1/pipelines/shop", "source = 1\n").await;
+    let detail = broken.is_error(422, "invalid_pipeline").detail.expect("rendered diagnostics");
+    assert!(detail.contains("shop.toml:1:10"), "{detail}");
+    line.bench.admin("PUT", "/v1/pipelines/shop", "").await.is_error(400, "bad_request");
+    line.bench.admin("PUT", "/v1/pipelines/Shop", SHOP).await.is_error(400, "bad_request");
+    for path in ["/v1/pipelines/shop", "/v1/pipelines/shop/runs", "/v1/pipelines/shop/runs/1", "/v1/pipelines/shop/runs/1/logs"] {
+        line.bench.admin("GET", path, "").await.is_error(404, "not_found");
+    }
+    line.put().await;
+    assert_eq!(line.bench.admin("GET", "/v1/pipelines/shop", "").await.is(200).text(), SHOP);
+    line.bench.admin("DELETE", "/v1/pipelines/shop", "").await.is(204);
+    line.bench.admin("DELETE", "/v1/pipelines/shop", "").await.is_error(404, "not_found");
+    line.bench.admin("POST", "/v1/pipelines/shop/runs", "").await.is_error(404, "not_found");
+    assert!(line.state().await.watches.is_empty());
+    let all: PipelinesView = line.bench.admin("GET", "/v1/pipelines", "").await.is(200).json();
+    assert!(all.pipelines.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_nothing_is_built_is_shown_where_people_look() {
+    let bench = super::bench::Bench::new().await;
+    bench.admin("PUT", "/v1/pipelines/shop", SHOP).await.is(200);
+    bench.settled().await;
+    let status: StatusView = bench.admin("GET", "/v1/status", "").await.is(200).json();
+    assert_eq!(status.problems[0].source, "pipeline:shop");
+    assert!(status.problems[0].summary.starts_with("no host matches builder=true"), "{:?}", status.problems);
+    let metrics = bench.admin("GET", "/metrics", "").await.is(200).text();
+    assert!(metrics.contains("coord_pipelines 1\n"), "{metrics}");
 }

@@ -21,7 +21,7 @@
 mod builders;
 mod runs;
 #[cfg(test)]
-mod tests {}
+mod tests;
 mod wait;
 
 pub use runs::{ATTEMPTS_MAX, CANCEL_PATIENCE, DEPLOY_STUCK_AFTER, LOST_GRACE, TIMEOUT_SLACK};
@@ -77,6 +77,9 @@ pub struct Wanted {
     pub asked: u64,
     /// Why.
     pub cause: Cause,
+    /// What is built; what the source holds where absent.
+    #[serde(default)]
+    pub commit: Option<Commit>,
     /// Whether its workload may be taken from another source of documents.
     #[serde(default)]
     pub take_over: bool,
@@ -288,15 +291,8 @@ fn make(name: &PipelineName, facts: &PipelineFacts, fleet: &Fleet, plan: &mut Pl
     if facts.is_deleted || facts.settings.is_none() {
         return false;
     }
-    // A look that failed may still tell what an earlier one saw.
-    let look = look(name, facts, fleet).filter(|look| look.problem.is_none());
-    let Some((look, head)) = look.and_then(|look| Some((look, look.head.as_ref()?))) else { return false };
-    let (cause, take_over) = match &facts.wanted {
-        Some(wanted) if look.asked >= wanted.asked => (wanted.cause.clone(), wanted.take_over),
-        None if facts.seen.as_ref() != Some(&head.commit) => (Cause::Push, false),
-        Some(_) | None => return false,
-    };
-    plan.actions.push(Action::Make { pipeline: name.clone(), head: head.clone(), cause, take_over });
+    let Some((head, cause, take_over)) = reason(name, facts, fleet) else { return false };
+    plan.actions.push(Action::Make { pipeline: name.clone(), head, cause, take_over });
     for (number, run) in &facts.runs {
         if run.state == RunState::Queued {
             let problem = "a newer run took its place".to_owned();
@@ -304,4 +300,20 @@ fn make(name: &PipelineName, facts: &PipelineFacts, fleet: &Fleet, plan: &mut Pl
         }
     }
     true
+}
+
+/// What is to be built now, and why.
+fn reason(name: &PipelineName, facts: &PipelineFacts, fleet: &Fleet) -> Option<(Head, Cause, bool)> {
+    if let Some(Wanted { commit: Some(commit), cause, take_over, .. }) = &facts.wanted {
+        let head = Head { commit: commit.clone(), reference: commit.short().to_owned() };
+        return Some((head, cause.clone(), *take_over));
+    }
+    // A look that failed may still tell what an earlier one saw.
+    let look = look(name, facts, fleet).filter(|look| look.problem.is_none())?;
+    let head = look.head.clone()?;
+    match &facts.wanted {
+        Some(wanted) if look.asked >= wanted.asked => Some((head, wanted.cause.clone(), wanted.take_over)),
+        None if facts.seen.as_ref() != Some(&head.commit) => Some((head, Cause::Push, false)),
+        Some(_) | None => None,
+    }
 }

@@ -108,6 +108,11 @@ fn building(view: &View<'_>, id: RunId, run: &RunFacts, plan: &mut Plan) {
         return cancelling(view, id, host, since, plan);
     }
     if let Some(problem) = builders::gone(view.fleet, host, LOST_GRACE) {
+        let newer_waits = view.facts.runs.iter().any(|(number, other)| *number > id.number && other.state == RunState::Queued);
+        if newer_waits || view.is_replaced {
+            let problem = format!("{problem}, and a newer run took its place");
+            return plan.end(id, RunState::Superseded, Some(problem));
+        }
         if run.attempt >= ATTEMPTS_MAX {
             let problem = format!("{problem}, and so was the builder before it; run it again once one is well");
             return plan.end(id, RunState::Failed, Some(problem));

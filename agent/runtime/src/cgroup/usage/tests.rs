@@ -68,7 +68,7 @@ fn a_v2_group_is_read() {
     assert_eq!((memory.usage, memory.peak, memory.limit, memory.swap), (Some(5000), Some(6000), None, Some(0)));
     assert_eq!((memory.working_set, memory.rss, memory.cache), (Some(1000), Some(100), Some(200)));
     assert_eq!((memory.failcnt, memory.oom_kills, memory.page_faults), (Some(3), Some(1), Some(10)));
-    assert_eq!(usage.pids, PidsUsage { processes: None, current: Some(2), limit: Some(2048) });
+    assert_eq!(usage.pids, PidsUsage { processes: None, current: Some(2), limit: Some(2048), refused: None });
     assert_eq!((usage.pressure.cpu, usage.pressure.io.map(|io| io.some_us)), (None, Some(6)));
     assert!(usage.io.is_empty());
 }

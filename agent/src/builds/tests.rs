@@ -1,0 +1,8 @@
+//! Builds, with real containers: what a run does, what becomes of it when the agent is killed, and what steps cannot do. They need root,
+//! `busybox-static`, and the two static helpers.
+
+mod coordinator;
+mod hostile;
+mod rig;
+mod runs;
+mod survival;
