@@ -4,10 +4,12 @@ use std::io::Write as _;
 use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
+use coord_tests::faulty::{Fault, FaultyRegistry, Target};
 use coord_tests::fleet::{Fleet, Plan};
 use coord_tests::http;
-use coord_tests::image::{Compression, Image, ImageBuilder, Layer, noise, sha256};
+use coord_tests::image::{Compression, Image, ImageBuilder, Layer, noise, sha256, web};
 use coord_tests::process::describe;
+use coord_tests::registry::TestRegistry;
 use coord_tests::s3::S3Server;
 use tempfile::TempDir;
 
@@ -192,5 +194,39 @@ fn blobs_may_lie_in_an_object_store() -> Result<()> {
     let path = format!("/v2/big/blobs/{}", layer.digest);
     let part = fleet.request("GET", &path, &[&bearer, "Range: bytes=1000-1999"], None)?;
     assert_eq!((part.status, part.body.as_slice()), (206, &layer.bytes[1000..2000]));
+    Ok(())
+}
+
+#[test]
+fn a_fleet_pulls_from_another_registry_once() -> Result<()> {
+    let registry = TestRegistry::start()?;
+    let image = web::image("1")?;
+    registry.push(&image, "demo/web", "1")?;
+    let upstream = FaultyRegistry::start(registry.authority())?;
+    let through = format!("\n[[centre.through]]\nprefix = \"up\"\nupstream = {:?}\n", upstream.authority());
+    let mut fleet = Plan::processes(3).registry(upstream.authority()).coordinator(&through).start()?;
+    fleet.write_document("web", "image = \"coord.internal/up/demo/web:1\"\nhosts = [\"h*\"]\nnetwork = \"none\"\n")?;
+    fleet.wait_ready("web", &["h0", "h1", "h2"])?;
+    let requests = upstream.requests();
+    for blob in image.blobs() {
+        let asked = requests.iter().filter(|request| request.contains(&blob.digest)).count();
+        ensure!(asked == 1, "{} was asked for {asked} times: {requests:#?}", blob.digest);
+    }
+    // What is kept is served while the original is away, to a host that comes later, too.
+    upstream.set(Target::All, Fault::HungUp);
+    fleet.add_agent("h3".to_owned(), Vec::new())?;
+    fleet.wait_ready("web", &["h0", "h1", "h2", "h3"])?;
+    let (_dir, from) = saved(&image)?;
+    let push = format!("docker://{}/up/demo/web:mine", fleet.centre());
+    let pushed = fleet.place().run(&[
+        "skopeo",
+        "copy",
+        "-q",
+        "--dest-tls-verify=false",
+        &format!("--dest-creds=admin:{}", fleet.admin_token()?),
+        &from,
+        &push,
+    ])?;
+    ensure!(!pushed.status.success(), "nobody pushes where copies are");
     Ok(())
 }

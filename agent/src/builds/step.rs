@@ -21,6 +21,10 @@ use tokio::sync::watch;
 /// How long a step may take to end when it is asked to, before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Between two pieces of what a step prints. It prints no faster than its monitor writes, which this leaves room for; and whatever it prints,
+/// everybody else on this thread has that much time for himself.
+const BREATH: Duration = Duration::from_millis(20);
+
 /// A step that is to be run, or gone on with.
 pub(super) struct Step<'a> {
     pub(super) engine: &'a Engine,
@@ -89,26 +93,29 @@ impl Step<'_> {
                 (None, _) => Some(until),
                 (Some(_), kill_at) => kill_at,
             };
+            // A timer for what is past is one for the next millisecond, and would never be the first to be ready while there is always
+            // something to read.
+            if timer.is_some_and(|at| at <= clock::now().mono) {
+                if why.is_some() {
+                    (kill_at, _) = (None, self.kill());
+                } else {
+                    (why, kill_at) = (Some(time), self.ask_to_end());
+                }
+                continue;
+            }
             tokio::select! {
                 exit = self.engine.ended(&self.container) => return (exit, why),
                 lines = follow.next() => match lines {
                     Ok(lines) => {
                         log.copy(&self.name, lines);
-                        // Others are on this thread, too, and there may be more at once.
-                        tokio::task::yield_now().await;
+                        tokio::time::sleep(BREATH).await;
                     }
                     Err(error) => {
                         tracing::warn!(container = %self.container, %error, "cannot read what a step prints");
                         tokio::time::sleep(GRACE).await;
                     }
                 },
-                () = sleep_until(timer) => {
-                    if why.is_some() {
-                        (kill_at, _) = (None, self.kill());
-                    } else {
-                        (why, kill_at) = (Some(time), self.ask_to_end());
-                    }
-                }
+                () = sleep_until(timer) => {}
                 () = stopped(stop), if why.is_none() => {
                     (why, kill_at) = (Some(Why::Stopped), self.ask_to_end());
                 }

@@ -20,10 +20,10 @@ pub enum ArchiveError {
         source: io::Error,
     },
     /// It breaks the rules of archives.
-    #[error("{source}; pack it again without that")]
+    #[error("{rule}; pack it again without that")]
     Rules {
-        /// Which rule, and where. Its words are in the message.
-        source: TarError,
+        /// Which rule, and where. Its words are the message, so it is no cause beside.
+        rule: TarError,
     },
     /// A zip file contradicts itself.
     #[error("the zip file {problem}; pack it again")]
@@ -83,7 +83,7 @@ impl From<TarError> for ArchiveError {
         match error {
             // What is read here is what a decoder makes.
             TarError::Input { source } => input(source),
-            TarError::Malformed { .. } | TarError::Entry { .. } | TarError::Limit { .. } => ArchiveError::Rules { source: error },
+            TarError::Malformed { .. } | TarError::Entry { .. } | TarError::Limit { .. } => ArchiveError::Rules { rule: error },
         }
     }
 }
@@ -91,7 +91,7 @@ impl From<TarError> for ArchiveError {
 /// An error of reading: a limit that `input` has put there, or the decoder's.
 fn input(source: io::Error) -> ArchiveError {
     match source.downcast::<TarError>() {
-        Ok(limit) => ArchiveError::Rules { source: limit },
+        Ok(limit) => ArchiveError::Rules { rule: limit },
         Err(source) => ArchiveError::Compression { source },
     }
 }
