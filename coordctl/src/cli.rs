@@ -4,12 +4,16 @@
 //! clap's own reading of environment variables, because a flag, a variable and the configuration file are three levels of one
 //! setting and are weighed against each other in `config`.
 
+mod archive;
 mod image;
 mod pipeline;
+mod secret;
 mod tokens;
 
+pub(crate) use archive::{DeployArgs, ImageBuildArgs, ImageOfArchiveArgs};
 pub(crate) use image::{ImageArgs, ImageCommand};
 pub(crate) use pipeline::{PipelineArgs, PipelineCommand, PipelineLogsArgs, PipelineRunArgs};
+pub(crate) use secret::{SecretArgs, SecretCommand};
 pub(crate) use tokens::{TokensAddArgs, TokensArgs, TokensCommand};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -124,6 +128,15 @@ anything would, 1 for an error. Of a folder, the documents in it are compared; w
 new revision and the hosts that it changes, and does not wait for them unless --wait is given."
     )]
     Apply(ApplyArgs),
+    /// Make an image of an archive, and publish a document with it: one command for any CI
+    #[command(
+        long_about = "Make an image of an archive, and publish a document with it. The image lies in the coordinator's image centre, and \
+takes the place of the document's own; it is deployed by digest. If anything fails, nothing is published. With --wait, exit 1 if the \
+hosts are not as desired in time.",
+        after_help = "Example, at the end of a job of any CI:\n  coordctl deploy --archive app.tar.gz --recipe image.toml --document \
+web.toml --commit $(git rev-parse HEAD) --wait"
+    )]
+    Deploy(Box<DeployArgs>),
     /// Delete documents: their containers are stopped and removed
     Delete(DeleteArgs),
     /// Show where every workload stands, and why something is not as desired
@@ -156,6 +169,8 @@ coordctl exec -i db -- psql < dump.sql"
     /// Show, run and change pipelines: the way of commits into the fleet
     #[command(visible_alias = "pipelines")]
     Pipeline(PipelineArgs),
+    /// Show which secrets pipelines can name
+    Secret(SecretArgs),
     /// Show, remove and collect what the image centre holds
     Image(ImageArgs),
     /// Show, make and end tokens: of admins, and of those who use the image centre

@@ -3,12 +3,15 @@
 //! One method for each request; each names what it is about to do, so that every error can say what could not be done. Deliberately
 //! absent: retries. Whoever waits or follows knows how long it may try again; a single command should fail at once.
 
+mod archives;
 mod error;
 mod images;
 mod pipelines;
+mod secrets;
 mod stream;
 mod tokens;
 
+pub(crate) use archives::ArchiveForm;
 pub(crate) use error::ClientError;
 pub(crate) use stream::LineStream;
 

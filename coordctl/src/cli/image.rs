@@ -1,6 +1,6 @@
 //! `coordctl image`: what can be typed.
 
-use super::FormatArgs;
+use super::{FormatArgs, ImageBuildArgs};
 use clap::{Args, Subcommand};
 use coord_shared::names::{Digest, Repository};
 
@@ -20,6 +20,13 @@ pub(crate) enum ImageCommand {
         #[command(flatten)]
         format: FormatArgs,
     },
+    /// Make an image of an archive or a folder, in the image centre
+    #[command(
+        long_about = "Make an image of an archive or a folder, in the image centre: a base image by reference, one layer of the archive's \
+files, and what the recipe says. Prints how documents name it. The same files, recipe, base and time give the same digest.",
+        after_help = "Example:\n  coordctl image build dist/ --recipe image.toml --repository shop --tag 1.2"
+    )]
+    Build(Box<ImageBuildArgs>),
     /// Remove tags or images from the image centre
     #[command(
         visible_alias = "remove",

@@ -46,7 +46,7 @@ pub(super) async fn run(args: &ApplyArgs, client: &Client, output: &Output) -> R
 }
 
 /// Says it at once: the next file may take long, or fail.
-fn report(view: &DiffView, format: Format, output: &Output) -> std::io::Result<()> {
+pub(super) fn report(view: &DiffView, format: Format, output: &Output) -> std::io::Result<()> {
     if format == Format::Table {
         output.data(&render(view, output.palette))?;
     }

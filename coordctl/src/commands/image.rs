@@ -14,6 +14,7 @@ const KEPT_BY_SHOWN: usize = 2;
 
 pub(super) async fn run(args: ImageArgs, client: &Client, output: &Output) -> Result<Exit, Failure> {
     match args.command {
+        ImageCommand::Build(args) => return super::archive::build(*args, client, output).await,
         ImageCommand::Ls { repository, format } => {
             let view = output.waiting("reading the images", client.images(repository.as_ref())).await?;
             match format.format {

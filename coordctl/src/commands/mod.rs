@@ -1,6 +1,7 @@
 //! The commands: one file each, all of the same shape. Arguments in, an [`Exit`] or a [`Failure`] out.
 
 mod apply;
+mod archive;
 mod changes;
 mod check;
 mod completions;
@@ -13,6 +14,7 @@ mod hosts;
 mod image;
 mod logs;
 mod pipeline;
+mod secret;
 mod status;
 mod tokens;
 mod volume;
@@ -31,6 +33,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Check(args) => check::run(&args, output),
         Command::Diff(args) => diff::run(&args, &client()?, output).await,
         Command::Apply(args) => apply::run(&args, &client()?, output).await,
+        Command::Deploy(args) => archive::deploy(*args, &client()?, output).await,
         Command::Delete(args) => delete::run(&args, &client()?, output).await,
         Command::Status(args) => status::run(&args, &client()?, output).await,
         Command::Hosts(args) => hosts::run(args, &client()?, output).await,
@@ -39,6 +42,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Exec(args) => exec::run(&args, &client()?, output).await,
         Command::Pipeline(args) => pipeline::run(args, &client()?, output).await,
         Command::Volume(args) => volume::run(args, &client()?, output).await,
+        Command::Secret(args) => secret::run(args, &client()?, output).await,
         Command::Image(args) => image::run(args, &client()?, output).await,
         Command::Tokens(args) => tokens::run(args, &client()?, output).await,
         Command::Completions(args) => completions::run(&args, output),

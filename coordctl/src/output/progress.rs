@@ -29,12 +29,17 @@ impl Output {
 
     /// Runs `work`, and says what is waited for once it takes longer than a second.
     pub(crate) async fn waiting<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
+        self.watching(|| what.to_owned(), work).await
+    }
+
+    /// The same, with words that change meanwhile.
+    pub(crate) async fn watching<T>(&self, words: impl Fn() -> String, work: impl Future<Output = T>) -> T {
         let mut progress = self.progress();
         let mut work = std::pin::pin!(work);
         loop {
             match tokio::time::timeout(PATIENCE, &mut work).await {
                 Ok(result) => return result,
-                Err(_) => progress.show(what),
+                Err(_) => progress.show(&words()),
             }
         }
     }

@@ -166,7 +166,7 @@ fn following_waits_for_a_run_resumes_and_exits_with_its_result() {
         "run shop.1 succeeded in 1m00s",
     ]);
     assert_eq!(outcome.stdout, "build.0 | one\nbuild.0 | two\ntest.0  | three\n");
-    assert_eq!(lines[2], "GET /v1/pipelines/shop/runs/1/logs?follow=1");
+    assert_eq!(lines[2], "GET /v1/pipelines/shop/runs/1/logs?follow=true");
     let (outcome, _) = follow("failed");
     outcome.code(1).says(&["test.0 failed: exit 1", "error: run shop.1 failed after 1m00s", "coordctl pipeline show shop 1"]);
     follow("skipped").0.code(0).says(&["had nothing to do"]);
@@ -182,6 +182,21 @@ fn next_is_a_run_that_is_not_there_yet() {
     });
     let outcome = finish(start(&fake, &["pipeline", "logs", "shop", "--follow", "--next"])).code(0);
     assert_eq!(outcome.says(&["run shop.5 succeeded"]).stdout, "build.0 | five\n");
+}
+
+#[test]
+fn a_run_that_is_asked_for_and_not_made_yet_is_waited_for() {
+    let fake = Fake::start(|request, before| match request.line.as_str() {
+        "GET /v1/pipelines/shop/runs/5" if before == 0 => Answer::error(404, &bodies::error("not_found", "no run", None)),
+        "GET /v1/pipelines/shop/runs/3" => Answer::error(404, &bodies::error("not_found", "no run", None)),
+        "GET /v1/pipelines/shop/runs" if before < 3 => runs(&[run_view(4, "succeeded")]),
+        "GET /v1/pipelines/shop/runs" => runs(&[run_view(5, "succeeded"), run_view(4, "succeeded")]),
+        _ => lines(&[("build.0", 1, "five")], End::Proper),
+    });
+    let outcome = finish(start(&fake, &["pipeline", "logs", "shop", "5", "--follow"])).code(0);
+    assert_eq!(outcome.says(&["waiting for a run of shop to begin"]).stdout, "build.0 | five\n");
+    // One that was there once will not come again.
+    run(&fake, &["pipeline", "logs", "shop", "3", "--follow"]).code(1).says(&["there is no run shop.3"]);
 }
 
 #[test]

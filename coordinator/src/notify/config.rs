@@ -2,6 +2,7 @@
 
 use coord_shared::names::SecretName;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// `[notify]`: what is common to all that are told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub struct Smtp {
     /// How the connection is encrypted.
     #[serde(default)]
     pub tls: SmtpTls,
+    /// The authority of its certificate, as PEM, where the system does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
     /// Who logs in; nobody where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,

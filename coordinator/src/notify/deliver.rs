@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message as Mail};
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use std::error::Error;
 use std::sync::Arc;
@@ -114,10 +114,9 @@ impl Deliverer {
     }
 
     fn transport(&self, smtp: &Smtp) -> Result<AsyncSmtpTransport<Tokio1Executor>, Undelivered> {
-        let parameters = || TlsParameters::new(smtp.host.clone()).map_err(|error| undelivered(&error));
         let tls = match smtp.tls {
-            SmtpTls::StartTls => Tls::Required(parameters()?),
-            SmtpTls::Tls => Tls::Wrapper(parameters()?),
+            SmtpTls::StartTls => Tls::Required(tls_parameters(smtp)?),
+            SmtpTls::Tls => Tls::Wrapper(tls_parameters(smtp)?),
             SmtpTls::None => Tls::None,
         };
         let builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&smtp.host);
@@ -128,6 +127,17 @@ impl Deliverer {
         }
         Ok(builder.build())
     }
+}
+
+fn tls_parameters(smtp: &Smtp) -> Result<TlsParameters, Undelivered> {
+    let mut builder = TlsParameters::builder(smtp.host.clone());
+    if let Some(path) = &smtp.ca {
+        let unusable = |problem: String| Undelivered(format!("smtp.ca = {:?}: {problem}", path.display().to_string()));
+        let pem = std::fs::read(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
+        let authority = Certificate::from_pem(&pem).map_err(|error| unusable(format!("is no certificate: {error}")))?;
+        builder = builder.add_root_certificate(authority);
+    }
+    builder.build().map_err(|error| undelivered(&error))
 }
 
 /// The mail. Whatever a commit says, it is one header's value and one text.

@@ -6,8 +6,7 @@ mod words;
 use super::*;
 use coord_shared::names::{PipelineName, RunId};
 use coord_store::{MemoryStore, Store as _};
-use receivers::{Answer, Hook, MailServer};
-use std::path::Path;
+use receivers::{Answer, Door, Hook, MailServer};
 use tokio_util::task::AbortOnDropHandle;
 use words::failed_run;
 
@@ -180,6 +179,7 @@ fn smtp(port: u16, tls: SmtpTls) -> Smtp {
         host: "127.0.0.1".to_owned(),
         port: Some(port),
         tls,
+        ca: None,
         username: None,
         password_secret: None,
         from: "Deployments <coord@example.org>".to_owned(),
@@ -189,7 +189,7 @@ fn smtp(port: u16, tls: SmtpTls) -> Smtp {
 #[tokio::test]
 async fn a_mail_arrives_whatever_the_commit_says() {
     let bench = Bench::new();
-    let server = MailServer::start(bench.dir.path(), false).await;
+    let server = MailServer::start(bench.dir.path(), Door::Open).await;
     let notifier = bench.notifier(&NotifyConfig::default(), Some(smtp(server.port, SmtpTls::None)));
     let _running = run(&notifier);
     let mut told = notification(12, &[NotifyTarget::Email("Ops <ops@example.org>".to_owned())]);
@@ -220,7 +220,7 @@ async fn a_mail_arrives_whatever_the_commit_says() {
 async fn a_mail_server_that_wants_a_password_or_is_away_is_named() {
     let bench = Bench::new();
     bench.secret("mail", "sesame");
-    let server = MailServer::start(bench.dir.path(), true).await;
+    let server = MailServer::start(bench.dir.path(), Door::Guarded).await;
     let login = |password: &str| Smtp {
         username: Some("coord".to_owned()),
         password_secret: Some(password.parse().expect("a name")),
@@ -245,5 +245,24 @@ async fn a_mail_server_that_wants_a_password_or_is_away_is_named() {
     let _running = run(&notifier);
     bench.until_over().await;
     assert_eq!(server.mails().len(), 5);
-    let _: &Path = bench.dir.path();
+}
+
+#[tokio::test]
+async fn mail_is_encrypted_for_the_server_that_its_authority_knows() {
+    for (door, tls) in [(Door::Tls, SmtpTls::Tls), (Door::StartTls, SmtpTls::StartTls)] {
+        let bench = Bench::new();
+        let server = MailServer::start(bench.dir.path(), door).await;
+        let told = notification(12, &[NotifyTarget::Email("ops@example.org".to_owned())]);
+        let unknown = bench.notifier(&NotifyConfig::default(), Some(smtp(server.port, tls)));
+        let running = run(&unknown);
+        unknown.tell(&told).await.expect("tells");
+        let is_refused = |problem: &String| problem.contains("certificate");
+        until("the server's certificate is refused", async || unknown.problems(&shop()).iter().any(is_refused)).await;
+        drop(running);
+        assert_eq!(server.mails().len(), 0);
+        let known = Smtp { ca: Some(bench.dir.path().join("cert.pem")), ..smtp(server.port, tls) };
+        let _running = run(&bench.notifier(&NotifyConfig::default(), Some(known)));
+        bench.until_over().await;
+        assert_eq!(server.mails().len(), 1);
+    }
 }

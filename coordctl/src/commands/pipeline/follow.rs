@@ -34,7 +34,11 @@ pub(super) async fn find(
 ) -> Result<RunView, Failure> {
     if let Wanted::Exactly(number) = wanted {
         let run = RunId { pipeline: name.clone(), number };
-        return client.pipeline_run(&run).await.map_err(|error| of_run(&run, error));
+        match client.pipeline_run(&run).await {
+            Ok(run) => return Ok(run),
+            Err(error) if waits && error.is_not_found() && is_to_come(&run, client).await? => {}
+            Err(error) => return Err(of_run(&run, error)),
+        }
     }
     let mut wanted = wanted;
     let mut has_said = false;
@@ -60,6 +64,12 @@ pub(super) async fn find(
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Whether a run may still be made: numbers grow, and what was there once is not made again.
+async fn is_to_come(run: &RunId, client: &Client) -> Result<bool, Failure> {
+    let view = client.runs(&run.pipeline).await.map_err(|error| of_pipeline(&run.pipeline, error))?;
+    Ok(view.runs.iter().all(|known| known.run.number < run.number))
 }
 
 fn chosen(runs: Vec<RunView>, wanted: Wanted) -> Option<RunView> {

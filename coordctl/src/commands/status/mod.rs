@@ -89,9 +89,11 @@ fn concerns(problem: &ProblemView, name: &WorkloadName) -> bool {
     file.and_then(|file| file.strip_suffix(".toml")) == Some(name.as_str())
 }
 
-/// Whether a problem is a document's, and not a host's (`host:web-1`): only those keep something from being published.
+/// Whether a problem is a document's, and not a host's (`host:web-1`) or of a pipeline (`pipelines:shop.toml`): only those keep something from
+/// being published.
 fn is_of_a_document(problem: &ProblemView) -> bool {
-    !problem.source.starts_with("host:")
+    let others = ["host:", "pipelines:", "pipeline:"].iter().any(|other| problem.source.starts_with(other));
+    !others && problem.source != "pipelines"
 }
 
 fn require(name: &WorkloadName, status: &StatusView) -> Result<(), Failure> {

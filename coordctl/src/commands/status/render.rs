@@ -183,6 +183,7 @@ fn instance_row(instance: &InstanceView, workload: &WorkloadView, found: &[Short
 /// `web.toml:3:1: unknown key "imge"`: the place first, as compilers write it, so that editors can jump there.
 pub(in crate::commands) fn problem_line(problem: &ProblemView) -> String {
     let source = problem.source.strip_prefix("folder:").unwrap_or(&problem.source).replacen("host:", "host ", 1);
+    let source = source.replacen("pipelines:", "pipelines/", 1);
     // A summary begins with line:column where there is one.
     let gap = if problem.summary.starts_with(|c: char| c.is_ascii_digit()) { ":" } else { ": " };
     printable(&format!("{source}{gap}{}", problem.summary))

@@ -75,6 +75,29 @@ async fn serve(mut stream: TcpStream, posts: Posts, answers: Arc<Mutex<std::vec:
     let _ = stream.write_all(text.as_bytes()).await;
 }
 
+/// How one gets into a mail server.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Door {
+    Open,
+    /// With a password.
+    Guarded,
+    /// Encrypted from the first byte on.
+    Tls,
+    /// Encrypted on request.
+    StartTls,
+}
+
+impl Door {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Guarded => "guarded",
+            Self::Tls => "tls",
+            Self::StartTls => "starttls",
+        }
+    }
+}
+
 /// A server of aiosmtpd that writes each mail as a line of JSON; it ends with the test.
 pub(super) struct MailServer {
     pub(super) port: u16,
@@ -84,7 +107,7 @@ pub(super) struct MailServer {
 
 /// Says its port, then keeps what it gets.
 const SERVER: &str = r#"
-import asyncio, email, email.policy, json, sys
+import asyncio, email, email.policy, json, ssl, sys
 from aiosmtpd.smtp import SMTP, AuthResult
 
 class Keep:
@@ -99,9 +122,14 @@ def login(server, session, envelope, mechanism, data):
     return AuthResult(success=(data.login, data.password) == (b"coord", b"sesame"), handled=False)
 
 async def main():
-    guarded = sys.argv[2] == "guarded"
-    make = lambda: SMTP(Keep(), auth_required=guarded, auth_require_tls=False, authenticator=login)
-    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
+    door, guarded = sys.argv[2], sys.argv[2] == "guarded"
+    context = None
+    if door in ("tls", "starttls"):
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(sys.argv[3] + "/cert.pem", sys.argv[3] + "/key.pem")
+    upgrade = context if door == "starttls" else None
+    make = lambda: SMTP(Keep(), auth_required=guarded, auth_require_tls=False, authenticator=login, tls_context=upgrade, require_starttls=bool(upgrade))
+    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0, ssl=context if door == "tls" else None)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
@@ -109,11 +137,14 @@ asyncio.run(main())
 "#;
 
 impl MailServer {
-    pub(super) async fn start(dir: &Path, is_guarded: bool) -> Self {
+    pub(super) async fn start(dir: &Path, door: Door) -> Self {
+        let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("a certificate");
+        std::fs::write(dir.join("cert.pem"), certified.cert.pem()).expect("writes");
+        std::fs::write(dir.join("key.pem"), certified.signing_key.serialize_pem()).expect("writes");
         let mails = dir.join("mails.jsonl");
         // Debian's own, which has Debian's aiosmtpd.
         let mut command = Command::new("/usr/bin/python3");
-        command.args(["-W", "ignore", "-c", SERVER]).arg(&mails).arg(if is_guarded { "guarded" } else { "open" });
+        command.args(["-W", "ignore", "-c", SERVER]).arg(&mails).arg(door.name()).arg(dir);
         command.stdout(Stdio::piped()).stdin(Stdio::null()).kill_on_drop(true);
         let mut child = command.spawn().expect("/usr/bin/python3 starts");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
