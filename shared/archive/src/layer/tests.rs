@@ -281,3 +281,77 @@ fn the_order_owners_and_compression_of_an_archive_do_not_show() {
     gzip.write_all(&tar(&other)).unwrap();
     assert_eq!(made(gzip.finish().unwrap()), expect);
 }
+
+#[test]
+fn archives_that_are_cut_off_or_go_on_are_refused() {
+    let plain = tar(&[file("a", 0o644), file(&"b".repeat(90), 0o644)]);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), Compression::new(6));
+    gzip.write_all(&plain).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let zstd = zstd::encode_all(&plain[..], 3).unwrap();
+    for packed in [&gzip, &zstd] {
+        for length in [packed.len() / 2, packed.len() - 5] {
+            let error = checked(packed[..length].to_vec()).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains("was it cut off on its way?"), "{error}");
+        }
+        assert!(checked([&packed[..], b"more"].concat()).is_err());
+    }
+    assert!(checked(plain[..700].to_vec()).is_err());
+    // Members one after the other are one archive.
+    let (first, second) = plain.split_at(1000);
+    let mut members = Vec::new();
+    for part in [first, second] {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), Compression::new(6));
+        gzip.write_all(part).unwrap();
+        members.extend(gzip.finish().unwrap());
+    }
+    let expect = made(plain, &recipe("/app"), &Below::default()).unwrap().0;
+    assert_eq!(made(members, &recipe("/app"), &Below::default()).unwrap().0, expect);
+}
+
+#[test]
+fn bombs_end_at_the_limits() {
+    let limits = Limits { layer_max_bytes: 100_000, layer_max_entries: 3, ratio_free_bytes: 10_000, ..Limits::default() };
+    let refused =
+        |archive: &[u8]| Checked::read(Cursor::new(archive), &std::env::temp_dir(), &limits).map(|_| ()).unwrap_err().to_string();
+    let zeros = zstd::encode_all(&vec![0; 50_000][..], 19).unwrap();
+    assert!(refused(&zeros).contains("250 bytes unpacked per byte packed"));
+    let many: Vec<Entry> = (0..4).map(|n| file(&format!("{n}"), 0o644)).collect();
+    assert!(refused(&tar(&many)).contains("more than 3 entries"));
+    // A folder for each part of a name counts as well.
+    assert!(refused(&tar(&[file("a/b/c/d", 0o644)])).contains("more than 3 entries"));
+    let large = Entry { size: 200_000, ..file("large", 0o644) };
+    let mut archive = Vec::new();
+    write_header(&mut archive, &large).unwrap();
+    assert!(refused(&archive).contains("makes the files larger than 100000 bytes"));
+}
+
+#[test]
+fn other_archives_are_named() {
+    let check = |start: &[u8], expect: &str| {
+        let error = checked([start, &[7; 600]].concat()).map(|_| ()).unwrap_err().to_string();
+        assert_eq!(error, format!("the archive is {expect}; pack it as tar.gz, tar.zst or zip"));
+    };
+    check(b"BZh9", "compressed with bzip2");
+    check(b"\xfd7zXZ\0", "compressed with xz");
+    check(b"7z\xbc\xaf", "a 7z archive");
+    check(b"Rar!", "a RAR archive");
+    check(b"\x7fELF", "a program, and no archive");
+    check(b"hello", "of a kind that is not known here");
+    assert!(matches!(checked(Vec::new()).map(|_| ()), Err(ArchiveError::Empty)));
+}
+
+/// Holes are zeros, as GNU tar packs them.
+#[test]
+fn sparse_files_become_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sparse");
+    let sparse = std::fs::File::create(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"end", 300_000).unwrap();
+    let packed =
+        std::process::Command::new("tar").args(["-S", "-cf", "-", "-C"]).arg(folder.path()).arg("sparse").output().unwrap();
+    assert!(packed.status.success() && packed.stdout.len() < 100_000, "{packed:?}");
+    let whole = std::process::Command::new("tar").args(["-cf", "-", "-C"]).arg(folder.path()).arg("sparse").output().unwrap();
+    let layer = |archive| made(archive, &recipe("/app"), &Below::default()).unwrap().0;
+    assert_eq!(layer(packed.stdout), layer(whole.stdout));
+}
