@@ -80,6 +80,7 @@ start_registry() {
     say "Starting a registry and pushing two versions of an image"
     free_port 5000
     registry=127.0.0.1:$port
+    echo "$registry" >"$dir/registry.address"
     cat >"$dir/registry.yml" <<Y
 version: 0.1
 log: { level: warn, accesslog: { disabled: true } }
@@ -128,6 +129,10 @@ helpers = "$bin"
 
 [labels]
 role = "web"
+builder = "true"
+
+[builder]
+memory = "256MiB"
 
 [[registry]]
 prefix = "$registry"
@@ -163,7 +168,7 @@ start() {
     "$top/tests/setup.sh" demo
     PATH=$PATH:$HOME/.cargo/bin
     build
-    mkdir -p "$dir"/{pids,log,desired,registry}
+    mkdir -p "$dir"/{pids,log,desired,pipelines,registry}
     chmod 700 "$dir"
     trap give_up EXIT
     start_all
@@ -178,10 +183,21 @@ give_up() {
     die "it did not start; the ends of the logs are above"
 }
 
+# For examples/pipeline.sh: whoever builds fetches from here, and has no rights on the files themselves.
+start_git() {
+    local page_port
+    free_port 8090
+    page_port=$port
+    free_port 9418
+    launch git "$(git --exec-path)/git-daemon" --reuseaddr --listen=127.0.0.1 --port="$port" --base-path="$dir" --export-all "$dir/shop"
+    echo "127.0.0.1:$page_port $port" >"$dir/pipeline.addresses"
+}
+
 start_all() {
     start_registry
     start_coordinator
     start_agent
+    start_git
     publish
     say "The page, from the container:"
     curl -sf "http://$page/"
@@ -192,6 +208,7 @@ What to try next:
   sed -i 's/web:1/web:2/; s/Hello/Good day/' $dir/desired/web.toml
   curl http://$page/                                 the new version, with no command in between
   $dir/coordctl logs web -f
+  examples/pipeline.sh                                a git repository whose commits are built, tested and served
   $0 stop                                            ends everything and removes $dir
 N
 }
@@ -203,6 +220,7 @@ stop() {
     # What is removed below must be ours.
     [ -d "$dir/pids" ] || die "$dir was not made by this script; name another folder by COORD_QUICKSTART"
     say "Stopping"
+    end git
     end agent
     end coordinator
     end registry

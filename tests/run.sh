@@ -52,6 +52,7 @@ step_quickstart() {
     local state status=0
     state=$(mktemp -d) || return 1
     COORD_QUICKSTART=$state/q examples/quickstart.sh start || status=1
+    COORD_QUICKSTART=$state/q examples/pipeline.sh || status=1
     COORD_QUICKSTART=$state/q examples/quickstart.sh stop || status=1
     rmdir "$state" || { echo "quickstart left something behind: $(find "$state" | head)"; status=1; }
     return $status

@@ -7,7 +7,7 @@ use crate::config::{Config, ConfigError, RegistryEntry};
 use crate::control::{Logins, SharedRegistry};
 use crate::documents::resolve::{ResolveError, ResolveImage};
 use coord_registry::{Registry, RegistryError, chain, login_files};
-use coord_shared::names::{Digest, ImageReference};
+use coord_shared::names::{CENTRE, Digest, ImageReference};
 use coord_shared::wire::RegistryLogin;
 use futures_util::future::BoxFuture;
 use notify::event::{AccessKind, AccessMode};
@@ -43,7 +43,7 @@ impl Registries {
     /// # Errors
     /// An entry cannot be used; the message has the cure.
     pub fn new(config: &Config) -> Result<Self, RegistryError> {
-        let (logins, _) = watch::channel(Arc::new(shared(&config.registries)));
+        let (logins, _) = watch::channel(Arc::new(shared(config)));
         Ok(Self { client: Mutex::new(client(config)?), logins })
     }
 
@@ -88,7 +88,7 @@ impl Registries {
         }
         let config = Config { registries, ..known.clone() };
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client(&config)?;
-        self.logins.send_replace(Arc::new(shared(&config.registries)));
+        self.logins.send_replace(Arc::new(shared(&config)));
         Ok(Some(config.registries))
     }
 }
@@ -104,21 +104,46 @@ fn client(config: &Config) -> Result<Registry, RegistryError> {
     Registry::new(config.registries.iter().map(|entry| entry.config.clone()).collect(), login_files(config.docker_config.clone()))
 }
 
-/// The entries as hosts would get them: no file, no program, nothing but what the entry itself says.
-fn shared(entries: &[RegistryEntry]) -> Logins {
-    let as_shared = |entry: &RegistryEntry| {
-        let config = &entry.config;
-        let login = RegistryLogin {
-            prefix: config.prefix.clone(),
-            location: config.location.clone(),
-            mirrors: config.mirror.clone(),
-            insecure: config.insecure,
-            username: config.username.clone(),
-            password: config.password.clone(),
-        };
-        SharedRegistry { login, is_shared: entry.share_with_hosts }
+/// The entries as hosts would get them: no file, no program, nothing but what the entry itself says. Where the image centre stands in for
+/// a registry, hosts ask it first.
+fn shared(config: &Config) -> Logins {
+    let mut entries: Vec<SharedRegistry> = config.registries.iter().map(as_shared).collect();
+    for rule in &config.centre.through {
+        let mirror = format!("{CENTRE}/{}", rule.prefix);
+        let at = entries.iter().position(|entry| entry.login.prefix == rule.upstream());
+        match at.map(|at| &mut entries[at]) {
+            Some(SharedRegistry { login, is_shared: true }) => login.mirrors.insert(0, mirror),
+            // What is not shared stays untold; where the copies are is no secret.
+            Some(entry) => *entry = stands_in(rule.upstream(), mirror),
+            None => entries.push(stands_in(rule.upstream(), mirror)),
+        }
+    }
+    Logins(entries)
+}
+
+fn as_shared(entry: &RegistryEntry) -> SharedRegistry {
+    let config = &entry.config;
+    let login = RegistryLogin {
+        prefix: config.prefix.clone(),
+        location: config.location.clone(),
+        mirrors: config.mirror.clone(),
+        insecure: config.insecure,
+        username: config.username.clone(),
+        password: config.password.clone(),
     };
-    Logins(entries.iter().map(as_shared).collect())
+    SharedRegistry { login, is_shared: entry.share_with_hosts }
+}
+
+fn stands_in(prefix: &str, mirror: String) -> SharedRegistry {
+    let login = RegistryLogin {
+        prefix: prefix.to_owned(),
+        location: None,
+        mirrors: vec![mirror],
+        insecure: false,
+        username: None,
+        password: None,
+    };
+    SharedRegistry { login, is_shared: true }
 }
 
 /// Opening and closing after reading are events as well, our own included.

@@ -19,7 +19,7 @@ use crate::images::Assembler;
 use crate::metrics::Metrics;
 use crate::notify::{Notifier, SetupError};
 use crate::open_files;
-use crate::pipeline::{Parts, PipelineController, PipelineFolder, RunFiles};
+use crate::pipeline::{Parts, PipelineController, PipelineFolder, Pipelines, RunFiles};
 use crate::registries::Registries;
 use crate::schedules::Schedules;
 use crate::secrets::Secrets;
@@ -130,25 +130,9 @@ impl Coordinator {
         controller.pass().await?;
         let publisher = Arc::new(Publisher::new(Arc::clone(&store)));
         let problems = Arc::<Problems>::default();
-        let centre = Centre::open(&config.centre.centre(&config.data_dir), Arc::clone(&store))?;
-        centre.count_stored().await?;
-        let roots = Arc::new(DocumentRoots::new(Arc::clone(&store), Vec::new()));
-        let keeper = Arc::new(Keeper::new(centre.clone(), roots, &config.centre));
-        let assembler = Assembler::new(
-            centre.clone(),
-            {
-                let registries = Arc::clone(&registries);
-                move || registries.client()
-            },
-            work_dir(&config)?,
-        );
-        let images: Arc<dyn ResolveImage> = Arc::new(CentreImages::new(centre, registries.clone()));
+        let ImageCentre { keeper, assembler, images } = ImageCentre::open(&config, &store, &registries).await?;
         let resolver = Resolver { store: Arc::clone(&store), publisher: Arc::clone(&publisher), images: Arc::clone(&images) };
-        let documents = Documents { store: Arc::clone(&store), publisher: Arc::clone(&publisher) };
-        let folder = Folder::new(config.documents.clone(), Arc::new(documents), Arc::clone(&problems), Pace::default());
-        let of_pipelines = PipelineFolder { pipelines: Arc::clone(&pipelines), store: Arc::clone(&store) };
-        let folder_of_pipelines =
-            Folder::new(config.pipelines_folder(), Arc::new(of_pipelines), Arc::clone(&problems), Pace::default());
+        let folders = folders(&config, &store, &publisher, &pipelines, &problems);
         let secrets = Arc::new(Secrets::new(&config.secrets));
         let told = Notifier::new(Arc::clone(&store), Arc::clone(&secrets), &config.notify, config.smtp.clone());
         let notifier = Arc::new(told?);
@@ -185,7 +169,6 @@ impl Coordinator {
         let listener = serve::listen(config.listen).await.map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
         let server = Server { listener, tls, app: Arc::new(app), max_connections: open_files::make_room(config.max_connections) };
-        let folders = [folder, folder_of_pipelines];
         let pipelines = (pipeline_controller, parts);
         Ok(Self {
             address,
@@ -255,6 +238,44 @@ impl Coordinator {
         drop(lock);
         ended.map_or(Ok(()), |part| Err(RunError::Ended(part)))
     }
+}
+
+/// The image centre, and who uses it here.
+struct ImageCentre {
+    keeper: Arc<Keeper>,
+    assembler: Assembler,
+    images: Arc<dyn ResolveImage>,
+}
+
+impl ImageCentre {
+    async fn open(config: &Config, store: &SharedStore, registries: &Arc<Registries>) -> Result<Self, RunError> {
+        let client = || {
+            let registries = Arc::clone(registries);
+            move || registries.client()
+        };
+        let centre = Centre::open(&config.centre.centre(&config.data_dir), Arc::clone(store))?;
+        centre.count_stored().await?;
+        let roots = Arc::new(DocumentRoots::new(Arc::clone(store), config.centre.through.clone()));
+        let keeper = Arc::new(Keeper::new(centre.clone(), roots, &config.centre, Arc::new(client())));
+        let assembler = Assembler::new(centre.clone(), client(), work_dir(config)?);
+        let others: Arc<dyn ResolveImage> = registries.clone();
+        Ok(Self { keeper, assembler, images: Arc::new(CentreImages::new(centre, others)) })
+    }
+}
+
+/// The watched folders: of documents, and of pipelines.
+fn folders(
+    config: &Config,
+    store: &SharedStore,
+    publisher: &Arc<Publisher>,
+    pipelines: &Arc<Pipelines>,
+    problems: &Arc<Problems>,
+) -> [Folder; 2] {
+    let documents = Documents { store: Arc::clone(store), publisher: Arc::clone(publisher) };
+    let documents = Folder::new(config.documents.clone(), Arc::new(documents), Arc::clone(problems), Pace::default());
+    let of_pipelines = PipelineFolder { pipelines: Arc::clone(pipelines), store: Arc::clone(store) };
+    let of_pipelines = Folder::new(config.pipelines_folder(), Arc::new(of_pipelines), Arc::clone(problems), Pace::default());
+    [documents, of_pipelines]
 }
 
 /// Runs a part as a task of its own, so that parts do not wait for each other; it ends with the waiting for it.

@@ -12,11 +12,13 @@ mod crashloop;
 mod engines;
 mod equal;
 mod isolation;
+mod line;
 mod memory;
 mod network;
 mod ours;
 mod publish;
 mod pull;
+mod registry;
 mod rivals;
 mod start;
 mod table;
@@ -55,6 +57,8 @@ fn main() -> Result<()> {
         ["chaos", rest @ ..] => return chaos::run(rest),
         ["upgrade", rest @ ..] => return upgrade::run(rest),
         ["crashloop", rest @ ..] => return crashloop::run(rest),
+        ["registry", rest @ ..] => return registry::run(rest),
+        ["line", rest @ ..] => return line::run(rest),
         [] => FULL,
         ["--quick"] => QUICK,
         _ => {
@@ -69,6 +73,8 @@ fn main() -> Result<()> {
                 chaos::USAGE,
                 upgrade::USAGE,
                 crashloop::USAGE,
+                registry::USAGE,
+                line::USAGE,
             ]
             .join("\n");
             anyhow::bail!("unknown: {}\n{usage}", words.join(" "))

@@ -16,6 +16,10 @@
 #                                 nginx on a published port under wrk; DIR/nginx is an OCI layout
 #   tests/bench/run.sh crashloop [COUNT [SECONDS]]
 #                                 the agent's processor time with 500 containers that crash
+#   tests/bench/run.sh registry [--images DIR] [--mib N] [--runs N]
+#                                 pushes and pulls: the image centre beside docker-registry, a layer of 2 GiB and DIR's images
+#   tests/bench/run.sh line [RUNS]
+#                                 from a push to a page that three hosts serve, part by part
 #   tests/bench/run.sh chaos [KILLS [SEED [none|bridge]]]
 #                                 200 kills of agent, monitors, shims and containers; nothing may be left behind
 #   tests/bench/run.sh upgrade COMMIT [COUNT]

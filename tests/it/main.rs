@@ -2,6 +2,8 @@
 
 mod alone;
 mod away;
+mod centre;
+mod centre_faults;
 mod commands;
 mod drain;
 mod edits;
@@ -9,6 +11,8 @@ mod exec;
 mod health;
 mod images;
 mod isolation;
+mod line;
+mod line_faults;
 mod logs;
 mod network;
 mod prefetch;

@@ -141,6 +141,16 @@ impl Index {
         let index = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": manifests });
         Ok(Index { media_type, blob: Blob::new(serde_json::to_vec(&index)?) })
     }
+
+    /// Writes it and its images as one OCI layout into a new folder.
+    pub fn save(&self, images: &[Image], dir: &Path) -> Result<()> {
+        for image in images {
+            image.save(dir)?;
+        }
+        std::fs::write(dir.join("blobs/sha256").join(self.blob.digest.trim_start_matches("sha256:")), &self.blob.bytes)?;
+        let index = json!({ "schemaVersion": 2, "manifests": [self.blob.descriptor(self.media_type)] });
+        Ok(std::fs::write(dir.join("index.json"), serde_json::to_vec(&index)?)?)
+    }
 }
 
 /// What becomes an [`Image`].

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::http;
 use crate::image::{Blob, Image, Index};
-use crate::process::{Place, Process};
+use crate::process::{Pid, Place, Process};
 use crate::wait;
 
 /// It answers within a few tens of milliseconds; a loaded machine gets more.
@@ -55,6 +55,11 @@ impl TestRegistry {
     pub fn push(&self, image: &Image, repository: &str, tag: &str) -> Result<String> {
         push(&self.authority, image, repository, tag)?;
         Ok(self.reference(repository, tag))
+    }
+
+    /// The server itself.
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
     }
 
     /// What the registry logged; one line for every request.

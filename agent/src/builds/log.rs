@@ -83,12 +83,19 @@ impl RunLog {
     /// Our own words about the step that runs: they are the last lines where nothing else is.
     pub(super) fn tell(&mut self, step: &str, text: &str, now: Timestamp) {
         let line = self.line(now, step, "coord", text.trim_end());
-        self.keep(line);
+        let mut text = Vec::new();
+        self.keep(line, &mut text);
+        self.write(&text);
     }
 
-    /// A step begins, or goes on: what the file has of it already will not come twice.
-    pub(super) fn begin_step(&mut self, step: &str) {
+    /// A step begins.
+    pub(super) fn begin_step(&mut self) {
         (self.recent, self.dropped, self.passed) = (VecDeque::new(), 0, None);
+    }
+
+    /// A step that an earlier agent began goes on: what the file has of it already will not come twice.
+    pub(super) fn resume_step(&mut self, step: &str) {
+        self.begin_step();
         let Ok(file) = File::open(&self.path) else { return };
         for line in BufReader::new(file).lines().map_while(Result::ok) {
             let Ok(line) = serde_json::from_str::<RunLogLine>(&line) else { continue };
@@ -105,6 +112,7 @@ impl RunLog {
 
     /// What a step's container has printed.
     pub(super) fn copy(&mut self, step: &str, lines: Vec<LogLine>) {
+        let mut text = Vec::new();
         for line in lines {
             let Ok(time) = line.time.parse::<Timestamp>() else { continue };
             if self.has_passed(time) {
@@ -115,8 +123,9 @@ impl RunLog {
                 LogStream::Err => "stderr",
             };
             let line = self.line(time, step, stream, &line.message);
-            self.keep(line);
+            self.keep(line, &mut text);
         }
+        self.write(&text);
     }
 
     /// The step has ended: says what was left out, and gives back the last lines.
@@ -152,11 +161,12 @@ impl RunLog {
         RunLogLine { time, step: step.to_owned(), stream: stream.to_owned(), line }
     }
 
-    fn keep(&mut self, line: RunLogLine) {
-        if self.dropped > 0 || self.bytes >= self.max_bytes {
+    /// Adds a line to what is to be written, or counts it.
+    fn keep(&mut self, line: RunLogLine, text: &mut Vec<u8>) {
+        if self.dropped > 0 || self.bytes + text.len() as u64 >= self.max_bytes {
             self.dropped += 1;
         } else {
-            self.append(std::slice::from_ref(&line));
+            encode(&line, text);
         }
         self.remember(line);
     }
@@ -170,18 +180,25 @@ impl RunLog {
 
     fn append(&mut self, lines: &[RunLogLine]) {
         let mut text = Vec::new();
-        for line in lines {
-            if serde_json::to_writer(&mut text, line).is_ok() {
-                text.push(b'\n');
-            }
-        }
-        match self.file.write_all(&text) {
+        lines.iter().for_each(|line| encode(line, &mut text));
+        self.write(&text);
+    }
+
+    fn write(&mut self, text: &[u8]) {
+        match self.file.write_all(text) {
             Ok(()) => self.bytes += text.len() as u64,
             Err(error) => {
-                self.dropped += lines.len() as u64;
+                self.dropped += 1;
                 tracing::warn!(path = %self.path.display(), %error, "lines of a build are lost");
             }
         }
+    }
+}
+
+fn encode(line: &RunLogLine, text: &mut Vec<u8>) {
+    // A line is a time and three strings, which always serialise.
+    if serde_json::to_writer(&mut *text, line).is_ok() {
+        text.push(b'\n');
     }
 }
 
@@ -208,4 +225,73 @@ fn cut(mut text: String, max_bytes: usize) -> String {
         text.push_str(&format!(" ... {rest} bytes more"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(range: std::ops::Range<u32>) -> Vec<LogLine> {
+        let line = |number: u32| LogLine {
+            time: format!("2026-11-22T13:00:00.{number:06}Z"),
+            stream: LogStream::Out,
+            message: format!("line {number}"),
+            partial: false,
+        };
+        range.map(line).collect()
+    }
+
+    fn read(path: &Path) -> Vec<String> {
+        let text = std::fs::read_to_string(path).expect("a log");
+        text.lines().map(|line| serde_json::from_str::<RunLogLine>(line).expect("a line").line).collect()
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    #[test]
+    fn no_line_is_lost_or_comes_twice_when_a_step_goes_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log");
+        let mut log = RunLog::open(&path).expect("a log");
+        log.say("fetch.0", "fetching", now());
+        log.begin_step();
+        log.copy("build.0", lines(0..10));
+        // Killed in the midst of a line.
+        std::fs::OpenOptions::new().append(true).open(&path).expect("a log").write_all(b"{\"time\":").expect("written");
+        let mut log = RunLog::open(&path).expect("a log");
+        log.resume_step("build.0");
+        log.copy("build.0", lines(0..12));
+        assert_eq!(log.end_step("build.0", now()), (0..12).map(|number| format!("line {number}")).collect::<Vec<_>>());
+        let expect: Vec<_> =
+            std::iter::once("fetching".to_owned()).chain((0..12).map(|number| format!("line {number}"))).collect();
+        assert_eq!(read(&path), expect);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_the_last_lines_follow() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log");
+        let mut log = RunLog::with_limit(&path, 10_000).expect("a log");
+        log.begin_step();
+        log.copy("build.0", lines(0..1000));
+        let last = log.end_step("build.0", now());
+        assert_eq!((last.len(), last.last().map(String::as_str)), (LAST_LINES_MAX, Some("line 999")));
+        let kept = read(&path);
+        let gap = kept.iter().position(|line| line.contains("lines were left out")).expect("a gap");
+        assert_eq!(kept[gap].split(' ').next().and_then(|count| count.parse().ok()), Some(1000 - gap));
+        assert_eq!(kept[gap + 1..], last);
+        // The next step has its words, too.
+        log.begin_step();
+        log.copy("build.1", lines(0..3));
+        assert_eq!(log.end_step("build.1", now()).len(), 3);
+        assert_eq!(read(&path).last().map(String::as_str), Some("line 2"));
+    }
+
+    #[test]
+    fn long_lines_are_cut() {
+        assert_eq!(cut("äää".to_owned(), 3), "ä ... 4 bytes more");
+        assert_eq!(cut("abc".to_owned(), 3), "abc");
+    }
 }

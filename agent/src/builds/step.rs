@@ -54,7 +54,10 @@ impl Step<'_> {
 
     /// Waits for its end, or brings it about; nothing is left of it then but its files in the workspace.
     pub(super) async fn finish(mut self, log: &mut RunLog, stop: &mut watch::Receiver<Stop>) -> StepEnd {
-        log.begin_step(&self.name);
+        match self.engine.has_found(&self.container) {
+            true => log.resume_step(&self.name),
+            false => log.begin_step(),
+        }
         let mut follow = Follow::from_start(&self.raw_log);
         let (exit, why) = self.attend(log, &mut follow, stop).await;
         // The monitor has written everything before it said how the container ended.
@@ -89,7 +92,11 @@ impl Step<'_> {
             tokio::select! {
                 exit = self.engine.ended(&self.container) => return (exit, why),
                 lines = follow.next() => match lines {
-                    Ok(lines) => log.copy(&self.name, lines),
+                    Ok(lines) => {
+                        log.copy(&self.name, lines);
+                        // Others are on this thread, too, and there may be more at once.
+                        tokio::task::yield_now().await;
+                    }
                     Err(error) => {
                         tracing::warn!(container = %self.container, %error, "cannot read what a step prints");
                         tokio::time::sleep(GRACE).await;

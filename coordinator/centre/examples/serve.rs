@@ -5,10 +5,14 @@
 
 use coord_centre::{Access, Action, Centre, CentreConfig, Refusal, S3Config, StorageConfig};
 use coord_shared::names::Repository;
+use hyper_util::rt::TokioIo;
 use std::error::Error;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+
+/// Buffers of one connection, in bytes: as the coordinator has them.
+const BUFFER_MAX_BYTES: usize = 16 * 1024;
 
 struct Open;
 
@@ -40,7 +44,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         let centre = Centre::open(&config, store)?;
         let listener = tokio::net::TcpListener::bind(address).await?;
         writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
-        axum::serve(listener, centre.router(Arc::new(Open))).await?;
-        Ok(())
+        let router = centre.router(Arc::new(Open));
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            let service = hyper_util::service::TowerToHyperService::new(router.clone());
+            let mut http = hyper::server::conn::http1::Builder::new();
+            let connection = http.max_buf_size(BUFFER_MAX_BYTES).serve_connection(TokioIo::new(stream), service);
+            // Whoever breaks off needs no word from us.
+            tokio::spawn(async move { connection.await.ok() });
+        }
     })
 }

@@ -9,6 +9,10 @@ use crate::storage::BlobStream;
 use crate::uploads::Upload;
 use coord_shared::names::{Digest, Repository};
 use coord_store::{Committed, StoreRevision, Txn};
+use jiff::SignedDuration;
+
+/// A blob that was touched within this time is safe for long enough; the shortest grace period of a collection is longer.
+const PROMISED_ANEW_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
 impl Centre {
     /// How many bytes a blob of a repository has; `None`: the repository does not have it.
@@ -162,6 +166,20 @@ impl Centre {
             Ok(true)
         });
         task.await.unwrap_or(Err(CentreError::Ending))
+    }
+
+    /// Says that somebody who pushes was just told that a blob is there: he will not send it, so it must stay until his manifest comes.
+    pub(crate) async fn promise(&self, digest: &Digest) -> Result<(), CentreError> {
+        self.change(|| async {
+            let seen: Option<Seen<BlobRecord>> = load(&*self.inner.store, &blob_key(digest)).await?;
+            let is_lately = seen.is_none_or(|seen| clock::wall().duration_since(seen.record.touched) < PROMISED_ANEW_AFTER);
+            if is_lately {
+                return Ok(Attempt::Done(()));
+            }
+            let touched = self.with_blob(Txn::default(), digest, None).await?;
+            Ok(touched.map_or(Attempt::Done(()), |txn| Attempt::Write(txn, ())))
+        })
+        .await
     }
 
     /// Adds to a transaction that a blob's record is touched. `made`: its size, if its bytes were just placed; otherwise `None` is the

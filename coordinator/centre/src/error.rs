@@ -135,6 +135,9 @@ pub enum CentreError {
     /// The store failed.
     #[error("cannot reach the records of the image centre")]
     Store(#[from] StoreError),
+    /// The registry that a repository is a copy of.
+    #[error("upstream: {0}")]
+    Upstream(#[source] Box<coord_registry::RegistryError>),
     /// Nobody knows what is in use, so nothing is removed.
     #[error("nothing is collected")]
     Roots(#[source] Box<crate::collect::RootsError>),

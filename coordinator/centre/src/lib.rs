@@ -23,6 +23,7 @@ pub mod retention;
 mod storage;
 #[cfg(test)]
 mod tests;
+pub mod through;
 mod uploads;
 
 pub use access::{Access, Action, Refusal};

@@ -205,7 +205,7 @@ impl Centre {
     }
 
     /// A manifest's bytes take the same way as a blob's.
-    async fn store_bytes(&self, new: &NewManifest, digest: &Digest) -> Result<(), CentreError> {
+    pub(crate) async fn store_bytes(&self, new: &NewManifest, digest: &Digest) -> Result<(), CentreError> {
         let upload = self.inner.uploads.begin(&new.repository, &new.by, None).await?;
         upload.write(new.bytes.clone()).await?;
         let sealed = upload.seal().await?;

@@ -3,6 +3,7 @@
 use crate::pipeline::records::{RUN, RunRecord, run_of};
 use crate::records::{self, RecordError, RevisionRecord, WAITING, WaitingRecord};
 use coord_centre::collect::{Root, Roots, RootsError, Wanted};
+use coord_centre::through::ThroughRule;
 use coord_shared::names::{Digest, ImageReference, Repository};
 use coord_store::SharedStore;
 use futures_util::future::BoxFuture;
@@ -15,12 +16,12 @@ const REVISION: &str = "revision/";
 pub struct DocumentRoots {
     store: SharedStore,
     /// Registries that the centre stands in for: copies of their images lie in it under their own names.
-    through: Vec<String>,
+    through: Vec<ThroughRule>,
 }
 
 impl DocumentRoots {
-    /// Over the coordinator's store; `through` are the prefixes of `[[centre.through]]`.
-    pub fn new(store: SharedStore, through: Vec<String>) -> Self {
+    /// Over the coordinator's store; `through` are the registries that the centre stands in for.
+    pub fn new(store: SharedStore, through: Vec<ThroughRule>) -> Self {
         Self { store, through }
     }
 
@@ -62,8 +63,11 @@ impl DocumentRoots {
             return image.repository().parse().ok();
         }
         let name = format!("{}/{}", image.registry(), image.repository());
-        let covers = |prefix: &String| name.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with('/'));
-        self.through.iter().any(covers).then(|| name.parse().ok())?
+        let rest =
+            |rule: &'_ ThroughRule| Some(name.strip_prefix(rule.upstream())?.to_owned()).filter(|rest| rest.starts_with('/'));
+        let covering = self.through.iter().filter_map(|rule| Some((rule, rest(rule)?)));
+        let (rule, rest) = covering.max_by_key(|(rule, _)| rule.upstream().len())?;
+        format!("{}{rest}", rule.prefix).parse().ok()
     }
 }
 
@@ -106,7 +110,8 @@ mod tests {
             .put(revision_key(&name("other"), Revision(1)), encode(&revision("r.lan/web:1")))
             .put(waiting_key(&name("soon")), encode(&waiting("coord.internal/shop/soon:2")));
         store.txn(txn).await.expect("writes");
-        let roots = DocumentRoots::new(store, vec!["docker.io".to_owned()]).roots().await.expect("reads");
+        let hub: ThroughRule = toml::from_str("prefix = \"hub\"\nupstream = \"docker.io\"").expect("a rule");
+        let roots = DocumentRoots::new(store, vec![hub]).roots().await.expect("reads");
         let said: Vec<String> = roots
             .iter()
             .map(|root| match &root.wanted {
@@ -117,7 +122,7 @@ mod tests {
         assert_eq!(
             said,
             [
-                "docker.io/library/nginx true revision 120 of hub",
+                "hub/library/nginx true revision 120 of hub",
                 "shop/web true revision 7 of web",
                 "shop/soon 2 the waiting document of soon",
             ]

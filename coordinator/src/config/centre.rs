@@ -3,6 +3,7 @@
 use coord_centre::collect::CollectSettings;
 use coord_centre::quota::QuotaSettings;
 use coord_centre::retention::RetentionRule;
+use coord_centre::through::ThroughRule;
 use coord_centre::{CentreConfig, StorageConfig, UPLOAD_MAX_BYTES};
 use coord_shared::quantity::{ByteSize, Span};
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,9 @@ pub struct CentreSection {
     pub collect_every: Span,
     /// What was pushed or asked for less than this ago is never collected.
     pub grace: Span,
+    /// Registries that the centre stands in for, by prefix.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub through: Vec<ThroughRule>,
     /// Which tags may go; without a rule all stay.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub retention: Vec<RetentionRule>,
@@ -50,6 +54,7 @@ impl Default for CentreSection {
             disk_reserve: ByteSize(1024 * 1024 * 1024),
             collect_every: Span(Duration::from_secs(3600)),
             grace: Span(Duration::from_secs(3600)),
+            through: Vec::new(),
             retention: Vec::new(),
         }
     }
@@ -66,7 +71,8 @@ impl CentreSection {
         if self.collect_every.0 < COLLECT_EVERY_MIN {
             return Some("[centre] collect_every must be 1m at least".to_owned());
         }
-        self.retention.iter().find_map(RetentionRule::problem)
+        let through = self.through.iter().find_map(ThroughRule::problem);
+        through.or_else(|| self.retention.iter().find_map(RetentionRule::problem))
     }
 
     /// As the centre takes it.

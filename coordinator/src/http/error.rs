@@ -144,14 +144,18 @@ impl From<PublishError> for ApiError {
 
 impl From<CentreError> for ApiError {
     fn from(error: CentreError) -> Self {
-        match &error {
-            CentreError::NoBlob { .. } | CentreError::NoManifest { .. } | CentreError::NoRepository(_) => {
-                Self::not_found(&error).hint("`coordctl image ls` shows what there is")
-            }
-            CentreError::Used { .. } => Self::new(StatusCode::CONFLICT, "conflict", &error),
-            CentreError::Contended => Self::new(StatusCode::CONFLICT, "stale", &error).hint("try again"),
-            CentreError::Full(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "full", &error),
-            _ => Self::internal(&error),
+        use CentreError::{Contended, Full, NoBlob, NoManifest, NoRepository, Used};
+        // The crate may learn new failures; what is not the caller's to mend is ours.
+        if matches!(error, NoBlob { .. } | NoManifest { .. } | NoRepository(_)) {
+            Self::not_found(&error).hint("`coordctl image ls` shows what there is")
+        } else if matches!(error, Used { .. }) {
+            Self::new(StatusCode::CONFLICT, "conflict", &error)
+        } else if matches!(error, Contended) {
+            Self::new(StatusCode::CONFLICT, "stale", &error).hint("try again")
+        } else if matches!(error, Full(_)) {
+            Self::new(StatusCode::INSUFFICIENT_STORAGE, "full", &error)
+        } else {
+            Self::internal(&error)
         }
     }
 }

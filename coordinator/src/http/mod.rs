@@ -109,7 +109,7 @@ impl App {
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
     let access = Arc::new(CentreAccess::new(Arc::clone(&app.identity)));
-    let registry = app.centre.as_ref().map(|keeper| keeper.centre().router(access).with_state(()));
+    let registry = app.centre.as_ref().map(|keeper| keeper.centre().router_through(access, keeper.through()).with_state(()));
     Router::new()
         .route("/healthz", get(observe::healthz))
         .route("/metrics", get(observe::metrics))

@@ -74,8 +74,9 @@ fn text(run: &RunView) -> String {
         row("Step:", &format!("{}  {}", step.name(), step.command));
         row("Ended:", &ended(step));
     }
-    // One that only repeats the step's says nothing new.
-    for problem in run.problem.iter().filter(|problem| step.and_then(|step| step.problem.as_ref()) != Some(problem)) {
+    // One about the step says nothing new.
+    let about_step = step.map(|step| format!("step {} ", step.name()));
+    for problem in run.problem.iter().filter(|problem| about_step.as_ref().is_none_or(|about| !problem.starts_with(about))) {
         row("Problem:", problem);
     }
     if let Some(image) = &run.image {

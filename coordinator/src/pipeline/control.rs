@@ -4,7 +4,8 @@
 //! nothing has moved) only delays; a process that starts without it begins those delays anew.
 
 use super::apply::{self, Said};
-use super::effects::{self, Assemble, Failure, Tell, Told};
+use super::effects::{self, Assemble, AssembleFailure, Failure, Tell, Told};
+use super::facts::{rollout_facts, run_facts};
 use super::files::{Keep, RunFiles};
 use super::model::{Known, Model};
 use super::records::{RunRecord, run_key};
@@ -17,9 +18,9 @@ use crate::documents::publish::Publisher;
 use crate::hosts::{BuilderView, Hosts};
 use crate::records::{encode, load};
 use coord_registry::chain;
-use coord_shared::decide::pipeline::{self as decide, BuilderFacts, Fleet, PipelineFacts, Plan, RolloutFacts, RunFacts};
+use coord_shared::decide::pipeline::{self as decide, BuilderFacts, Fleet, PipelineFacts, Plan};
 use coord_shared::decide::{Mono, Now, backoff};
-use coord_shared::names::{HostName, RunId, WorkloadName};
+use coord_shared::names::{HostName, RunId};
 use coord_shared::wire::{Deployed, ImageMade, RunState};
 use coord_store::{Committed, SharedStore, Txn};
 use futures_util::future::BoxFuture;
@@ -37,6 +38,8 @@ const ROUNDS_MAX: u32 = 20;
 const ASSEMBLIES_MAX: usize = 2;
 /// How often an image is tried to be made while its problem may pass.
 const ASSEMBLE_ATTEMPTS_MAX: u32 = 12;
+/// How long one try may take: a base of many gigabytes over a slow line.
+const ASSEMBLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Actions of one transaction: records of runs are up to a megabyte.
 const ACTIONS_MAX: usize = 50;
 
@@ -147,6 +150,7 @@ impl PipelineController {
                     None => std::future::pending().await,
                 }
             };
+            // Silence is told by the board, too: the controller of hosts looks whenever one becomes late or lost.
             tokio::select! {
                 changed = newest.changed() => {
                     if changed.is_err() {
@@ -436,7 +440,11 @@ fn effect(parts: &Parts, files: &RunFiles, id: RunId, run: &Known<RunRecord>, fi
             let assembly = effects::assembly(&id, &record, &settings, files.archive(&id));
             let assembler = Arc::clone(&parts.assembler);
             Box::pin(async move {
-                let made = assembler.assemble(assembly).await;
+                let made = tokio::time::timeout(ASSEMBLE_TIMEOUT, assembler.assemble(assembly)).await;
+                let made = made.unwrap_or_else(|_| {
+                    let message = format!("the image was not made within {} minutes", ASSEMBLE_TIMEOUT.as_secs() / 60);
+                    Err(AssembleFailure { message, is_passing: true })
+                });
                 let made = made.map_err(|f| Failure { message: f.message, is_passing: f.is_passing });
                 Done::Assembled(id, made)
             })
@@ -461,43 +469,4 @@ fn effect(parts: &Parts, files: &RunFiles, id: RunId, run: &Known<RunRecord>, fi
 
 fn kept(run: &Known<RunRecord>) -> Keep {
     if run.record.state.is_over() { Keep::Log } else { Keep::All }
-}
-
-fn run_facts(run: &Known<RunRecord>, rollout: Option<RolloutFacts>) -> RunFacts {
-    RunFacts {
-        state: run.record.state,
-        settings: run.settings.clone(),
-        builder: run.record.builder.clone(),
-        attempt: run.record.attempt,
-        at: run.record.at,
-        cancelled_at: run.record.cancel.as_ref().map(|cancel| cancel.at),
-        archive: run.record.archive.as_ref().map(|archive| archive.digest.clone()),
-        rollout,
-    }
-}
-
-fn rollout_facts(deployed: &Deployed, board: &Board, builders: &BTreeMap<HostName, BuilderView>) -> RolloutFacts {
-    let name: &WorkloadName = &deployed.workload;
-    let workload = board.workloads.get(name);
-    let mut facts = RolloutFacts {
-        revision: deployed.revision,
-        newest: workload.map(|workload| workload.record.newest),
-        is_deleted: workload.is_some_and(|workload| workload.record.deleted && workload.record.newest > deployed.revision),
-        targets: 0,
-        waiting: BTreeMap::new(),
-        stuck_for: Duration::ZERO,
-    };
-    for (host, target) in workload.into_iter().flat_map(|workload| &workload.targets) {
-        facts.targets = facts.targets.saturating_add(1);
-        let is_away = builders.get(host).is_some_and(|view| view.liveness.is_away());
-        if !target.is_ready && !is_away {
-            let reported = builders.get(host).and_then(|view| view.full.as_ref()).and_then(|full| {
-                let report = full.instances.iter().find(|report| report.instance.workload == *name)?;
-                report.reason.as_ref().map(ToString::to_string)
-            });
-            let why = reported.or_else(|| target.reason.as_ref().map(ToString::to_string));
-            facts.waiting.insert(host.clone(), why.unwrap_or_default());
-        }
-    }
-    facts
 }

@@ -16,6 +16,7 @@ mod apply;
 mod control;
 mod effects;
 mod error;
+mod facts;
 #[cfg(test)]
 pub(crate) mod fake;
 mod files;
@@ -25,8 +26,6 @@ mod logs;
 mod model;
 mod orders;
 pub mod records;
-#[cfg(test)]
-mod tests {}
 mod uploads;
 mod views;
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 /// The orders of all hosts; those without any are absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Orders {
-    by_host: BTreeMap<HostName, HostOrders>,
+    by_host: BTreeMap<HostName, (HostOrders, Digest)>,
 }
 
 /// The orders of one host.
@@ -53,18 +53,21 @@ impl Orders {
                 by_host.entry(builder).or_default().builds.push(order);
             }
         }
-        Self { by_host }
+        let named = by_host.into_iter().map(|(host, orders)| {
+            // Strings, numbers and lists of them: JSON can always hold those.
+            let digest = Digest::of(&serde_json::to_vec(&orders).unwrap_or_default());
+            (host, (orders, digest))
+        });
+        Self { by_host: named.collect() }
     }
 
     /// Those of one host.
     pub fn of(&self, host: &HostName) -> Option<&HostOrders> {
-        self.by_host.get(host)
+        self.by_host.get(host).map(|(orders, _)| orders)
     }
 
     /// Names the orders of a host: a change must be told.
     pub fn digest(&self, host: &HostName) -> Option<Digest> {
-        let orders = self.by_host.get(host)?;
-        // Strings, numbers and lists of them: JSON can always hold those.
-        serde_json::to_vec(orders).ok().map(|bytes| Digest::of(&bytes))
+        self.by_host.get(host).map(|(_, digest)| digest.clone())
     }
 }

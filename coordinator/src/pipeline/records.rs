@@ -18,9 +18,11 @@ pub const RUN: &str = "run/";
 /// Longest line of a step's last lines, in bytes, and of any other sentence that a builder sends.
 const LINE_MAX_BYTES: usize = 1024;
 /// Steps of one run that are kept: more than anybody writes by hand.
-const STEPS_MAX: usize = 200;
+const STEPS_MAX: usize = 100;
 /// Longest command of a step that is kept, in bytes.
-const COMMAND_MAX_BYTES: usize = 2048;
+const COMMAND_MAX_BYTES: usize = 1024;
+/// Largest record of a run, in bytes; what grows a little afterwards still fits into the store's values.
+const RECORD_MAX_BYTES: usize = coord_store::VALUE_MAX_BYTES - 64 * 1024;
 
 /// Where a pipeline's record lies.
 pub fn pipeline_key(name: &PipelineName) -> String {
@@ -236,6 +238,20 @@ impl RunRecord {
         self.steps = report.steps.iter().take(STEPS_MAX).map(kept).collect();
         let fits = |text: &&String| text.len() <= coord_shared::document::DOCUMENT_MAX_BYTES;
         self.deploy = report.deploy.as_ref().filter(fits).cloned();
+        // What a builder sends must not stop the records of others: the least important goes first.
+        if self.is_too_large() {
+            self.steps.iter_mut().for_each(|step| step.last_lines.clear());
+        }
+        if self.is_too_large() {
+            self.steps.clear();
+        }
+        if self.is_too_large() {
+            self.deploy = None;
+        }
+    }
+
+    fn is_too_large(&self) -> bool {
+        crate::records::encode(self).len() > RECORD_MAX_BYTES
     }
 }
 

@@ -45,8 +45,10 @@ pub struct Ended {
 pub struct Finding {
     /// The last look at its source.
     pub head: Option<Head>,
-    /// Why its source is not looked at or cannot be seen, or no run comes.
+    /// Why its source is not looked at, or cannot be seen.
     pub problems: Vec<String>,
+    /// What is on its way: no problem yet.
+    pub wait: Option<String>,
 }
 
 impl Findings {
@@ -59,11 +61,10 @@ impl Findings {
             if known.settings.is_none() {
                 problems.push("this version of the coordinator cannot read its text; give it again".to_owned());
             }
-            if let (Some(wanted), true) = (&known.record.wanted, problems.is_empty()) {
-                problems.push(format!("a run ({}) waits for a look at the source", wanted.cause));
-            }
+            let wanted = known.record.wanted.as_ref();
+            let wait = wanted.map(|wanted| format!("a run ({}) waits for a look at the source", wanted.cause));
             let head = look.and_then(|look| look.head.clone());
-            findings.pipelines.insert(name.clone(), Finding { head, problems });
+            findings.pipelines.insert(name.clone(), Finding { head, problems, wait });
         }
         findings.waits = plan.waits.iter().map(|(run, wait)| (run.clone(), wait.to_string())).collect();
         for run in model.runs.values() {
@@ -135,7 +136,7 @@ pub fn pipeline_view(
         repository: settings.map(|settings| repository(&settings.source)).unwrap_or_default(),
         watcher: record.watcher.clone(),
         head: finding.head,
-        problems: finding.problems,
+        problems: finding.problems.into_iter().chain(finding.wait).collect(),
         last_run,
         last_success: record.last_success,
     }

@@ -123,14 +123,26 @@ impl Registry {
     /// # Errors
     /// `BadAnswer` when the bytes are not those of the digest, too many, or no manifest.
     pub async fn manifest(&self, image: &ImageReference, digest: &Digest) -> Result<ManifestOrIndex, RegistryError> {
+        let (bytes, object) = self.verified_manifest(image, digest).await?;
+        ManifestOrIndex::parse(&bytes).map_err(|problem| RegistryError::BadAnswer { object, problem })
+    }
+
+    /// The very bytes under `digest`, verified: for whoever keeps a copy, and takes what is no image too.
+    ///
+    /// # Errors
+    /// `BadAnswer` when the bytes are not those of the digest, or too many.
+    pub async fn manifest_bytes(&self, image: &ImageReference, digest: &Digest) -> Result<Vec<u8>, RegistryError> {
+        Ok(self.verified_manifest(image, digest).await?.0)
+    }
+
+    /// The bytes, and what to call them in errors.
+    async fn verified_manifest(&self, image: &ImageReference, digest: &Digest) -> Result<(Vec<u8>, String), RegistryError> {
         let mut round = self.round(image, First::Mirrors)?;
         loop {
             let place = round.next()?;
             let object = format!("manifest {digest} of {}", place.name);
             match self.manifest_at(&place, digest, &object).await {
-                Ok(bytes) => {
-                    return ManifestOrIndex::parse(&bytes).map_err(|problem| RegistryError::BadAnswer { object, problem });
-                }
+                Ok(bytes) => return Ok((bytes, object)),
                 Err(error) => round.failed(&place, error),
             }
         }

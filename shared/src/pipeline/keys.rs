@@ -160,7 +160,7 @@ const TEST: &[Key] = &[
 const STAGE: &[Key] = &[
     key("", "cache", TEXTS, "empty",
         "Folders that are kept between the runs of this pipeline on one builder: absolute ones of the container, or relative ones of the workspace.",
-        r#"cache = ["/root/.cargo", "target"]"#),
+        r#"cache = ["/usr/local/cargo", "target"]"#),
     key("", "environment", PAIRS, "empty",
         "Variables of every step, added to the image's.",
         r#"environment = { RUSTFLAGS = "-D warnings" }"#),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use coord_shared::wire::{RunState, RunView, RunsView};
+use coord_shared::wire::{PipelineView, PipelinesView, RunState, RunView, RunsView};
 use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
 
@@ -114,6 +114,12 @@ impl Fleet {
         serde_json::from_slice(&answer.body).with_context(|| format!("GET {path} gives other JSON than agreed"))
     }
 
+    /// A pipeline and where it stands.
+    pub fn pipeline(&self, name: &str) -> Result<PipelineView> {
+        let all = self.api_json::<PipelinesView>("/v1/pipelines")?.pipelines;
+        all.into_iter().find(|found| found.name.to_string() == name).with_context(|| format!("no pipeline {name}"))
+    }
+
     /// The runs of a pipeline, newest first.
     pub fn runs(&self, pipeline: &str) -> Result<Vec<RunView>> {
         Ok(self.api_json::<RunsView>(&format!("/v1/pipelines/{pipeline}/runs"))?.runs)
@@ -179,4 +185,13 @@ impl Fleet {
         ensure!(output.status.success(), "push {name} to the centre: {}", describe(&output));
         Ok(())
     }
+}
+
+/// How long each part of a run took, for whoever reads a test's output.
+pub fn times(run: &RunView) -> String {
+    let parts = run.stages.iter().map(|part| {
+        let took = part.took_ms.map_or_else(|| "goes on".to_owned(), |ms| format!("{ms} ms"));
+        format!("{} {took}", part.stage)
+    });
+    format!("{}: {}", run.run, parts.collect::<Vec<_>>().join(", "))
 }

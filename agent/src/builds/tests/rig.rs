@@ -22,6 +22,8 @@ use tokio::task::LocalSet;
 /// Nothing in these tests takes longer, unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(10);
+/// Turns in which what a failed test has left is removed.
+const REMOVALS_MAX: u32 = 200;
 
 pub(super) struct Rig {
     pub(super) folder: tempfile::TempDir,
@@ -121,10 +123,7 @@ impl Rig {
     /// As a host that went down and came up again: nothing runs, and what is in memory is gone.
     pub(super) fn power_cut(&mut self) {
         self.pause();
-        for pid in self.pids() {
-            let pid = rustix::process::Pid::from_raw(pid);
-            let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
-        }
+        self.kill_all();
         fs::remove_dir_all(self.folder.path().join("run/builds")).expect("removed");
         let notes = self.folder.path().join("state/builds/runs");
         for run in fs::read_dir(notes).expect("runs").flatten() {
@@ -302,9 +301,18 @@ impl Drop for Rig {
     fn drop(&mut self) {
         self.builder = None;
         self.local = LocalSet::new();
-        for pid in self.pids() {
-            let pid = rustix::process::Pid::from_raw(pid);
-            let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+        let groups = cgroups(self.folder.path());
+        for _ in 0..REMOVALS_MAX {
+            self.kill_all();
+            // The innermost first; one that still has processes stays for the next turn.
+            let left = groups.iter().rev().filter(|group| fs::remove_dir(group).is_err() && Path::new(group).exists()).count();
+            if left == 0 {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        for key in keys(self.folder.path()) {
+            let _ = fs::remove_dir(key);
         }
         let images = ImageStore::open(&self.folder.path().join("state/images"));
         let _ = images.map(|images| images.unmount_all());
@@ -312,6 +320,13 @@ impl Drop for Rig {
 }
 
 impl Rig {
+    fn kill_all(&self) {
+        for pid in self.pids() {
+            let pid = rustix::process::Pid::from_raw(pid);
+            let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+        }
+    }
+
     /// The processes in the cgroups of steps.
     fn pids(&self) -> Vec<i32> {
         let groups = cgroups(self.folder.path());
@@ -320,14 +335,25 @@ impl Rig {
     }
 }
 
-/// The cgroups of steps: found by the folder that names their parent.
+/// The cgroups of steps; those within others behind them.
 fn cgroups(folder: &Path) -> Vec<String> {
+    let below = |key: PathBuf| {
+        let listed = Command::new("find").arg(key).args(["-mindepth", "1", "-type", "d"]).output();
+        let listed = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        listed.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    keys(folder).into_iter().flat_map(below).collect()
+}
+
+/// The groups that the steps' own lie in: named by a folder.
+fn keys(folder: &Path) -> Vec<PathBuf> {
     use std::os::unix::fs::MetadataExt as _;
     let Ok(found) = fs::metadata(folder.join("state/builds/c")) else { return Vec::new() };
     let key = format!("{:x}-{:x}", found.dev(), found.ino());
-    let listed = Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-path", &format!("*/coord/{key}/*")]).output();
+    let listed =
+        Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-path", &format!("*/coord/{key}"), "-prune"]).output();
     let listed = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    listed.lines().map(str::to_owned).collect()
+    listed.lines().map(PathBuf::from).collect()
 }
 
 fn config(folder: &Path, url: &str, registry: &str) -> Config {
@@ -358,7 +384,7 @@ fn helpers() -> PathBuf {
 
 /// The smallest image in which a shell works.
 fn busybox_layer(root: &Path) -> FakeLayer {
-    for folder in ["bin", "dev", "etc", "proc", "sys", "tmp", "root/.cache"] {
+    for folder in ["bin", "dev", "etc", "proc", "sys", "tmp", "var/keep"] {
         fs::create_dir_all(root.join(folder)).expect("a folder of the image");
     }
     fs::copy("/bin/busybox", root.join("bin/busybox")).expect("/bin/busybox: install busybox-static");

@@ -55,10 +55,10 @@ async fn a_step_that_fails_ends_the_run() {
 async fn the_next_run_begins_with_a_fresh_checkout_and_the_caches() {
     let mut rig = Rig::new().await;
     let steps = [
-        "ls; cat target/n/count /root/.cache/count 2>/dev/null || true",
-        "mkdir -p target/n; echo x >> target/n/count; echo y >> /root/.cache/count; echo made > made.txt",
+        "ls; cat target/n/count /var/keep/count 2>/dev/null || true",
+        "mkdir -p target/n; echo x >> target/n/count; echo y >> /var/keep/count; echo made > made.txt",
     ];
-    let text = rig.pipeline(&steps, "cache = [\"target\", \"/root/.cache\"]", "");
+    let text = rig.pipeline(&steps, "cache = [\"target\", \"/var/keep\"]", "");
     let text = text.replace("[\"hello.txt\"]", "[\"target/n/count\"]");
     rig.build("shop.1", text.clone()).await;
     let log = rig.coordinator.log();

@@ -26,7 +26,16 @@ impl Door {
     }
 
     async fn pull(&self, name: &Repository, digest: &Digest, call: &Call) -> Result<Response, Refused> {
-        let bytes = self.centre.has_blob(name, digest).await?;
+        let kept = self.centre.has_blob(name, digest).await?;
+        let is_asked_by_pusher = call.method == Method::HEAD && self.caller(&call.headers, Some((name, Action::Push))).is_ok();
+        if kept.is_some() && is_asked_by_pusher {
+            self.centre.promise(digest).await?;
+        }
+        let upstream = match (&self.through, kept) {
+            (Some(through), None) => through.find(&self.centre, name, digest).await?,
+            (Some(_) | None, _) => None,
+        };
+        let bytes = kept.or(upstream.as_ref().map(|blob| blob.bytes));
         let bytes = bytes.ok_or_else(|| Refused::new(Code::BlobUnknown, format!("repository {name} has no blob {digest}")))?;
         let mut response = empty(StatusCode::OK);
         let headers = response.headers_mut();
@@ -50,7 +59,10 @@ impl Door {
         };
         set(&mut response, header::CONTENT_LENGTH, &length.to_string())?;
         if call.method == Method::GET {
-            let stream = self.centre.read_blob(name, digest, offset, Some(length)).await?;
+            let stream = match (&self.through, upstream) {
+                (Some(through), Some(blob)) => through.read(&self.centre, name, digest, blob, (offset, length)).await?,
+                (Some(_) | None, _) => self.centre.read_blob(name, digest, offset, Some(length)).await?,
+            };
             *response.body_mut() = Body::from_stream(stream);
         }
         Ok(response)

@@ -126,6 +126,7 @@ impl From<CentreError> for Refused {
             CentreError::TooLarge { .. } => of(Code::SizeInvalid).with_status(StatusCode::PAYLOAD_TOO_LARGE),
             // Distribution has no code for it; clients show the words of this one.
             CentreError::Full(_) => of(Code::Denied),
+            CentreError::Upstream(_) => of(Code::Unknown).with_status(StatusCode::BAD_GATEWAY),
             CentreError::TooManyUploads { .. } => of(Code::TooManyRequests),
             // The spec knows 404 and 405 for what cannot be deleted.
             CentreError::Used { .. } => of(Code::Unsupported),

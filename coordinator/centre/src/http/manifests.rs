@@ -46,6 +46,9 @@ impl Door {
 
     async fn pull_manifest(&self, name: &Repository, reference: &Reference, call: &Call) -> Result<Response, Refused> {
         let none = || CentreError::NoManifest { repository: name.clone(), reference: reference.to_string() };
+        if let Some(through) = &self.through {
+            through.bring(&self.centre, name, reference).await?;
+        }
         let found = self.centre.resolve(name, reference).await?.ok_or_else(none)?;
         let mut response = empty(StatusCode::OK);
         set(&mut response, CONTENT_DIGEST, found.digest.as_str())?;

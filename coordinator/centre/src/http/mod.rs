@@ -13,6 +13,7 @@ mod uploads;
 
 use crate::Centre;
 use crate::access::{Access, Action};
+use crate::through::Through;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -34,12 +35,19 @@ const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api
 struct Door {
     centre: Centre,
     access: Arc<dyn Access>,
+    /// Makes copies of other registries' images, where that is wanted.
+    through: Option<Arc<Through>>,
 }
 
 impl Centre {
     /// The routes of `/v2/`, to be merged into a server. Requests may have bodies of any size; nothing is held in memory but manifests.
     pub fn router(&self, access: Arc<dyn Access>) -> Router {
-        let door = Arc::new(Door { centre: self.clone(), access });
+        self.router_through(access, None)
+    }
+
+    /// The same, and copies of other registries' images, made when somebody pulls.
+    pub fn router_through(&self, access: Arc<dyn Access>, through: Option<Arc<Through>>) -> Router {
+        let door = Arc::new(Door { centre: self.clone(), access, through });
         // Bodies are limited where they are read: a layer has no limit that would suit a manifest.
         Router::new()
             .route("/v2", any(root))
@@ -119,7 +127,14 @@ impl Door {
     }
 
     fn allow(&self, call: &Call, name: &Repository, action: Action) -> Result<String, Refused> {
-        self.caller(&call.headers, Some((name, action)))
+        let who = self.caller(&call.headers, Some((name, action)))?;
+        let copied_from = self.through.as_ref().and_then(|through| through.rule(name));
+        match copied_from {
+            Some(rule) if action == Action::Push => {
+                Err(Refused::new(Code::Denied, format!("{name} is a copy of what is at {}; push there", rule.upstream())))
+            }
+            Some(_) | None => Ok(who),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinHandle;
 
 /// How much is read at a time, in bytes: large enough that threads are asked seldom, small enough that hundreds of readers fit.
@@ -48,7 +49,7 @@ impl Local {
         let opened = blocking(move || match File::open(&path) {
             Ok(mut file) => {
                 file.seek(SeekFrom::Start(offset)).map_err(CentreError::disk("read", &path))?;
-                Ok(Some(Reader { file, path, left: length }))
+                Ok(Some(Reader { file, path, left: length, spare: Spare::default() }))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(CentreError::disk("open", &path)(error)),
@@ -128,6 +129,29 @@ struct Reader {
     file: File,
     path: PathBuf,
     left: u64,
+    spare: Spare,
+}
+
+/// Buffers that a reader has had, to be used again: large ones are expensive to get, because the kernel clears them each time.
+type Spare = Arc<Mutex<Vec<Vec<u8>>>>;
+
+/// A buffer that goes back when its bytes were sent.
+struct Lent {
+    buffer: Vec<u8>,
+    spare: Spare,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.buffer);
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
 }
 
 /// A piece that is being read, and what reads the next one.
@@ -151,14 +175,17 @@ impl Reader {
 
     fn next(mut self) -> Result<(Bytes, Self), CentreError> {
         let wanted = self.left.min(READ_BYTES);
-        let mut piece = Vec::with_capacity(usize::try_from(wanted).unwrap_or_default());
-        let read = (&mut self.file).take(wanted).read_to_end(&mut piece);
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut buffer = spare.unwrap_or_else(|| Vec::with_capacity(usize::try_from(wanted).unwrap_or_default()));
+        buffer.clear();
+        let read = (&mut self.file).take(wanted).read_to_end(&mut buffer);
         let read = read.map_err(CentreError::disk("read", &self.path))?;
         if read == 0 {
             let short = io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than its record says");
             return Err(CentreError::disk("read", &self.path)(short));
         }
         self.left -= u64::try_from(read).unwrap_or(self.left).min(self.left);
-        Ok((Bytes::from(piece), self))
+        let spare = Arc::clone(&self.spare);
+        Ok((Bytes::from_owner(Lent { buffer, spare }), self))
     }
 }

@@ -187,6 +187,11 @@ impl Upload {
         &self.id
     }
 
+    /// Where its bytes are written.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.uploads.dir.join(&self.id).join(DATA)
+    }
+
     /// Whose it is.
     pub fn repository(&self) -> &Repository {
         &self.slot.repository

@@ -54,7 +54,6 @@ Cause:    push
 Builder:  host-a
 Step:     test.0  cargo test --release
 Ended:    exit code 101
-Problem:  step test.0 failed: exit code 101
 
 Nothing changed on any host.
 

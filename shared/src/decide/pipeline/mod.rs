@@ -126,6 +126,8 @@ pub struct RunFacts {
     pub archive: Option<Digest>,
     /// What it published, and how far the hosts are.
     pub rollout: Option<RolloutFacts>,
+    /// Whether those who want to know of its end were told, or nobody wants to.
+    pub is_told: bool,
 }
 
 /// How far the hosts are with what a run published.

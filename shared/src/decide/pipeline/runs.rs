@@ -37,7 +37,7 @@ pub(super) fn decide(view: &View<'_>, builders: &mut Builders<'_>, plan: &mut Pl
         match run.state {
             RunState::Queued => queued(view, id, run, builders, plan),
             RunState::Building => building(view, id, run, plan),
-            RunState::Assembling => assembling(id, run, plan),
+            RunState::Assembling => assembling(view, id, run, plan),
             RunState::Deploying => deploying(id, run, plan),
             RunState::Succeeded
             | RunState::Failed
@@ -198,7 +198,10 @@ fn cancelling(view: &View<'_>, id: RunId, host: &HostName, since: Timestamp, pla
     plan.waits.insert(id, Wait::Cancelling { host: host.clone() });
 }
 
-fn assembling(id: RunId, run: &RunFacts, plan: &mut Plan) {
+fn assembling(view: &View<'_>, id: RunId, run: &RunFacts, plan: &mut Plan) {
+    if view.facts.is_deleted {
+        return plan.end(id, RunState::Cancelled, Some("the pipeline was deleted".to_owned()));
+    }
     if run.cancelled_at.is_some() {
         plan.end(id, RunState::Cancelled, None);
     }
@@ -247,7 +250,7 @@ fn forget(view: &View<'_>, plan: &mut Plan) {
     };
     let over = || view.facts.runs.iter().rev().filter(|(_, run)| run.state.is_over());
     let newest_success = over().find(|(_, run)| run.state == RunState::Succeeded && !view.facts.is_deleted).map(|(n, _)| *n);
-    for (number, _) in over().skip(kept).filter(|(number, _)| Some(**number) != newest_success) {
+    for (number, _) in over().skip(kept).filter(|(number, run)| Some(**number) != newest_success && run.is_told) {
         plan.actions.push(super::Action::Forget { run: RunId { pipeline: view.name.clone(), number: *number } });
     }
 }

@@ -64,6 +64,7 @@ fn facts(state: RunState) -> RunFacts {
         cancelled_at: None,
         archive: None,
         rollout: None,
+        is_told: true,
     }
 }
 
@@ -346,6 +347,7 @@ fn old_runs_are_forgotten_but_for_the_last_good_one() {
     }
     fleet.shop().runs.insert(5, building("b"));
     fleet.shop().runs.insert(6, facts(RunState::Skipped));
+    fleet.shop().runs.insert(0, RunFacts { is_told: false, ..facts(RunState::Failed) });
     let forget = |of: &str| Action::Forget { run: run(of) };
     assert_eq!(fleet.at(1).actions, [forget("shop.3"), forget("shop.1")]);
 }

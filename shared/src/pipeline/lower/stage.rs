@@ -157,7 +157,7 @@ fn cache(field: &Field<'_>, mistakes: &mut Mistakes) -> Vec<String> {
 
 /// The folder's one spelling, or what is wrong with it and its cure.
 fn cache_folder(text: &str) -> Result<String, (String, String)> {
-    const CURE: &str = "write for example \"/root/.cargo\", or \"target\" for a folder of the workspace";
+    const CURE: &str = "write for example \"/usr/local/cargo\", or \"target\" for a folder of the workspace";
     if !text.starts_with('/') {
         let folder = pattern::normal(text).map_err(|problem| (problem, CURE.to_owned()))?;
         return match folder.contains(['*', '?']) {

@@ -60,7 +60,7 @@ schedule = "30 4 * * 1-5"
 [build]
 image = "registry.lan/rust:1.95"
 steps = ["cargo build --release"]
-cache = ["/root/.cargo/", "target"]
+cache = ["/usr/local/cargo/", "target"]
 environment = { A = 1 }
 secrets = { TOKEN = "npm" }
 timeout = "10m"
@@ -95,7 +95,7 @@ on_failure = ["webhook:https://chat.lan/x", "email:ops@example.org"]
     assert_eq!(pipeline.trigger.poll, None);
     assert_eq!(pipeline.trigger.webhook.expect("a webhook").secret.as_str(), "shop-hook");
     let build = pipeline.build.expect("a stage");
-    assert_eq!(build.cache, ["/root/.cargo", "target"]);
+    assert_eq!(build.cache, ["/usr/local/cargo", "target"]);
     assert_eq!((build.network, build.timeout), (Network::Bridge, Span::seconds(600)));
     assert_eq!(build.secrets["TOKEN"].as_str(), "npm");
     assert_eq!(build.resources.memory.map(|memory| memory.to_string()).as_deref(), Some("2GiB"));
