@@ -91,7 +91,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
         tracing::info!("stopping");
         notify(NotifyState::Stopping);
     };
-    let ended = coordinator.run(stop).await;
+    let ended = Box::pin(coordinator.run(stop)).await;
     watchdog.abort();
     Ok(ended?)
 }
