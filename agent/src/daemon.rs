@@ -274,7 +274,7 @@ fn start_builder(
         registry: registry.clone(),
         room: Some(room.clone()),
         network: opened.network.clone(),
-        repositories: builds::programs(&config.state_dir).map_err(part("the sources of builds"))?,
+        repositories: builds::programs(config).map_err(part("the sources of builds"))?,
         events: events.clone(),
     };
     Builder::start(config, hands).map_err(part("the builder"))

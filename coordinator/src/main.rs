@@ -91,7 +91,8 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
         tracing::info!("stopping");
         notify(NotifyState::Stopping);
     };
-    let ended = coordinator.run(stop).await;
+    // All parts in one: too large to be carried about.
+    let ended = Box::pin(coordinator.run(stop)).await;
     watchdog.abort();
     Ok(ended?)
 }

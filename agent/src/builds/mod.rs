@@ -192,8 +192,9 @@ impl Builder {
 ///
 /// # Errors
 /// When the folder of their configuration cannot be made.
-pub fn programs(state_dir: &Path) -> Result<Box<dyn Repositories>, coord_source::SourceError> {
-    Ok(Box::new(source::Programs::open(&state_dir.join("builds").join("source"))?))
+pub fn programs(config: &Config) -> Result<Box<dyn Repositories>, coord_source::SourceError> {
+    let disk_bytes = config.builder.as_ref().map_or(u64::MAX, |builder| builder.disk_bytes);
+    Ok(Box::new(source::Programs::open(&config.state_dir.join("builds").join("source"), disk_bytes)?))
 }
 
 /// Where the containers of steps lie: state and run folder, as the runtime takes them.

@@ -44,18 +44,21 @@ pub trait Repositories {
 #[derive(Debug)]
 pub(super) struct Programs {
     tools: Tools,
+    limits: Limits,
 }
 
 impl Programs {
-    /// `home` is a folder for their configuration.
-    pub(super) fn open(home: &Path) -> Result<Self, SourceError> {
-        Ok(Self { tools: Tools::prepare(home, User::unprivileged())? })
+    /// `home` is a folder for their configuration; of the disk a source may take so much.
+    pub(super) fn open(home: &Path, disk_bytes: u64) -> Result<Self, SourceError> {
+        let limits = Limits::default();
+        let limits =
+            Limits { kept_bytes: limits.kept_bytes.min(disk_bytes), files_bytes: limits.files_bytes.min(disk_bytes), ..limits };
+        Ok(Self { tools: Tools::prepare(home, User::unprivileged())?, limits })
     }
 
     fn source(&self, source: &Source, credentials: Option<&str>) -> Result<coord_source::Source, String> {
         let credentials = credentials.map(Credentials::new);
-        coord_source::Source::new(source, credentials, self.tools.clone(), Limits::default())
-            .map_err(|error| crate::chain(&error))
+        coord_source::Source::new(source, credentials, self.tools.clone(), self.limits).map_err(|error| crate::chain(&error))
     }
 }
 

@@ -62,12 +62,15 @@ async fn look(tools: &Tools, pipeline: &Pipeline) -> Result<Head, String> {
 
 /// What was seen once is told although the last look failed.
 fn tell(tools: &Tools, asked: &SourceWatch, looked: Result<Head, String>) {
-    let before = tools.board.head(&asked.pipeline).and_then(|report| report.head);
+    let before = tools.board.head(&asked.pipeline);
+    let known = before.as_ref().and_then(|report| report.problem.clone());
     let (head, problem) = match looked {
         Ok(head) => (Some(head), None),
-        Err(problem) => (before, Some(problem)),
+        Err(problem) => (before.and_then(|report| report.head), Some(problem)),
     };
-    if let Some(problem) = &problem {
+    if let Some(problem) = &problem
+        && known.as_ref() != Some(problem)
+    {
         tracing::warn!(pipeline = %asked.pipeline, problem, "cannot see what a source holds");
     }
     tools.board.tell_head(HeadReport { pipeline: PipelineName::clone(&asked.pipeline), asked: asked.asked, head, problem });

@@ -109,3 +109,26 @@ fn isolation_is_what_is_said_or_the_default() {
     let rest = (isolation.runtime, isolation.user_namespaces);
     assert_eq!(rest, (coord_shared::document::RuntimeName::Crun, coord_runtime::UserNamespaces::Require));
 }
+
+#[test]
+fn a_host_builds_where_it_is_told_to() {
+    let least = "host = \"a\"\n";
+    assert_eq!(check(least, Ok(())).expect("one").builder, None);
+    let builder = check(&format!("{least}[builder]\n"), Ok(())).and_then(|config| config.builder).expect("a builder");
+    assert_eq!((builder.runs, builder.host_steps, builder.pids, builder.user.as_str()), (1, false, 2048, "nobody"));
+    let text = format!("{least}[builder]\nruns = 2\nmemory = \"1GiB\"\ncpus = 0.5\ndisk = \"1GiB\"\n");
+    let builder = check(&text, Ok(())).and_then(|config| config.builder).expect("a builder");
+    assert_eq!((builder.runs, builder.memory_bytes, builder.cpus_milli, builder.disk_bytes), (2, 1 << 30, Some(500), 1 << 30));
+    for (key, part) in [
+        ("runs = 0", "builder.runs"),
+        ("user = \"root\"", "is root"),
+        ("user = \"0:100\"", "is root"),
+        ("memory = \"1MiB\"", "builder.memory"),
+        ("cpus = 0", "builder.cpus"),
+        ("pids = 1", "builder.pids"),
+        ("disk = \"1KiB\"", "builder.disk"),
+        ("step = 1", "unknown field"),
+    ] {
+        check(&format!("{least}[builder]\n{key}\n"), Err(part));
+    }
+}

@@ -18,7 +18,7 @@ use coord_shared::recipe;
 use coord_shared::wire::ImageMade;
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -130,7 +130,7 @@ async fn form(
     Ok(ArchiveForm { fields, archive, bytes, sent: Arc::new(AtomicU64::new(0)) })
 }
 
-fn pack_folder(folder: &PathBuf, exclude: &[String]) -> Result<(File, u64), Failure> {
+fn pack_folder(folder: &Path, exclude: &[String]) -> Result<(File, u64), Failure> {
     let disk = |error: std::io::Error| Failure::new(format!("cannot pack {}: {error}", folder.display()));
     let mut file = tempfile::tempfile().map_err(disk)?;
     let everything = [Include { path: ".".to_owned(), to: None }];

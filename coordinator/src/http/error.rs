@@ -171,6 +171,7 @@ impl From<PipelineError> for ApiError {
                 let hint = "change it at its source, or take it over: `--take-over`, in the API `?take_over=true`";
                 Self::new(StatusCode::CONFLICT, "conflict", &error).hint(hint)
             }
+            PipelineError::Deleted { .. } => Self::new(StatusCode::CONFLICT, "conflict", &error),
             PipelineError::Unknown(_) => Self::not_found(&error).hint("see `coordctl pipeline ls`"),
             PipelineError::UnknownRun(run) => {
                 Self::not_found(&error).hint(format!("see `coordctl pipeline runs {}`", run.pipeline))

@@ -225,6 +225,25 @@ async fn copy_rest(
     }
 }
 
+/// The rest of a small blob. What came before an error stays.
+async fn read_rest(
+    registry: &Registry,
+    image: &ImageReference,
+    digest: &Digest,
+    size: u64,
+    read: &mut Vec<u8>,
+) -> Result<(), RegistryError> {
+    let have = read.len() as u64;
+    if have >= size {
+        return Ok(());
+    }
+    let mut stream = registry.blob(image, digest, size, have..size).await?;
+    while let Some(bytes) = stream.chunk().await? {
+        read.extend_from_slice(&bytes);
+    }
+    Ok(())
+}
+
 impl Shelf {
     async fn manifest(&self, image: &ImageReference, digest: &Digest) -> Result<ManifestOrIndex, AssembleError> {
         let bad = |problem: String| AssembleError::Base { image: image.to_string(), problem };
@@ -249,10 +268,12 @@ impl Shelf {
         let mut config = Vec::new();
         match self {
             Shelf::Registry(registry, image) => {
-                let mut stream =
-                    registry.blob(image, digest, size, 0..size).await.map_err(|source| of_registry(image, source))?;
-                while let Some(bytes) = stream.chunk().await.map_err(|source| of_registry(image, source))? {
-                    config.extend_from_slice(&bytes);
+                let mut attempts = 0;
+                while let Err(error) = read_rest(registry, image, digest, size, &mut config).await {
+                    attempts += 1;
+                    if !error.is_retryable() || attempts >= COPY_ATTEMPTS_MAX {
+                        return Err(of_registry(image, error));
+                    }
                 }
             }
             Shelf::Centre(centre, repository) => {

@@ -269,6 +269,8 @@ async fn a_base_whose_connection_breaks_is_copied_to_its_end() {
     let fixture = Fixture::new().await;
     let (_, layer) = fixture.serve_base("debian", "amd64");
     fixture.upstream.fault(layer.as_str(), coord_registry::fake::Fault::Cut(300), 2);
+    // The first blob that is asked for is the config.
+    fixture.upstream.fault("/blobs/", coord_registry::fake::Fault::Cut(20), 1);
     let made =
         fixture.assembler.assemble(fixture.assembly("base = \"REGISTRY/debian:12\"\nplatform = \"linux/amd64\"", FILES)).await;
     assert!(made.is_ok(), "{made:?}");

@@ -27,6 +27,14 @@ pub enum PipelineError {
         /// Whose it is.
         owner: Source,
     },
+    /// Another source deleted it, and the text is still the one that was deleted.
+    #[error("pipeline {name} was deleted by {by}; change the file to have it again, or remove it")]
+    Deleted {
+        /// The pipeline.
+        name: PipelineName,
+        /// Who deleted it.
+        by: Source,
+    },
     /// There is none of that name.
     #[error("pipeline {0} is not known")]
     Unknown(PipelineName),

@@ -57,7 +57,9 @@ impl Sink for PipelineFolder {
                 Err(PipelineError::Invalid { diagnostics, text, .. }) => {
                     Taken::Broken(diagnostics.summary(&text), Some(diagnostics.render(file, &text, false)))
                 }
-                Err(error @ PipelineError::Conflict { .. }) => Taken::Broken(error.to_string(), None),
+                Err(error @ (PipelineError::Conflict { .. } | PipelineError::Deleted { .. })) => {
+                    Taken::Broken(error.to_string(), None)
+                }
                 Err(error) => Taken::Later(chain(&error)),
             }
         })

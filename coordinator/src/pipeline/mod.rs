@@ -26,6 +26,8 @@ mod logs;
 mod model;
 mod orders;
 pub mod records;
+#[cfg(test)]
+mod tests;
 mod uploads;
 mod views;
 
@@ -107,6 +109,11 @@ impl Pipelines {
                 if old.text == text && old.source.is_same_owner(&source) {
                     return Ok(None);
                 }
+            }
+            // A file that stays where it was must not bring back what an admin deleted on purpose.
+            let deleted = record.filter(|record| record.deleted && !record.source.is_same_owner(&source));
+            if let Some(deleted) = deleted.filter(|deleted| matches!(source, Source::Folder(_)) && deleted.text == text) {
+                return Err(PipelineError::Deleted { name: name.clone(), by: deleted.source.clone() });
             }
             let base = record.cloned().unwrap_or_else(|| PipelineRecord::new(text.to_owned(), source.clone()));
             // What was seen so far may be another source's.

@@ -204,3 +204,35 @@ async fn a_server_that_is_not_there_is_named() {
         &["check the address, and that this host reaches it"],
     );
 }
+
+/// Arguments and environment of the processes that have `word` in one of them.
+fn processes_with(word: &str) -> Vec<String> {
+    let read = |path: PathBuf| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).replace('\0', " ");
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let shown = processes.map(|path| read(path.join("cmdline")) + &read(path.join("environ")));
+    shown.filter(|text| text.contains(word)).collect()
+}
+
+#[tokio::test]
+async fn passwords_are_in_no_process_list() {
+    let mut bench = Bench::new();
+    bench.limits = Limits { look: Duration::from_secs(3), ..Limits::default() };
+    let server = Server::start(Conduct::Silence);
+    let address = server.address.to_string();
+    let source = bench.source(main_branch(&server.url("x.git")), Some("alice:s3same-word"));
+    let watching = tokio::task::spawn_blocking(move || {
+        // Until git and the helper of its protocol are both there.
+        for _ in 0..1000 {
+            let found = processes_with(&format!("COORD_SOURCE_FOR=http://{address}"));
+            if found.len() >= 2 {
+                return found;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Vec::new()
+    });
+    let (looked, found) = tokio::join!(source.look(), watching);
+    says(looked, &["took longer than 3 s"]);
+    let found = found.unwrap();
+    assert!(found.len() >= 2 && found.iter().all(|text| !text.contains("s3same")), "{found:?}");
+}

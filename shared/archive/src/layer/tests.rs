@@ -355,3 +355,37 @@ fn sparse_files_become_whole() {
     let layer = |archive| made(archive, &recipe("/app"), &Below::default()).unwrap().0;
     assert_eq!(layer(packed.stdout), layer(whole.stdout));
 }
+
+/// A reader that panics, or counts beyond its numbers, is a door: whatever bytes change, the answer is a layer or an error.
+#[test]
+fn damaged_archives_are_refused_or_read_and_never_worse() {
+    let plain = tar(&[folder("d", 0o755), file("d/a", 0o644), link(Kind::HardLink, "h", "d/a"), link(Kind::Symlink, "s", "d")]);
+    let limits = Limits { layer_max_bytes: 1 << 20, layer_max_entries: 100, ..Limits::default() };
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    };
+    let (mut good, mut bad) = (0, 0);
+    for _ in 0..3000 {
+        let mut damaged = plain.clone();
+        for _ in 0..=random(3) {
+            let at = random(damaged.len());
+            damaged[at] = u8::try_from(random(256)).unwrap();
+            // Numbers and names are where it hurts, and a header with a wrong sum is not looked at.
+            let header = at / 512 * 512;
+            if header + 512 <= damaged.len() {
+                damaged[header + 148..header + 156].fill(b' ');
+                let sum: u32 = damaged[header..header + 512].iter().map(|byte| u32::from(*byte)).sum();
+                damaged[header + 148..header + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            }
+        }
+        let read = Checked::read(Cursor::new(damaged), &std::env::temp_dir(), &limits);
+        let layer =
+            read.and_then(|checked| checked.write_layer(&recipe("/app"), Timestamp::UNIX_EPOCH, &Below::default(), io::sink()));
+        if layer.is_ok() { good += 1 } else { bad += 1 }
+    }
+    assert!(good > 100 && bad > 100, "{good} good, {bad} bad");
+}

@@ -186,3 +186,20 @@ fn what_becomes_too_much_is_refused() {
     let error = Checked::read(Cursor::new(bomb), &std::env::temp_dir(), &limits).map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("250 bytes unpacked per byte packed"), "{error}");
 }
+
+/// Whatever bytes change, the answer is an archive or an error.
+#[test]
+fn damaged_zip_files_are_refused_or_read_and_never_worse() {
+    let whole =
+        zip(&[item("d/", ""), Item { zip64: true, ..item("d/a", "text") }, Item { mode: Some(0o120_777), ..item("l", "d") }]);
+    let limits = Limits { layer_max_bytes: 1 << 20, layer_max_entries: 100, ..Limits::default() };
+    let mut bad = 0;
+    for at in 0..whole.len() {
+        for value in [0, 1, 0x7f, 0x80, 0xff] {
+            let mut damaged = whole.clone();
+            damaged[at] = value;
+            bad += u32::from(Checked::read(Cursor::new(damaged), &std::env::temp_dir(), &limits).is_err());
+        }
+    }
+    assert!(bad > 100, "{bad}");
+}
