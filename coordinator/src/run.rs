@@ -259,7 +259,8 @@ impl ImageCentre {
         let keeper = Arc::new(Keeper::new(centre.clone(), roots, &config.centre, Arc::new(client())));
         let assembler = Assembler::new(centre.clone(), client(), work_dir(config)?);
         let others: Arc<dyn ResolveImage> = registries.clone();
-        Ok(Self { keeper, assembler, images: Arc::new(CentreImages::new(centre, others)) })
+        let images = Arc::new(CentreImages::new(centre, keeper.through(), others));
+        Ok(Self { keeper, assembler, images })
     }
 }
 

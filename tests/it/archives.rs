@@ -128,7 +128,7 @@ open(f"{at}/noise.tar.gz", "wb").write(b"this is no archive")
         coord_tests::say(&format!("{archive} with {recipe}: {}", said.lines().next().unwrap_or_default()));
     }
     let tags = fleet.api("GET", "/v2/bad/tags/list", None)?;
-    assert_eq!(tags.status, 404, "nothing was made: {}", tags.text());
+    ensure!(tags.status == 404 || tags.text().contains("\"tags\":[]"), "nothing was made: {}", tags.text());
     // A path from the root is one from the target, as with every tool that unpacks archives.
     let made = build(&fleet, &at("absolute.tar.gz"), &at("image.toml"), "absolute", false)?;
     let manifest = fleet.api("GET", &format!("/v2/absolute/manifests/{}", digest(&made)?), None)?;

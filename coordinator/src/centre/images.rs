@@ -1,7 +1,8 @@
 //! What images stand for: those of the image centre are looked up in it, all others are asked of their registries.
 
 use crate::documents::resolve::{ResolveError, ResolveImage};
-use coord_centre::{Centre, Reference, Tag};
+use coord_centre::through::Through;
+use coord_centre::{Centre, CentreError, Reference, Tag};
 use coord_shared::names::{Digest, ImageReference, Repository};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
@@ -9,19 +10,24 @@ use std::sync::Arc;
 /// Knows the centre, and who knows the rest.
 pub struct CentreImages {
     centre: Centre,
+    /// Whoever copies what is not there yet, if anybody does.
+    through: Option<Arc<Through>>,
     others: Arc<dyn ResolveImage>,
 }
 
 impl CentreImages {
-    /// Over the centre and the registries.
-    pub fn new(centre: Centre, others: Arc<dyn ResolveImage>) -> Self {
-        Self { centre, others }
+    /// Over the centre, its copies and the registries.
+    pub fn new(centre: Centre, through: Option<Arc<Through>>, others: Arc<dyn ResolveImage>) -> Self {
+        Self { centre, through, others }
     }
 
     async fn look_up(&self, image: &ImageReference) -> Result<Digest, ResolveError> {
         let repository: Repository = image.repository().parse().map_err(|error| ResolveError(format!("{error}")))?;
         let reference = reference(image)?;
-        let fail = |error| ResolveError(coord_registry::chain(&error));
+        let fail = |error: CentreError| ResolveError(coord_registry::chain(&error));
+        if let Some(through) = &self.through {
+            through.bring(&self.centre, &repository, &reference).await.map_err(fail)?;
+        }
         let found = self.centre.resolve(&repository, &reference).await.map_err(fail)?;
         let missing = || {
             ResolveError(format!(

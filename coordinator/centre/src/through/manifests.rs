@@ -25,7 +25,7 @@ impl Through {
     ///
     /// # Errors
     /// Upstream has no such thing, or does not answer and nothing is kept.
-    pub(crate) async fn bring(&self, centre: &Centre, repository: &Repository, reference: &Reference) -> Result<(), CentreError> {
+    pub async fn bring(&self, centre: &Centre, repository: &Repository, reference: &Reference) -> Result<(), CentreError> {
         let Some(rule) = self.rule(repository) else { return Ok(()) };
         if self.is_fresh(centre, repository, reference, rule).await? {
             return Ok(());
