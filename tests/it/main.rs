@@ -1,6 +1,7 @@
 //! Tests with real processes: one binary, so that it links once. The modules are the chapters.
 
 mod alone;
+mod archives;
 mod away;
 mod centre;
 mod centre_faults;
