@@ -1,10 +1,8 @@
 //! Names around the image centre: a token that people and CI log in with, and patterns over repositories and tags.
 
 use super::selector::glob_matches;
-use super::{NameError, Repository, check_dns_label, string_newtype};
+use super::{NameError, Repository, check_one_label, string_newtype};
 
-/// Longest name of a token, in bytes: one DNS label, so that it fits every table and every log line.
-const TOKEN_NAME_MAX_BYTES: usize = 63;
 /// Longest pattern, in bytes: as long as the longest repository.
 const PATTERN_MAX_BYTES: usize = 255;
 
@@ -16,14 +14,7 @@ string_newtype!(TokenName);
 
 impl TokenName {
     fn check(text: &str) -> Result<(), NameError> {
-        let fail = |problem: &str| Err(NameError::new("token name", text, problem));
-        if text.is_empty() {
-            return fail("is empty");
-        }
-        if text.len() > TOKEN_NAME_MAX_BYTES {
-            return fail("is longer than 63 characters");
-        }
-        check_dns_label(text).or_else(|problem| fail(&problem))
+        check_one_label("token name", text)
     }
 }
 

@@ -103,14 +103,7 @@ string_newtype!(WorkloadName);
 
 impl WorkloadName {
     fn check(text: &str) -> Result<(), NameError> {
-        let fail = |problem: &str| Err(NameError::new("workload name", text, problem));
-        if text.is_empty() {
-            return fail("is empty");
-        }
-        if text.len() > WORKLOAD_NAME_MAX_BYTES {
-            return fail("is longer than 63 characters");
-        }
-        check_dns_label(text).or_else(|problem| fail(&problem))
+        check_one_label("workload name", text)
     }
 }
 
@@ -123,18 +116,7 @@ string_newtype!(VolumeName);
 
 impl VolumeName {
     fn check(text: &str) -> Result<(), NameError> {
-        let fail = |problem: &str| Err(NameError::new("volume name", text, problem));
-        if text.is_empty() {
-            return fail("is empty");
-        }
-        if text.len() > VOLUME_NAME_MAX_BYTES {
-            return fail("is longer than 128 characters");
-        }
-        let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        if !text.bytes().all(good) || !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-            return fail("must start with a letter or digit and hold only letters, digits and . _ -");
-        }
-        Ok(())
+        check_file_name("volume name", text)
     }
 }
 
@@ -164,6 +146,34 @@ impl HostName {
         }
         Ok(())
     }
+}
+
+/// A name that is one DNS label.
+fn check_one_label(kind: &'static str, text: &str) -> Result<(), NameError> {
+    let fail = |problem: &str| Err(NameError::new(kind, text, problem));
+    if text.is_empty() {
+        return fail("is empty");
+    }
+    if text.len() > WORKLOAD_NAME_MAX_BYTES {
+        return fail("is longer than 63 characters");
+    }
+    check_dns_label(text).or_else(|problem| fail(&problem))
+}
+
+/// A name that becomes one of a file or folder: letters, digits, `.`, `_` and `-`, the first one a letter or digit.
+fn check_file_name(kind: &'static str, text: &str) -> Result<(), NameError> {
+    let fail = |problem: &str| Err(NameError::new(kind, text, problem));
+    if text.is_empty() {
+        return fail("is empty");
+    }
+    if text.len() > VOLUME_NAME_MAX_BYTES {
+        return fail("is longer than 128 characters");
+    }
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if !text.bytes().all(good) || !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return fail("must start with a letter or digit and hold only letters, digits and . _ -");
+    }
+    Ok(())
 }
 
 /// One label of a host name (RFC 1123), lower case only: two spellings of one host would be two hosts.

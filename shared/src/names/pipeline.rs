@@ -1,12 +1,8 @@
 //! Names around pipelines: the pipeline, one run of it, the commit that it is about, a secret, a repository of the image centre.
 
-use super::{NameError, check_dns_label, string_newtype};
+use super::{NameError, check_file_name, check_one_label, string_newtype};
 use std::fmt;
 
-/// Longest name of a pipeline, in bytes: one DNS label, because hosts name folders after it.
-const PIPELINE_NAME_MAX_BYTES: usize = 63;
-/// Longest name of a secret, in bytes: the name of a file with every file system.
-const SECRET_NAME_MAX_BYTES: usize = 128;
 /// Longest repository path, in bytes (OCI distribution spec 1.1, "Pull", with room for the registry's host).
 const REPOSITORY_MAX_BYTES: usize = 255;
 
@@ -18,14 +14,7 @@ string_newtype!(PipelineName);
 
 impl PipelineName {
     fn check(text: &str) -> Result<(), NameError> {
-        let fail = |problem: &str| Err(NameError::new("pipeline name", text, problem));
-        if text.is_empty() {
-            return fail("is empty");
-        }
-        if text.len() > PIPELINE_NAME_MAX_BYTES {
-            return fail("is longer than 63 characters");
-        }
-        check_dns_label(text).or_else(|problem| fail(&problem))
+        check_one_label("pipeline name", text)
     }
 }
 
@@ -108,18 +97,7 @@ string_newtype!(SecretName);
 
 impl SecretName {
     fn check(text: &str) -> Result<(), NameError> {
-        let fail = |problem: &str| Err(NameError::new("secret name", text, problem));
-        if text.is_empty() {
-            return fail("is empty");
-        }
-        if text.len() > SECRET_NAME_MAX_BYTES {
-            return fail("is longer than 128 characters");
-        }
-        let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        if !text.bytes().all(good) || !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-            return fail("must start with a letter or digit and hold only letters, digits and . _ -");
-        }
-        Ok(())
+        check_file_name("secret name", text)
     }
 }
 

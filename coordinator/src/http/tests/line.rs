@@ -223,6 +223,17 @@ impl Line {
         panic!("{:?}", self.state().await.builds);
     }
 
+    /// Waits until the builder is told to look at a source.
+    pub(super) async fn until_watched(&self) {
+        for _ in 0..TURNS_MAX {
+            if !self.state().await.watches.is_empty() {
+                return;
+            }
+            tokio::time::sleep(TURN).await;
+        }
+        panic!("nobody watches");
+    }
+
     /// Waits until the builder is told to end what it builds.
     pub(super) async fn until_cancelled(&self) {
         for _ in 0..TURNS_MAX {

@@ -104,14 +104,14 @@ async fn a_host_has_the_secrets_of_what_it_does() {
     };
     ask(&line, "b-1", "git-token").await.is_error(403, "forbidden");
     line.bench.admin("PUT", "/v1/pipelines/shop", &shop()).await.is(200);
-    line.bench.settled().await;
+    line.until_watched().await;
     // It looks: that takes what opens the repository, and nothing else.
     assert_eq!(ask(&line, "b-1", "git-token").await.is(200).text(), "alice:sesame");
     for name in ["build-token", "hook", "other"] {
         ask(&line, "b-1", name).await.is_error(403, "forbidden");
     }
     line.push(1).await;
-    assert_eq!(line.state().await.builds.len(), 1);
+    line.until_orders(1).await;
     assert_eq!(ask(&line, "b-1", "build-token").await.is(200).text(), "open");
     for name in ["hook", "other"] {
         ask(&line, "b-1", name).await.is_error(403, "forbidden");
@@ -126,8 +126,8 @@ async fn a_host_has_the_secrets_of_what_it_does() {
     line.bench.send("GET", "/v1/secrets", Some(&line.builder), "").await.is_error(403, "forbidden");
     // The pipeline is gone, and with it the reason.
     line.bench.admin("DELETE", "/v1/pipelines/shop", "").await.is(204);
-    line.bench.settled().await;
+    line.until_cancelled().await;
     line.phase("shop.1", coord_shared::wire::BuildPhase::Cancelled, |_| {}).await;
-    line.bench.settled().await;
+    line.until_orders(0).await;
     ask(&line, "b-1", "git-token").await.is_error(403, "forbidden");
 }
