@@ -109,7 +109,7 @@ fn an_agent_that_is_killed_in_a_step_finds_the_step_again() -> Result<()> {
     })?;
     fleet.kill_agent(0)?;
     fleet.start_agent(0)?;
-    let run = fleet.wait_success("shop", run.commit.as_ref())?;
+    let run = fleet.wait_success("shop", run.commit.as_str())?;
     assert_eq!(run.commit.to_string(), commit);
     let log = fleet.run_log(&run)?;
     let said = |words: &str| log.lines().filter(|line| line.contains(&format!("\"{words}\""))).count();
