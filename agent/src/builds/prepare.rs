@@ -10,6 +10,7 @@ use crate::config::builder::is_root;
 use crate::execute::connected;
 use coord_image::{Image, Progress, PullError};
 use coord_network::Lease;
+use coord_registry::RegistryError;
 use coord_runtime::{Connect, Mount, MountSource};
 use coord_shared::decide::backoff;
 use coord_shared::document::{Container, Network};
@@ -21,8 +22,8 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
-/// Tries of a pull: a registry that hiccups should not fail a run, and one that is away should not hold it up.
-const PULL_TRIES: u32 = 3;
+/// Tries at a registry: one that hiccups should not fail a run, and one that is away should not hold it up.
+const REGISTRY_TRIES: u32 = 3;
 /// Programs are looked up there in images that do not say (Docker's default).
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -42,21 +43,13 @@ impl Tools {
     pub(super) async fn resolve(&self, image: &ImageReference) -> Result<Digest, String> {
         match image.digest() {
             Some(digest) => Ok(digest.clone()),
-            None => self.registry.resolve(image).await.map_err(|error| crate::chain(&error)),
+            None => patiently(image, RegistryError::is_retryable, async || self.registry.resolve(image).await).await,
         }
     }
 
     /// Fetches it where it is not here, and mounts it. The error is in words for people.
     pub(super) async fn image_root(&self, image: &ImageReference, digest: &Digest, stage: &Stage) -> Result<StageRoot, String> {
-        let mut failures = 0;
-        let pulled = loop {
-            match self.pull(image, digest).await {
-                Ok(pulled) => break pulled,
-                Err(error) if failures + 1 < PULL_TRIES && error.is_retryable() => failures += 1,
-                Err(error) => return Err(crate::chain(&error)),
-            }
-            tokio::time::sleep(backoff::PULL.delay_with_jitter(failures, fastrand::f64())).await;
-        };
+        let pulled = patiently(image, PullError::is_retryable, async || self.pull(image, digest).await).await?;
         let (images, mounted) = (self.images.clone(), digest.clone());
         let rootfs = tokio::task::spawn_blocking(move || images.mount(&mounted)).await;
         let rootfs = rootfs.map_err(|_| "the agent is ending".to_owned())?.map_err(|error| crate::chain(&error))?;
@@ -213,4 +206,24 @@ fn open_to_all(workspace: &Path) -> rustix::io::Result<()> {
         chmodat(folder, name, Mode::from_raw_mode(wanted), AtFlags::empty())
     })?;
     chmodat(CWD, workspace, Mode::from_raw_mode(0o777), AtFlags::empty())
+}
+
+/// Asks a registry again where that may help. The image centre is the coordinator, which is waited for: a run has a time limit of its own.
+async fn patiently<T, E: std::error::Error + 'static>(
+    image: &ImageReference,
+    is_retryable: fn(&E) -> bool,
+    ask: impl AsyncFn() -> Result<T, E>,
+) -> Result<T, String> {
+    let mut failures = 0;
+    loop {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if is_retryable(&error) && (image.is_in_centre() || failures + 1 < REGISTRY_TRIES) => {
+                failures += 1;
+                tracing::info!(image = %image, error = %crate::chain(&error), "asking the registry again");
+            }
+            Err(error) => return Err(crate::chain(&error)),
+        }
+        tokio::time::sleep(backoff::PULL.delay_with_jitter(failures, fastrand::f64())).await;
+    }
 }

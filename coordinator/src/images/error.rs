@@ -9,7 +9,7 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum AssembleError {
     /// The archive cannot become a layer.
-    #[error("cannot make an image of the archive")]
+    #[error("the archive cannot become a layer")]
     Archive {
         /// Why not, with its cure.
         #[source]
@@ -51,7 +51,7 @@ pub enum AssembleError {
         source: ArchiveError,
     },
     /// The recipe wants a platform that no image here can have.
-    #[error("cannot make an image for {platform:?}: {problem}")]
+    #[error("platform {platform:?}: {problem}")]
     Platform {
         /// As the recipe names it.
         platform: String,
@@ -66,7 +66,7 @@ pub enum AssembleError {
         source: CentreError,
     },
     /// Our own disk.
-    #[error("cannot make an image: cannot {operation}")]
+    #[error("cannot {operation}")]
     Disk {
         /// What was tried.
         operation: &'static str,
@@ -75,7 +75,7 @@ pub enum AssembleError {
         source: io::Error,
     },
     /// The process is about to end.
-    #[error("cannot make an image: the coordinator is about to end; try again")]
+    #[error("the coordinator is about to end; try again")]
     Ending,
 }
 
