@@ -6,13 +6,19 @@ use super::{CONTENT_DIGEST, Call, Door, empty, set};
 use crate::access::Action;
 use crate::error::CentreError;
 use crate::uploads::Upload;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use coord_shared::names::{Digest, Repository};
+use futures_util::StreamExt as _;
+use std::time::Duration;
 
 /// Docker's name for an upload; older clients show it.
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+/// Of a body that is refused in its middle: most layers' rest, at the speed of a local network.
+const HEARD_OUT_MAX_BYTES: usize = 1024 * 1024 * 1024;
+/// The same, in time: as long as a person waits for an error.
+const HEARD_OUT_MAX: Duration = Duration::from_secs(10);
 
 impl Door {
     /// `POST /v2/NAME/blobs/uploads/`
@@ -97,7 +103,27 @@ async fn append(upload: &Upload, headers: &HeaderMap, length: Option<u64>, body:
             Some(_) | None => (Some(starts), Some(announced)),
         },
     };
-    upload.append(starts, announced, body.into_data_stream()).await
+    let mut body = body.into_data_stream();
+    let appended = upload.append(starts, announced, &mut body).await;
+    // From whom nothing more came, nothing more comes.
+    if appended.as_ref().is_err_and(|error| !matches!(error, CentreError::Interrupted(_))) {
+        hear_out(body).await;
+    }
+    appended
+}
+
+/// Reads on for a while: a client that still sends when its connection ends may never see why it was refused.
+async fn hear_out(mut body: BodyDataStream) {
+    let rest = async {
+        let mut bytes = 0;
+        while let Some(Ok(piece)) = body.next().await
+            && bytes < HEARD_OUT_MAX_BYTES
+        {
+            bytes += piece.len();
+        }
+    };
+    // Who sends for longer than that learns it from the connection's end.
+    let _ = tokio::time::timeout(HEARD_OUT_MAX, rest).await;
 }
 
 /// An error about a piece says where the upload stands, so that a client can go on from there.
