@@ -123,7 +123,17 @@ impl Rig {
     /// As a host that went down and came up again: nothing runs, and what is in memory is gone.
     pub(super) fn power_cut(&mut self) {
         self.pause();
-        self.kill_all();
+        let deadline = std::time::Instant::now() + DEADLINE;
+        // A start that is on its way makes a helper yet, which makes files; and whoever was killed is there until the kernel is done.
+        loop {
+            let alive = [self.pids(), self.helpers()].concat();
+            if alive.is_empty() {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{alive:?} do not end");
+            kill(alive);
+            std::thread::sleep(PAUSE);
+        }
         fs::remove_dir_all(self.folder.path().join("run/builds")).expect("removed");
         let notes = self.folder.path().join("state/builds/runs");
         for run in fs::read_dir(notes).expect("runs").flatten() {
@@ -321,10 +331,19 @@ impl Drop for Rig {
 
 impl Rig {
     fn kill_all(&self) {
-        for pid in self.pids() {
-            let pid = rustix::process::Pid::from_raw(pid);
-            let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
-        }
+        kill(self.pids());
+    }
+
+    /// The helpers that work in this rig's folders: in no cgroup of a step, and on for a moment when the step has ended.
+    fn helpers(&self) -> Vec<i32> {
+        let folder = self.folder.path().to_string_lossy().into_owned();
+        let mentions = |pid: &i32| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(&folder))
+        };
+        let all = fs::read_dir("/proc").expect("processes").flatten();
+        let numbered = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let ours = i32::try_from(std::process::id()).expect("a number");
+        numbered.filter(|pid| *pid != ours).filter(mentions).collect()
     }
 
     /// The processes in the cgroups of steps.
@@ -332,6 +351,12 @@ impl Rig {
         let groups = cgroups(self.folder.path());
         let lists = groups.iter().map(|group| fs::read_to_string(Path::new(group).join("cgroup.procs")).unwrap_or_default());
         lists.flat_map(|list| list.lines().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
+    }
+}
+
+fn kill(pids: Vec<i32>) {
+    for pid in pids.into_iter().filter_map(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
 }
 
