@@ -27,6 +27,7 @@ mod inside;
 pub mod logs;
 mod logs_sweep;
 pub mod metrics;
+pub mod nested;
 mod network_keeper;
 pub mod one_off;
 pub mod programs;

@@ -14,6 +14,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("coord-image", &["coord-shared", "coord-registry", "coord-tar"]),
     ("coord-image-fuzz", &["coord-image", "coord-registry"]),
     ("coord-runtime", &[]),
+    ("coord-cache", &["coord-shared", "coord-tar"]),
+    ("coord-cli", &["coord-shared", "coord-attach", "coord-archive", "coord-tar"]),
     ("coord-network", &[]),
     ("coord-source", &["coord-shared"]),
     (
@@ -23,6 +25,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "coord-attach",
             "coord-registry",
             "coord-archive",
+            "coord-cache",
             "coord-image",
             "coord-runtime",
             "coord-network",

@@ -145,6 +145,12 @@ pub struct ContainerSpec {
     pub log: LogPolicy,
     /// What it is made of, its environment included, is written down in memory only: for environments that hold secrets.
     pub config_in_memory: bool,
+    /// The container within which it runs; by itself where absent.
+    pub parent: Option<Parent>,
+    /// Others may run within it: its own processes are kept in a group below its group, so that there is room for theirs.
+    pub nests: bool,
+    /// Asked when all is mounted, before the command is executed.
+    pub inspection: Option<Inspection>,
     /// Opaque to the runtime; given back by [`Runtime::recover`].
     pub meta: serde_json::Value,
 }
@@ -179,6 +185,9 @@ impl ContainerSpec {
             stdio: Stdio::Logged,
             log,
             config_in_memory: false,
+            parent: None,
+            nests: false,
+            inspection: None,
             meta: serde_json::Value::Null,
         }
     }
@@ -193,6 +202,26 @@ pub enum NetworkMode {
     None,
     /// A namespace of its own, which this connects before the command runs.
     Connected(Connect),
+}
+
+/// A running container, for others that run within it; see [`EmbeddedRuntime::parent`].
+#[derive(Debug, Clone)]
+pub struct Parent {
+    /// Its ID.
+    pub id: String,
+}
+
+/// Looks at a container that is ready but for its command; asked once per start.
+#[derive(Clone)]
+pub struct Inspection(pub Arc<InspectFn>);
+
+/// Takes the container's root folder, as its processes will see it (an `O_PATH` descriptor); an error ends the start, and is in words.
+pub type InspectFn = dyn Fn(OwnedFd) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync;
+
+impl std::fmt::Debug for Inspection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Inspection")
+    }
 }
 
 /// Connects a new network namespace; asked once per start, while the container is being made.

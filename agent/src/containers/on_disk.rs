@@ -93,5 +93,6 @@ fn report(id: ContainerId, inspected: &Inspected, now: Timestamp) -> InstanceRep
         health: None,
         loosened: Vec::new(),
         addresses: Vec::new(),
+        nested: None,
     }
 }

@@ -82,6 +82,9 @@ pub(super) fn container_spec(
         stdio: Stdio::Logged,
         log: prepared.log,
         config_in_memory: false,
+        parent: None,
+        nests: false,
+        inspection: None,
         meta: serde_json::to_value(meta).map_err(|e| format!("cannot write down what container {id} is made of: {e}"))?,
     })
 }

@@ -100,6 +100,7 @@ impl Fleet {
                 health: None,
                 loosened: Vec::new(),
                 addresses: Vec::new(),
+                nested: None,
             }
         });
         let full = FullReport {

@@ -49,6 +49,7 @@ fn instance(container: &str, ready: bool) -> InstanceReport {
         health: None,
         loosened: Vec::new(),
         addresses: Vec::new(),
+        nested: None,
     }
 }
 

@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod health;
 pub mod images;
 pub mod liveness;
+pub mod nested;
 pub mod pipeline;
 pub mod planner;
 pub mod ports;

@@ -155,6 +155,7 @@ fn add_container(all: &mut Entries, container: &Container) {
         logging: Logging { driver, max_size, max_files, rate },
         stop_signal,
         resources,
+        nested: _,
     } = container;
     all.optional("entrypoint", entrypoint.as_deref().map(list));
     all.optional("command", command.as_deref().map(list));

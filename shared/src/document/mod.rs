@@ -26,7 +26,9 @@ pub use diff::diff;
 pub use file_name::workload_name;
 pub use loosened::DEFAULT_CAPABILITIES;
 pub use lower::mount_target;
-pub use model::{Container, Document, Network, Parallelism, PidsLimit, Resources, RestartPolicy, Rollout, RolloutOrder};
+pub use model::{
+    Container, Document, Nested, NestedNetwork, Network, Parallelism, PidsLimit, Resources, RestartPolicy, Rollout, RolloutOrder,
+};
 pub use parts::{
     CpuSet, Device, Dns, Healthcheck, Hook, HostAddress, LogDriver, Logging, Mount, MountSource, Port, PortMapping, Probe,
     Propagation, Protocol, RestartSettings, RuntimeName, Security, Ulimit,

@@ -7,9 +7,9 @@ use super::parts::{
     CpuSet, Device, Dns, Healthcheck, Hook, HostAddress, Logging, Mount, Port, PortMapping, RestartSettings, RuntimeName,
     Security, Ulimit,
 };
-use crate::names::{Digest, HostSelector, ImageReference};
+use crate::names::{Digest, HostSelector, ImagePattern, ImageReference};
 use crate::quantity::{ByteSize, MilliCpus, Signal, Span};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The desired state of one workload.
@@ -90,6 +90,39 @@ pub struct Container {
     pub stop_signal: Option<Signal>,
     /// Upper limits; absent means none.
     pub resources: Resources,
+    /// What it may start within itself; nothing where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nested: Option<Nested>,
+}
+
+/// What a container may start within itself: second containers, and file caches to hand them files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nested {
+    /// Second containers that run at a time; at least 1.
+    pub containers: u32,
+    /// Memory of them all together; only the parent's own limit where absent.
+    pub memory: Option<ByteSize>,
+    /// CPU time of them all together; only the parent's own limit where absent.
+    pub cpus: Option<MilliCpus>,
+    /// Processes and threads of them all together; at least 1.
+    pub pids: u32,
+    /// What they may be made of; the parent's own image alone where empty.
+    pub images: Vec<ImagePattern>,
+    /// What all file caches together may hold.
+    pub caches: ByteSize,
+    /// The widest network that they may see.
+    pub network: NestedNetwork,
+}
+
+/// Which network a second container sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NestedNetwork {
+    /// Its parent's own: the same addresses and ports.
+    Parent,
+    /// A loopback interface and nothing else.
+    #[default]
+    None,
 }
 
 /// Which network a container sees.

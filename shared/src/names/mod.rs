@@ -8,6 +8,7 @@ mod digest;
 mod image;
 mod instance;
 mod labels;
+mod nested;
 mod pipeline;
 mod selector;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub(crate) use image::check_tag;
 pub use image::{CENTRE, ImageReference, PinnedImage};
 pub use instance::{ContainerId, InstanceId};
 pub use labels::{Labels, check_label_key, check_label_value};
+pub use nested::{CacheName, ChildName, ImagePattern};
 pub use pipeline::{Commit, PipelineName, Repository, RunId, SecretName};
 pub use selector::HostSelector;
 

@@ -7,6 +7,7 @@ mod api;
 mod build;
 mod centre;
 mod images;
+pub mod nested;
 mod pipelines;
 mod registry;
 mod report;

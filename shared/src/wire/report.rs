@@ -191,6 +191,9 @@ pub struct InstanceReport {
     /// Its addresses on the host's network of containers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<std::net::IpAddr>,
+    /// Its second containers and file caches; absent where it has and had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nested: Option<super::nested::NestedReport>,
 }
 
 /// What a health check says of a container.

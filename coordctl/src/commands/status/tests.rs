@@ -46,6 +46,7 @@ fn instance(workload: &str, host: &str) -> InstanceView {
             health: None,
             loosened: Vec::new(),
             addresses: Vec::new(),
+            nested: None,
         }),
         reason: None,
         prefetch: None,

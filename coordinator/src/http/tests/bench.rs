@@ -283,6 +283,7 @@ pub(super) fn report(name: &str, sequence: u64, labels: &[(&str, &str)], contain
             health: None,
             loosened: Vec::new(),
             addresses: Vec::new(),
+            nested: None,
         }
     });
     let full = FullReport {

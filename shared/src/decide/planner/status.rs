@@ -75,6 +75,7 @@ fn instance_report(
         health: shown.and_then(|(_, container)| shown_health(container)).map(Health::report),
         loosened: Vec::new(),
         addresses: Vec::new(),
+        nested: None,
     }
 }
 

@@ -62,6 +62,7 @@ pub(crate) fn container(root: &DeTable<'_>, tables: &Tables<'_>, network: Option
         stop_signal: top("stop_signal").and_then(|field| field.parse("a string", Rule::BadSignal, mistakes)),
         resources: tables.resources.map(|table| resources::limits(table, "resources", mistakes)).unwrap_or_default(),
         security,
+        nested: None,
     };
     if network.is_some_and(|network| network != Network::Bridge) {
         needs_bridge(root, mistakes);
