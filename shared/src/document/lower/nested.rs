@@ -55,10 +55,10 @@ pub(crate) struct Within<'t> {
 pub(crate) fn nested(format: &Format, whole: &Field<'_>, within: &Within<'_>, mistakes: &mut Mistakes) -> Option<Nested> {
     let DeValue::Table(table) = whole.value.get_ref() else {
         let other = whole.wrong_type("a table");
-        mistakes.push(match whole.value.get_ref() {
-            DeValue::Boolean(true) => other.hint("write nested = {} for what is allowed by default"),
-            DeValue::Boolean(false) => other.hint("remove the key; without it nothing is allowed"),
-            _ => other.hint(format!("write its keys under a line [{}]", whole.path)),
+        mistakes.push(match whole.value.get_ref().as_bool() {
+            Some(true) => other.hint("write nested = {} for what is allowed by default"),
+            Some(false) => other.hint("remove the key; without it nothing is allowed"),
+            None => other.hint(format!("write its keys under a line [{}]", whole.path)),
         });
         return None;
     };
