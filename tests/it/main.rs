@@ -15,6 +15,8 @@ mod isolation;
 mod line;
 mod line_faults;
 mod logs;
+
+mod nested;
 mod network;
 mod prefetch;
 mod refusals;
