@@ -17,6 +17,9 @@ mod line_faults;
 mod logs;
 
 mod nested;
+mod nested_attacks;
+mod nested_inside;
+mod nested_noise;
 mod network;
 mod prefetch;
 mod refusals;
