@@ -202,6 +202,8 @@ pub enum EntryKind {
     File,
     /// A symbolic link.
     Link,
+    /// A named pipe, socket or device: that it is there is compared, and nothing else.
+    Special,
 }
 
 /// What is visible is what the list says.
