@@ -55,5 +55,5 @@ if [ "${1:-}" = upgrade ]; then
 fi
 # After the older one, which leaves its programs in the same folder.
 cargo build -q --locked --release --target "$TARGET" --bins \
-    -p coordinator -p coord-agent -p coord-shim -p coord-monitor -p coord-probe -p coordctl -p coord-tests
+    -p coordinator -p coord-agent -p coord-cli -p coord-shim -p coord-monitor -p coord-probe -p coordctl -p coord-tests
 COORD_TEST_BIN=$(readlink -f "$bin") COORD_TEST_HELPERS=$(readlink -f "$bin") exec "$bin/coord-bench" "$@"

