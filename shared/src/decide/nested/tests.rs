@@ -159,8 +159,8 @@ fn mounts_are_caches_that_are_there_each_at_a_place_of_its_own() {
         &format!("invalid_request: cache more at /work and cache work at /work would hide each other{hide}"),
     );
     check_child(
-        |asked| asked.caches = vec![mount("work", None), mount("more", Some("/work/in"))],
-        &format!("invalid_request: cache more at /work/in and cache work at /work would hide each other{hide}"),
+        |asked| asked.caches = vec![mount("more", None), mount("work", Some("/more/in"))],
+        &format!("invalid_request: cache work at /more/in and cache more at /more would hide each other{hide}"),
     );
     check_child(
         |asked| asked.caches = vec![mount("work", Some("/a/b")), mount("more", Some("/a"))],
