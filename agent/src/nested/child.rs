@@ -102,7 +102,6 @@ impl Child {
 pub(super) async fn create(door: Arc<Door>, asked: NewChild) -> Result<ChildView, ErrorBody> {
     door.check_open()?;
     let image = image::named(&asked.image, &door.about)?;
-    check(&asked)?;
     let files = match &asked.stdio {
         None => None,
         Some(token) => {
@@ -123,20 +122,6 @@ pub(super) async fn create(door: Arc<Door>, asked: NewChild) -> Result<ChildView
             Err(error)
         }
     }
-}
-
-/// What no permission is needed to refuse.
-fn check(asked: &NewChild) -> Result<(), ErrorBody> {
-    let bad = |(name, value): &&(String, String)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
-    if let Some((name, _)) = asked.environment.iter().find(bad) {
-        return Err(refuse("invalid_request", format!("environment: {name:?} cannot be a variable")));
-    }
-    let words = [&asked.command, &asked.entrypoint].into_iter().flatten().flatten();
-    let words = words.chain(&asked.working_dir).chain(&asked.user);
-    if words.into_iter().any(|word| word.contains('\0')) {
-        return Err(refuse("invalid_request", "a command, folder or user cannot hold the byte 0"));
-    }
-    Ok(())
 }
 
 /// Everything up to the execution of its command.
