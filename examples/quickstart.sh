@@ -73,7 +73,7 @@ build() {
     local quiet=()
     [ -t 2 ] || quiet=(-q)
     cargo build "${quiet[@]}" --release --locked --target "$target" --manifest-path "$top/Cargo.toml" --bins \
-        -p coordinator -p coord-agent -p coord-shim -p coord-monitor -p coordctl -p coord-tests
+        -p coordinator -p coord-agent -p coord-cli -p coord-shim -p coord-monitor -p coordctl -p coord-tests
 }
 
 start_registry() {

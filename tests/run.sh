@@ -31,10 +31,10 @@ step_scripts() {
     return $status
 }
 step_clippy() { cargo clippy --locked --workspace --all-targets -- -D warnings; }
-# The shim and the monitor run inside containers' roots, so the tests use them as they ship: static.
+# The shim, the monitor and `coord` run inside containers' roots, so the tests use them as they ship: static.
 step_build() {
     cargo build --locked --workspace &&
-        cargo build --locked --release --target "$TARGET" -p coord-shim -p coord-monitor -p coord-probe
+        cargo build --locked --release --target "$TARGET" -p coord-cli -p coord-shim -p coord-monitor -p coord-probe
 }
 step_unit() { nextest -E 'not (binary(tidy) or binary(it) or binary(root))'; }
 step_tidy() { nextest -E 'binary(tidy)'; }

@@ -5,7 +5,7 @@
 mod containers;
 mod volumes;
 
-pub(crate) use containers::{EventsArgs, ExecArgs, InspectArgs, LogsArgs, PsArgs, RunArgs, RunNetwork, TopArgs};
+pub(crate) use containers::{EventsArgs, ExecArgs, InspectArgs, Logged, LogsArgs, PsArgs, RunArgs, RunNetwork, TopArgs};
 pub(crate) use volumes::{VolumesArgs, VolumesCommand};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -54,13 +54,13 @@ pub(crate) enum Command {
     /// List this host's instances: state, health, addresses, ports, image
     #[command(
         visible_alias = "list",
-        long_about = "List this host's instances: state, health, restarts, addresses, published ports, image. Where the service does \
-not run, this is what the containers' folders say."
+        long_about = "List this host's instances: state, health, restarts, addresses, published ports, image; and under each the second \
+containers and file caches within it. Where the service does not run, this is what the containers' folders say."
     )]
     Ps(PsArgs),
-    /// Show what an instance writes
+    /// Show what an instance writes, or a second container within it
     #[command(
-        long_about = "Show what an instance writes. Reads the log's files: works as well when the service does not run, and for \
+        long_about = "Show what an instance writes, or a second container within it (INSTANCE/NAME). Reads the log's files: works as well when the service does not run, and for \
 instances that are gone."
     )]
     Logs(LogsArgs),

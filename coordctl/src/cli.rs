@@ -241,7 +241,7 @@ pub(crate) struct StatusArgs {
     pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
-    /// Show all hosts and the whole diagnostics of documents that could not be published
+    /// Show all hosts, what runs within their instances, and the whole diagnostics of documents that could not be published
     #[arg(short, long)]
     pub(crate) verbose: bool,
 }

@@ -12,6 +12,9 @@
 #                                 start to exit of `true`, to running, stop to gone: beside crun, runc, podman, docker, ctr
 #   tests/bench/run.sh memory [--quick]
 #                                 what runs beside 0, 10 and 100 containers weighs
+#   tests/bench/run.sh nested [--quick]
+#                                 from the call in a container to the first output of a second one: beside docker with a mounted
+#                                 socket, and docker in docker
 #   tests/bench/run.sh network --images DIR [--seconds N]
 #                                 nginx on a published port under wrk; DIR/nginx is an OCI layout
 #   tests/bench/run.sh crashloop [COUNT [SECONDS]]
@@ -55,5 +58,5 @@ if [ "${1:-}" = upgrade ]; then
 fi
 # After the older one, which leaves its programs in the same folder.
 cargo build -q --locked --release --target "$TARGET" --bins \
-    -p coordinator -p coord-agent -p coord-shim -p coord-monitor -p coord-probe -p coordctl -p coord-tests
+    -p coordinator -p coord-agent -p coord-cli -p coord-shim -p coord-monitor -p coord-probe -p coordctl -p coord-tests
 COORD_TEST_BIN=$(readlink -f "$bin") COORD_TEST_HELPERS=$(readlink -f "$bin") exec "$bin/coord-bench" "$@"

@@ -93,7 +93,7 @@ counting='command = ["sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; usleep 5
 # --- stages
 
 install_all() {
-    install -m 755 "$here"/bin/{coordinator,coordctl,coord-agent,coord-shim,coord-monitor} /usr/bin/ &&
+    install -m 755 "$here"/bin/{coordinator,coordctl,coord,coord-agent,coord-shim,coord-monitor} /usr/bin/ &&
         install -m 644 "$here/systemd/sysusers.conf" /usr/lib/sysusers.d/coord.conf &&
         install -m 644 "$here/systemd/tmpfiles.conf" /usr/lib/tmpfiles.d/coord.conf &&
         install -m 644 "$here"/systemd/{coordinator.service,coord-agent.service,coord.slice} /etc/systemd/system/ &&

@@ -23,7 +23,7 @@ die() { printf 'guest: %s\n' "$*" >&2; exit 1; }
 build() {
     say "Building"
     cargo build -q --release --locked --target "$target" --manifest-path "$top/Cargo.toml" --bins \
-        -p coordinator -p coord-agent -p coord-shim -p coord-monitor -p coord-probe -p coordctl -p coord-tests
+        -p coordinator -p coord-agent -p coord-cli -p coord-shim -p coord-monitor -p coord-probe -p coordctl -p coord-tests
 }
 
 # The kernel's modules are inside; nothing else of this machine is.
@@ -62,7 +62,7 @@ U
 fill_share() {
     rm -rf --one-file-system "$share"
     mkdir -p "$share/bin"
-    install -m 755 "$bin"/{coordinator,coordctl,coord-agent,coord-shim,coord-monitor,coord-probe,coord-testimage} "$share/bin/"
+    install -m 755 "$bin"/{coordinator,coordctl,coord,coord-agent,coord-shim,coord-monitor,coord-probe,coord-testimage} "$share/bin/"
     cp -a "$top/systemd" "$share/"
     cp -a "$top/tests/guest/inside.sh" "$share/"
     echo first >"$share/stage"

@@ -2,7 +2,7 @@
 
 use super::{FormatArgs, HostArgs};
 use clap::Args;
-use coord_shared::names::InstanceId;
+use coord_shared::names::{ChildName, InstanceId, NameError};
 use coord_shared::quantity::Span;
 use jiff::Timestamp;
 use std::str::FromStr;
@@ -46,14 +46,36 @@ pub(crate) struct TopArgs {
     pub(crate) tables: Option<u32>,
 }
 
+/// Whose log is asked for.
+#[derive(Debug, Clone)]
+pub(crate) enum Logged {
+    Instance(InstanceId),
+    /// A second container, within an instance, a step, or the container of such by its ID.
+    Child {
+        parent: String,
+        child: ChildName,
+    },
+}
+
+impl FromStr for Logged {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text.split_once('/') {
+            None => text.parse().map(Self::Instance),
+            Some((parent, child)) => Ok(Self::Child { parent: parent.to_owned(), child: child.parse()? }),
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     #[command(flatten)]
     pub(crate) format: FormatArgs,
     #[command(flatten)]
     pub(crate) host: HostArgs,
-    /// The instance, such as web.0
-    pub(crate) instance: InstanceId,
+    /// The instance, such as web.0; or a second container within it, such as web.0/lint
+    pub(crate) instance: Logged,
     /// Go on with new lines as they are written, until Ctrl-C
     #[arg(short, long)]
     pub(crate) follow: bool,

@@ -61,4 +61,9 @@ fn a_typed_line_means_what_it_says() {
     check("coord-agent image umount /mnt", true);
     check("coord-agent image verify", true);
     check("coord-agent image prune a:1", false);
+    check("coord-agent logs web.0", true);
+    check("coord-agent logs web.0/lint -f", true);
+    check("coord-agent logs web.0-r1-1/lint", true);
+    check("coord-agent logs web.0/", false);
+    check("coord-agent logs web.0/../x", false);
 }

@@ -1,10 +1,11 @@
 //! `coord-agent logs`: what an instance writes, from the files themselves.
 
 use super::{CommandError, Outcome, failure};
-use crate::cli::{Format, LogsArgs};
+use crate::cli::{Format, Logged, LogsArgs};
 use crate::output::Output;
 use coord_agent::clock;
 use coord_agent::config::Config;
+use coord_agent::containers::child_log;
 use coord_agent::execute::log_path;
 use coord_agent::logs::{LogLine, LogStream};
 use coord_agent::sessions;
@@ -12,19 +13,14 @@ use coord_shared::text::printable_log_line;
 use coord_shared::wire::ErrorBody;
 use jiff::Timestamp;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Lines to begin with where nothing is said, and where only a time is.
 const TAIL_DEFAULT: u32 = 100;
 const TAIL_SINCE_MAX: u32 = 10_000;
 
 pub(super) async fn run(args: &LogsArgs, config: &Config, output: &Output) -> Result<Outcome, CommandError> {
-    let path = log_path(&config.state_dir.join("log"), &args.instance);
-    if !path.exists() {
-        let hint = Some("`coord-agent ps` lists the instances".to_owned());
-        let message = format!("instance {} has no log on this host; it has not run here", args.instance);
-        return Err(ErrorBody { hint, ..failure("no_log", message) }.into());
-    }
+    let path = find(&args.instance, config)?;
     let tail = args.tail.unwrap_or(if args.since.is_some() { TAIL_SINCE_MAX } else { TAIL_DEFAULT });
     let tail = usize::try_from(tail).unwrap_or(usize::MAX);
     let since = args.since.map(|since| since.at(clock::now().wall));
@@ -36,6 +32,24 @@ pub(super) async fn run(args: &LogsArgs, config: &Config, output: &Output) -> Re
         let lines = follow.next().await.map_err(|error| unreadable(&path, &error))?;
         printer.print(&lines)?;
     }
+}
+
+fn find(wanted: &Logged, config: &Config) -> Result<PathBuf, ErrorBody> {
+    let (found, message) = match wanted {
+        Logged::Instance(instance) => {
+            let path = log_path(&config.state_dir.join("log"), instance);
+            let message = format!("instance {instance} has no log on this host; it has not run here");
+            (Some(path).filter(|path| path.exists()), message)
+        }
+        Logged::Child { parent, child } => {
+            let message = format!(
+                "{parent} has no log of a container {child} within it; the output of one that is attached goes to whoever started it"
+            );
+            (child_log(&config.state_dir, parent, child), message)
+        }
+    };
+    let hint = Some("`coord-agent ps` lists the instances, and what runs within them".to_owned());
+    found.ok_or_else(|| ErrorBody { hint, ..failure("no_log", message) })
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> ErrorBody {

@@ -8,9 +8,13 @@ use coord_agent::config::Config;
 use coord_agent::containers::{self, ContainersError, InstanceRow};
 use coord_agent::control::Client;
 use coord_agent::sync::ledger::Ledger;
+use coord_shared::text::nested::branches;
 use coord_shared::text::{Cell, Column, Shrink, Table, Tone, age};
 use coord_shared::wire::{ErrorBody, HealthStatus, InstanceReport, InstanceState};
 use jiff::Timestamp;
+
+/// Of the second containers of an instance that ended, so many are listed; JSON has them all.
+const ENDED_MAX: usize = 3;
 
 pub(super) async fn run(config: &Config, format: Format, output: &Output) -> Result<Outcome, CommandError> {
     let rows = match Client::new(&config.run_dir).get::<Vec<InstanceRow>>("/v1/instances").await {
@@ -62,7 +66,7 @@ fn table(rows: &[InstanceRow], now: Timestamp) -> Table {
             or_dash(ports.join(", ")),
             or_dash(image.clone().unwrap_or_default()),
         ]);
-        notes(&mut table, report);
+        notes(&mut table, report, now);
     }
     table
 }
@@ -78,12 +82,15 @@ fn state(report: &InstanceReport) -> Cell {
     }
 }
 
-/// Why it is not as desired, and how it ended last.
-fn notes(table: &mut Table, report: &InstanceReport) {
+/// Why it is not as desired, how it ended last, and what runs within it.
+fn notes(table: &mut Table, report: &InstanceReport, now: Timestamp) {
     if let Some(reason) = &report.reason {
         let tone = if report.ready { Tone::Faint } else { Tone::Warn };
         table.note(Cell::default(), Cell::toned(reason.to_string(), tone), "");
     } else if let Some(exit) = report.last_exit.filter(|_| report.state != InstanceState::Running) {
         table.note(Cell::default(), Cell::toned(exit.to_string(), Tone::Faint), "");
+    }
+    for branch in report.nested.iter().flat_map(|nested| branches(nested, now, ENDED_MAX)) {
+        table.note(Cell::new(branch.head), Cell::toned(branch.text, branch.tone), "");
     }
 }

@@ -7,11 +7,13 @@
 mod bodies;
 mod details;
 pub mod happenings;
+mod nested;
 mod on_disk;
 mod rows;
 
 pub use bodies::{ContainerDetails, InstanceDetails, InstanceRow};
 pub use details::details;
+pub use nested::child_log;
 pub use on_disk::{one_offs, reports, steps};
 pub use rows::{rows, spec_of};
 

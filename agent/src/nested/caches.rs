@@ -1,11 +1,11 @@
 //! The file caches of one container: what its permission leaves of room, which are mounted where, whose time is over.
 
 use coord_runtime::Mount;
+use coord_shared::decide::{Mono, Now};
 use coord_shared::document::Nested as Permission;
 use coord_shared::names::{CacheName, ChildName};
 use coord_shared::wire::ErrorBody;
 use coord_shared::wire::nested::{CacheMount, CacheView, Entry, MountView, NewCache, PutView, Verified};
-use jiff::Timestamp;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -30,6 +30,17 @@ pub struct Mounted {
     pub mount: Mount,
     /// What is said of it.
     pub view: MountView,
+}
+
+/// A cache that may not go on as it is, and is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Over {
+    /// Which.
+    pub cache: CacheName,
+    /// Whoever mounts it, to be ended.
+    pub children: Vec<ChildName>,
+    /// Why, in words: `cache work: its time to live of 30m is over`.
+    pub reason: String,
 }
 
 fn not_yet() -> ErrorBody {
@@ -137,9 +148,12 @@ impl Caches {
         Err(not_yet())
     }
 
+    /// After a restart of the agent: whatever mounted a cache and is not among these has ended.
+    pub async fn retain(&self, _living: &[ChildName]) {}
+
     /// Deletes those whose time is over at `now` and which nobody mounts. Returns those that are over and mounted (whoever mounts them is to
     /// be ended, and this called again), and when to come again.
-    pub async fn sweep(&self, _now: Timestamp) -> (Vec<(CacheName, Vec<ChildName>)>, Option<Timestamp>) {
+    pub async fn sweep(&self, _now: Now) -> (Vec<Over>, Option<Mono>) {
         (Vec::new(), None)
     }
 

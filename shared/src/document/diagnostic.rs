@@ -124,6 +124,8 @@ rules! {
         BadRestart = "bad-restart",
         /// `stop_signal` is a signal.
         BadSignal = "bad-signal",
+        /// An entry of `nested.images` is a registry's repository, or a pattern over such.
+        BadImagePattern = "bad-image-pattern",
         /// A length of time is a number with a unit.
         BadDuration = "bad-duration",
         /// A size is a number with a unit.

@@ -3,7 +3,9 @@
 //! It compares meanings, not texts: a comment, another order of keys or a default that is written out is no change.
 
 use super::keys::{DOCUMENT, is_joined};
-use super::model::{Container, Document, Network, Parallelism, PidsLimit, Resources, RestartPolicy, Rollout, RolloutOrder};
+use super::model::{
+    Container, Document, Nested, NestedNetwork, Network, Parallelism, PidsLimit, Resources, RestartPolicy, Rollout, RolloutOrder,
+};
 use super::parts::{
     Dns, Healthcheck, Hook, LogDriver, Logging, Mount, MountSource, Probe, RestartSettings, RuntimeName, Security,
 };
@@ -155,7 +157,7 @@ fn add_container(all: &mut Entries, container: &Container) {
         logging: Logging { driver, max_size, max_files, rate },
         stop_signal,
         resources,
-        nested: _,
+        nested,
     } = container;
     all.optional("entrypoint", entrypoint.as_deref().map(list));
     all.optional("command", command.as_deref().map(list));
@@ -186,6 +188,9 @@ fn add_container(all: &mut Entries, container: &Container) {
     all.optional("runtime", runtime.map(|runtime| text(runtime_text(runtime))));
     all.optional("stop_signal", stop_signal.map(text));
     add_resources(all, resources);
+    if let Some(nested) = nested {
+        add_nested(all, nested);
+    }
     all.add("logging.driver", text(driver_text(*driver)), *driver == LogDriver::JsonFile, true);
     all.optional("logging.max_size", max_size.map(text));
     all.optional("logging.max_files", max_files.map(|count| count.to_string()));
@@ -237,6 +242,23 @@ fn add_resources(all: &mut Entries, resources: &Resources) {
     };
     all.optional("resources.pids", pids.map(pids_text));
     all.optional("resources.io_weight", io_weight.map(|weight| weight.to_string()));
+}
+
+fn add_nested(all: &mut Entries, nested: &Nested) {
+    let Nested { containers, memory, cpus, pids, images, caches, network } = nested;
+    let usual = Nested::default();
+    // Never a default: that there is a permission is said by it.
+    all.add("nested.containers", containers.to_string(), false, true);
+    all.optional("nested.memory", memory.map(text));
+    all.optional("nested.cpus", cpus.map(|cpus| cpus.to_string()));
+    all.add("nested.pids", pids.to_string(), *pids == usual.pids, true);
+    all.list("nested.images", images);
+    all.add("nested.caches", text(caches), *caches == usual.caches, true);
+    let network_text = match network {
+        NestedNetwork::Parent => "parent",
+        NestedNetwork::None => "none",
+    };
+    all.add("nested.network", text(network_text), *network == usual.network, true);
 }
 
 fn add_healthcheck(all: &mut Entries, healthcheck: &Healthcheck) {

@@ -6,7 +6,7 @@
 mod honoured;
 mod refused;
 
-pub(crate) use honoured::{ARGS, HEALTHCHECK_BY_PROGRAM, HEALTHCHECK_TIMES, PAIRS, RESOURCES, TEXTS};
+pub(crate) use honoured::{ARGS, HEALTHCHECK_BY_PROGRAM, HEALTHCHECK_TIMES, NESTED, PAIRS, RESOURCES, TEXTS};
 
 use super::diagnostic::Rule;
 use honoured::{HEALTHCHECK_BY_NETWORK, INNER_KEYS, KEYS};
@@ -57,6 +57,7 @@ pub(crate) static DOCUMENT: Format = Format {
     keys: &[
         Group { at: "", keys: KEYS },
         Group { at: "", keys: RESOURCES },
+        Group { at: "", keys: NESTED },
         Group { at: "", keys: HEALTHCHECK_BY_PROGRAM },
         Group { at: "", keys: HEALTHCHECK_BY_NETWORK },
         Group { at: "", keys: HEALTHCHECK_TIMES },
@@ -68,9 +69,16 @@ pub(crate) static DOCUMENT: Format = Format {
     rules: Rule::OF_DOCUMENTS,
 };
 
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 7] = [
     Section { name: "", about: "What runs, where, and how its container is made." },
     Section { name: "resources", about: "Upper limits of each container. A change replaces the containers." },
+    Section {
+        name: "nested",
+        about: "What a container may start within itself: second containers, and file caches that hand them files ([guide](nested.md)). \
+                With it, even empty (`nested = {}`), the container finds a socket and a program in `/run/coord`; without it, neither is \
+                there. Second containers never have more rights than the container, count against its limits, and end with it. A change \
+                replaces the containers.",
+    },
     Section {
         name: "healthcheck",
         about: "How the agent asks whether a container is well. An instance counts as ready once it is; one that is unhealthy is \

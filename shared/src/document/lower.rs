@@ -11,12 +11,13 @@ pub(crate) mod hosts;
 mod kernel;
 mod logging;
 mod mounts;
+pub(crate) mod nested;
 pub(crate) mod pairs;
 pub(crate) mod path;
 pub(crate) mod policy;
 pub(crate) mod ports;
 pub(crate) mod resources;
-mod security;
+pub(crate) mod security;
 pub(crate) mod tables;
 
 pub use path::mount_target;

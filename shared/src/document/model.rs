@@ -114,6 +114,20 @@ pub struct Nested {
     pub network: NestedNetwork,
 }
 
+impl Default for Nested {
+    fn default() -> Self {
+        Self {
+            containers: 8,
+            memory: None,
+            cpus: None,
+            pids: 500,
+            images: Vec::new(),
+            caches: ByteSize(512 << 20),
+            network: NestedNetwork::None,
+        }
+    }
+}
+
 /// Which network a second container sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

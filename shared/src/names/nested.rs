@@ -59,6 +59,9 @@ impl ImagePattern {
         if !text.bytes().all(is_fine) {
             return fail("must hold only what image references hold, and * and ?");
         }
+        if text.contains("//") {
+            return fail("has an empty part; a registry stands there without a scheme, as in registry.lan/tools/*");
+        }
         if !text.contains('/') {
             return fail("does not name a registry; write it out, as in registry.lan/tools/*");
         }
@@ -94,7 +97,7 @@ mod tests {
         for text in ["", ".", "..", "../x", "a/b", "a b", "A", "-a", "a\0", "a\n", &"a".repeat(64)] {
             assert!(text.parse::<CacheName>().is_err() && text.parse::<ChildName>().is_err(), "{text:?}");
         }
-        for text in ["", "busybox", "registry.lan/a b", "registry.lan/$(x)"] {
+        for text in ["", "busybox", "registry.lan/a b", "registry.lan/$(x)", "https://registry.lan/*"] {
             assert!(text.parse::<ImagePattern>().is_err(), "{text:?}");
         }
     }

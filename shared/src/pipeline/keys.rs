@@ -2,7 +2,7 @@
 
 use crate::document::Rule;
 use crate::document::keys::{
-    Format, Group, HEALTHCHECK_BY_PROGRAM, HEALTHCHECK_TIMES, Key, PAIRS, RESOURCES, Section, TEXTS, key,
+    Format, Group, HEALTHCHECK_BY_PROGRAM, HEALTHCHECK_TIMES, Key, NESTED, PAIRS, RESOURCES, Section, TEXTS, key,
 };
 use crate::recipe::keys as recipe;
 
@@ -25,11 +25,21 @@ pub(crate) static PIPELINE: Format = Format {
         },
         Section { name: "build.resources", about: "Upper limits of each step. A builder's own limits are never exceeded." },
         Section {
+            name: "build.nested",
+            about: "What each step may start within itself: second containers, and file caches that hand them the checkout ([guide](nested.md)). \
+                    With it, even empty (`nested = {}`), a step finds a socket and a program in `/run/coord`. They end with the step. Needs an \
+                    `image`.",
+        },
+        Section {
             name: "test",
             about: "Tests, run like `build` and after it, in the same workspace. Nothing of a run whose tests fail goes any further. Absent: nothing \
                     is tested.",
         },
         Section { name: "test.resources", about: "Upper limits of each step." },
+        Section {
+            name: "test.nested",
+            about: "What each step may start within itself, as in `[build.nested]`: for tests that run in parallel, each in a container of its own.",
+        },
         Section { name: "package", about: "What of the workspace goes into the archive that becomes the image." },
         Section {
             name: "image",
@@ -48,9 +58,11 @@ pub(crate) static PIPELINE: Format = Format {
         Group { at: "build", keys: BUILD },
         Group { at: "build", keys: STAGE },
         Group { at: "build", keys: RESOURCES },
+        Group { at: "build", keys: NESTED },
         Group { at: "test", keys: TEST },
         Group { at: "test", keys: STAGE },
         Group { at: "test", keys: RESOURCES },
+        Group { at: "test", keys: NESTED },
         Group { at: "image", keys: recipe::KEYS },
         Group { at: "image", keys: HEALTHCHECK_BY_PROGRAM },
         Group { at: "image", keys: HEALTHCHECK_TIMES },
@@ -292,6 +304,7 @@ const RULES: &[Rule] = &[
     Rule::BadHealthcheck,
     Rule::Conflict,
     Rule::BadSignal,
+    Rule::BadImagePattern,
     Rule::BadDuration,
     Rule::BadSize,
     Rule::MemoryTooSmall,

@@ -44,6 +44,7 @@ pub(super) fn lower(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Pipel
     let timeout = timeout(root, "", mistakes);
     let build = section(root, "build", None, mistakes).map(|table| stage::stage(&table, timeout, mistakes));
     let test = section(root, "test", None, mistakes).map(|table| stage::stage(&table, timeout, mistakes));
+    nested_needs_image(root, mistakes);
     let package = section(root, "package", None, mistakes);
     let package = package::package(package.as_ref(), field(root, "", "build").as_ref(), mistakes);
     let image = section(root, "image", Some("a line [image], and repository = \"shop\" below it"), mistakes);
@@ -69,6 +70,18 @@ pub(super) fn lower(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Pipel
         deploy: some_or_mistake(deploy)?,
     };
     Some(pipeline)
+}
+
+/// Reports steps that may start containers within themselves and run in none.
+fn nested_needs_image(root: &DeTable<'_>, mistakes: &mut Mistakes) {
+    let key = |stage, key| field(field(root, "", stage)?.value.get_ref().as_table()?, stage, key);
+    let build_has_none = key("build", "image").is_none();
+    for (stage, has_none) in [("build", build_has_none), ("test", build_has_none && key("test", "image").is_none())] {
+        if let (true, Some(nested)) = (has_none, key(stage, "nested")) {
+            let on_host = nested.wrong(Rule::Conflict, "the steps run on the builder host itself, in no container");
+            mistakes.push(on_host.hint(format!("name an `image` under [{stage}], or remove `nested`")));
+        }
+    }
 }
 
 /// A table that is absent is nothing; one that could not be read is a mistake, which was reported.

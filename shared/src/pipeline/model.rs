@@ -1,6 +1,6 @@
 //! A pipeline that cannot be invalid.
 
-use crate::document::{Network, Resources};
+use crate::document::{Nested, Network, Resources};
 use crate::names::{HostSelector, ImageReference, Repository, SecretName, WorkloadName};
 use crate::quantity::Span;
 use crate::recipe::Recipe;
@@ -118,6 +118,9 @@ pub struct Stage {
     pub network: Network,
     /// Upper limits; a builder's own are never exceeded.
     pub resources: Resources,
+    /// What each step may start within itself; nothing where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nested: Option<Nested>,
     /// How long each step may take.
     pub timeout: Span,
 }

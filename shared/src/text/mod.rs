@@ -4,6 +4,7 @@
 
 mod age;
 mod mistake;
+pub mod nested;
 mod style;
 mod table;
 

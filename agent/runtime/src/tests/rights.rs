@@ -91,8 +91,13 @@ async fn root_an_init_reaps_and_passes_signals_on() {
         spec
     };
     // The shell is not the first process; orphans do not stay; a signal without a handler ends it.
-    let script = "echo $$; cat /proc/1/comm; readlink /proc/1/exe | grep -c memfd; (sleep 0.05 & true); (usleep 100000)
-        grep -l 'State:.Z' /proc/[0-9]*/status | wc -l; ls /proc/1/fd 2>/dev/null | wc -l; exec sleep 1000";
+    // (The command may be there a moment before the init has become what it will be.)
+    let script = "echo $$; looks=0
+        while [ $(cat /proc/1/comm) != coord-init ] && [ $looks -lt 500 ]; do usleep 20000; looks=$((looks + 1)); done
+        cat /proc/1/comm; readlink /proc/1/exe | grep -c memfd; (sleep 0.05 & true)
+        left() { grep -sl 'PPid:.1$' /proc/[0-9]*/status | grep -v /proc/$$/ | wc -l; }
+        looks=0; while [ $(left) != 0 ] && [ $looks -lt 500 ]; do usleep 20000; looks=$((looks + 1)); done
+        left; ls /proc/1/fd 2>/dev/null | wc -l; exec sleep 1000";
     let spec = with_init("init", script);
     let log = spec.log.path.clone();
     lab.runtime.start(spec).await.expect("a start");

@@ -123,14 +123,14 @@ impl Rig {
     /// As a host that went down and came up again: nothing runs, and what is in memory is gone.
     pub(super) fn power_cut(&mut self) {
         self.pause();
-        let deadline = std::time::Instant::now() + DEADLINE;
+        let deadline = crate::clock::now().mono.after(DEADLINE);
         // A start that is on its way makes a helper yet, which makes files; and whoever was killed is there until the kernel is done.
         loop {
             let alive = [self.pids(), self.helpers()].concat();
             if alive.is_empty() {
                 break;
             }
-            assert!(std::time::Instant::now() < deadline, "{alive:?} do not end");
+            assert!(crate::clock::now().mono < deadline, "{alive:?} do not end");
             kill(alive);
             std::thread::sleep(PAUSE);
         }

@@ -3,7 +3,8 @@
 use super::converge::{Grade, Shortfall, aftermath, shortfalls};
 use super::notes;
 use crate::output::{Cell, Column, Palette, Shrink, Table, Tone, age, ago, printable};
-use coord_shared::names::{Commit, ImageReference};
+use coord_shared::names::Commit;
+pub(in crate::commands) use coord_shared::text::nested::short_image;
 use coord_shared::wire::{InstanceView, ProblemView, StatusView, WorkloadView};
 use jiff::Timestamp;
 
@@ -60,7 +61,7 @@ pub(super) fn overview(status: &StatusView, look: Look) -> String {
             let rest = format!("and {} more, see `coordctl status {}`", found.len() - shown, workload.name);
             table.note(Cell::default(), Cell::toned(rest, Tone::Faint), "");
         }
-        notes::of_workload(workload, look.verbose, &mut table);
+        notes::of_workload(workload, status.now, look.verbose, &mut table);
     }
     text.push_str(&table.render(look.width, look.palette));
     text
@@ -118,7 +119,7 @@ pub(super) fn detail(status: &StatusView, look: Look) -> String {
             table.note(Cell::default(), Cell::toned(line, tone(shortfall.grade)), "");
         }
         if let Some(report) = instance.report.as_ref().filter(|_| instance.liveness.is_reachable()) {
-            notes::of_instance(report, &mut table);
+            notes::of_instance(report, status.now, look.verbose, &mut table);
         }
     }
     text.push('\n');
@@ -206,19 +207,6 @@ fn problems(problems: &[ProblemView], look: Look) -> String {
                 text.push('\n');
             }
         }
-    }
-    text
-}
-
-/// The image without its registry, and without `library/`: what tells it from its neighbours. A digest that was written is cut.
-pub(in crate::commands) fn short_image(image: &ImageReference) -> String {
-    let repository = image.repository().strip_prefix("library/").filter(|_| image.registry() == "docker.io");
-    let mut text = repository.unwrap_or(image.repository()).to_owned();
-    if let Some(tag) = image.tag() {
-        text.push_str(&format!(":{tag}"));
-    }
-    if let Some(digest) = image.digest() {
-        text.push_str(&format!("@{}", digest.short()));
     }
     text
 }

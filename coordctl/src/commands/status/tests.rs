@@ -8,6 +8,7 @@ use coord_shared::decide::liveness::Liveness;
 use coord_shared::decide::reason::{AfterUnhealthy, Reason};
 use coord_shared::document::Protocol;
 use coord_shared::names::{Digest, Revision};
+use coord_shared::wire::nested::{CacheKind, CacheView, ChildState, ChildView, MountView, NestedReport, Verified};
 use coord_shared::wire::{
     Exit as ContainerExit, HealthReport, HealthStatus, InstanceReport, InstanceState, InstanceView, Origin, PrefetchState,
     WorkloadView,
@@ -424,4 +425,59 @@ fn the_commit_is_shown_where_a_pipeline_made_the_revision() {
     expect("src/commands/status/tests/commits.txt", &render::overview(&status, look(false)));
     expect("src/commands/status/tests/commits-verbose.txt", &render::overview(&status, look(true)));
     expect("src/commands/status/tests/commits-detail.txt", &render::detail(&status, look(false)));
+}
+
+/// A test runner with containers and a cache within it.
+fn runner() -> WorkloadView {
+    let child = |name: &str, state, exit: Option<ContainerExit>| ChildView {
+        name: name.parse().expect("a name"),
+        image: "registry.lan:5000/tools/check:2".to_owned(),
+        digest: None,
+        state,
+        created_at: from_now(-50),
+        started_at: Some(from_now(-49)),
+        pid: None,
+        exit,
+        reason: None,
+        caches: vec![MountView {
+            name: "work".parse().expect("a name"),
+            path: "/work".to_owned(),
+            read_only: true,
+            verified: Some(Verified { files: 1000, ..Verified::default() }),
+            verified_by_log: None,
+        }],
+        attached: true,
+    };
+    let mut containers: Vec<ChildView> =
+        (0..6).map(|number| child(&format!("unit-{number}"), ChildState::Exited, Some(exit(number / 5)))).collect();
+    containers.push(child("unit-6", ChildState::Running, None));
+    let cache = CacheView {
+        name: "work".parse().expect("a name"),
+        path: "/work".to_owned(),
+        kind: CacheKind::Store,
+        because: None,
+        from: None,
+        files: 1000,
+        bytes: 4_400_000,
+        created_at: from_now(-60),
+        used_at: from_now(-40),
+        expires_at: Some(from_now(1740)),
+        used_by: vec!["unit-6".parse().expect("a name")],
+    };
+    let instance = with_report(instance("runner", "ci-1"), |report| {
+        report.nested = Some(NestedReport { containers, caches: vec![cache] });
+    });
+    workload("runner", vec![instance])
+}
+
+#[test]
+fn what_runs_within_an_instance_is_a_tree_under_it() {
+    let status = StatusView { now: now(), workloads: vec![runner(), asked()], problems: Vec::new() };
+    // Nobody who did not ask is told.
+    let plain = render::overview(&status, look(Some(100), false));
+    assert!(!plain.contains("unit-6"), "{plain}");
+    expect("src/commands/status/tests/nested-verbose.txt", &render::overview(&status, look(None, true)));
+    let status = chosen(status, Some(&"runner".parse().expect("a workload name")));
+    expect("src/commands/status/tests/nested-detail.txt", &render::detail(&status, look(Some(100), false)));
+    assert!(render::detail(&status, look(None, true)).contains("unit-0"), "all of them on demand");
 }

@@ -187,6 +187,32 @@ pub(crate) const RESOURCES: &[Key] = &[
         "io_weight = 50"),
 ];
 
+/// What a container may start within itself: a document's, and a pipeline's steps.
+#[rustfmt::skip]
+pub(crate) const NESTED: &[Key] = &[
+    key("nested", "containers", "integer", "8",
+        "Second containers that may run at a time, from 1 to 64.",
+        "containers = 8"),
+    key("nested", "memory", "size", "the container's own limit",
+        "Memory of all second containers together; at least 4 MiB, and at most what the container itself may have.",
+        r#"memory = "128MiB""#),
+    key("nested", "cpus", "number", "the container's own limit",
+        "CPU time of all second containers together; at most the container's own.",
+        "cpus = 0.25"),
+    key("nested", "pids", "integer", "500, or the container's own limit where that is less",
+        "Processes and threads of all second containers together; at most the container's own.",
+        "pids = 100"),
+    key("nested", "images", TEXTS, "the container's own image",
+        "What second containers may be made of, beside the container's own image: `REGISTRY/REPOSITORY` with any tag, `REGISTRY/REPOSITORY:TAG`, or a pattern with `*` (any characters, slashes included) and `?` (one).",
+        r#"images = ["registry.lan:5000/tools/*"]"#),
+    key("nested", "caches", "size", "`\"512MiB\"`",
+        "What all file caches together may hold; from 4 KiB to 64 GiB.",
+        r#"caches = "1GiB""#),
+    key("nested", "network", "`\"parent\"` or `\"none\"`", "`\"none\"`",
+        "The widest network that second containers may see: the container's own (the same addresses and ports), or a loopback interface alone.",
+        r#"network = "parent""#),
+];
+
 /// Health checks by a program, which images can have, too.
 #[rustfmt::skip]
 pub(crate) const HEALTHCHECK_BY_PROGRAM: &[Key] = &[

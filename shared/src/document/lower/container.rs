@@ -5,7 +5,7 @@ use super::choice::choice;
 use super::pairs::{Pairs, pairs};
 use super::path::PATH_MAX_BYTES;
 use super::tables::TOP;
-use super::{addresses, devices, kernel, logging, mounts, ports, resources, security};
+use super::{addresses, devices, kernel, logging, mounts, nested, ports, resources, security};
 use crate::document::diagnostic::Rule;
 use crate::document::model::{Container, Network};
 use crate::document::parts::RuntimeName;
@@ -64,6 +64,7 @@ pub(crate) fn container(root: &DeTable<'_>, tables: &Tables<'_>, network: Option
         security,
         nested: None,
     };
+    let container = Container { nested: nested::of_document(root, &container, mistakes), ..container };
     if network.is_some_and(|network| network != Network::Bridge) {
         needs_bridge(root, mistakes);
     }

@@ -12,7 +12,7 @@ use toml::de::DeTable;
 /// runs its first instruction; below this it would be killed on every start, with an error that explains nothing.
 const MEMORY_MIN: ByteSize = ByteSize(4 << 20);
 /// Most processes that a kernel can have (Linux, `PID_MAX_LIMIT`).
-const PIDS_MAX: u32 = 1 << 22;
+pub(super) const PIDS_MAX: u32 = 1 << 22;
 /// Most CPUs that a kernel can have (Linux, `NR_CPUS` of x86).
 const CPUS_MAX: u32 = 8192;
 /// Range of `io.weight` that every scheduler of the kernel takes, and Compose's upper end.
@@ -24,10 +24,7 @@ pub(crate) fn limits(table: &DeTable<'_>, section: &str, mistakes: &mut Mistakes
         memory: key("memory").and_then(|field| memory(&field, mistakes)),
         memory_swap: key("memory_swap").and_then(|field| swap(&field, mistakes)),
         memory_reservation: key("memory_reservation").and_then(|field| field.size(ByteSize(1), mistakes)),
-        cpus: key("cpus").and_then(|field| {
-            let cpus = MilliCpus::from_cpus(field.number(mistakes)?);
-            cpus.map_err(|error| mistakes.push(field.wrong(Rule::BadCpus, error))).ok()
-        }),
+        cpus: key("cpus").and_then(|field| cpus(&field, mistakes)),
         cpuset: key("cpuset").and_then(|field| cpuset(&field, mistakes)),
         pids: key("pids").and_then(|field| pids(&field, mistakes)),
         io_weight: key("io_weight")
@@ -47,7 +44,12 @@ pub(crate) fn limits(table: &DeTable<'_>, section: &str, mistakes: &mut Mistakes
     resources
 }
 
-fn memory(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<ByteSize> {
+pub(super) fn cpus(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<MilliCpus> {
+    let cpus = MilliCpus::from_cpus(field.number(mistakes)?);
+    cpus.map_err(|error| mistakes.push(field.wrong(Rule::BadCpus, error))).ok()
+}
+
+pub(super) fn memory(field: &Field<'_>, mistakes: &mut Mistakes) -> Option<ByteSize> {
     let memory: ByteSize = field.parse("a size", Rule::BadSize, mistakes)?;
     if memory >= MEMORY_MIN {
         return Some(memory);

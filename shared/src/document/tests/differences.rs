@@ -83,6 +83,7 @@ fn every_key_can_change() {
         sysctls = { "net.a" = 1 }
         post_start = [{ command = "a b", environment = { A = 1 } }]
         healthcheck = { tcp = ":80", disable = false, retries = 2 }
+        nested = { memory = "64MiB", cpus = 0.5, pids = 50, images = ["r.lan/*"], caches = "1g", network = "parent" }
         logging = { driver = "none" }"#,
         &[
             "network: \"none\" -> \"bridge\" !",
@@ -97,6 +98,13 @@ fn every_key_can_change() {
             "ulimits.nofile: absent -> 5 !",
             "sysctls.\"net.a\": absent -> \"1\" !",
             "post_start: absent -> [{ command = [\"a\", \"b\"], environment = { A = \"1\" } }]",
+            "nested.containers: absent -> 8 !",
+            "nested.memory: absent -> \"64MiB\" !",
+            "nested.cpus: absent -> 0.5 !",
+            "nested.pids: absent -> 50 !",
+            "nested.images: absent -> [\"r.lan/*\"] !",
+            "nested.caches: absent -> \"1GiB\" !",
+            "nested.network: absent -> \"parent\" !",
             "healthcheck.tcp: absent -> \":80\"",
             "healthcheck.retries: absent -> 2",
             "logging.driver: \"json-file\" -> \"none\" !",
@@ -106,6 +114,17 @@ fn every_key_can_change() {
         "environment = { A = 1, B = 2 }",
         "environment = { A = 3 }",
         &["environment.A: \"1\" -> \"3\" !", "environment.B: \"2\" -> absent !"],
+    );
+}
+
+#[test]
+fn a_permission_is_told_even_where_it_is_the_usual_one() {
+    let document = read("nested = {}");
+    assert!(lines(None, Some(&document)).contains(&"nested.containers: absent -> 8".to_owned()));
+    check(
+        "nested = { containers = 8 }",
+        "nested = { containers = 9, caches = \"1MiB\" }",
+        &["nested.containers: 8 -> 9 !", "nested.caches: \"512MiB\" -> \"1MiB\" !"],
     );
 }
 

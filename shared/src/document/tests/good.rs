@@ -2,8 +2,8 @@
 
 use super::LEAST;
 use crate::document::{
-    Container, Document, Network, Parallelism, PidsLimit, Resources, RestartPolicy, RestartSettings, Rollout, RolloutOrder,
-    parse, workload_name,
+    Container, Document, Nested, NestedNetwork, Network, Parallelism, PidsLimit, Resources, RestartPolicy, RestartSettings,
+    Rollout, RolloutOrder, parse, workload_name,
 };
 use crate::quantity::{ByteSize, MilliCpus, Signal, Span};
 use std::collections::BTreeMap;
@@ -234,4 +234,46 @@ fn file_names() {
     ] {
         check(other, None);
     }
+}
+
+#[test]
+fn what_may_be_started_within() {
+    let nested = |more: &str| container(more).nested;
+    assert_eq!(nested(""), None);
+    assert_eq!(nested("nested = {}"), Some(Nested::default()));
+    // What is not said is never more than the container itself may have.
+    assert_eq!(nested("nested = {}\nresources.pids = 200"), Some(Nested { pids: 200, ..Nested::default() }));
+    assert_eq!(nested("nested = {}\nresources.pids = 1000"), Some(Nested { pids: 500, ..Nested::default() }));
+    assert_eq!(nested("nested.pids = 3000\nresources.pids = \"unlimited\""), Some(Nested { pids: 3000, ..Nested::default() }));
+    let all = Nested {
+        containers: 64,
+        memory: Some(ByteSize(1 << 30)),
+        cpus: Some(MilliCpus(2000)),
+        pids: 2048,
+        images: vec!["registry.lan/*".parse().expect("a pattern"), "r.lan/tools/sh:1.*".parse().expect("a pattern")],
+        caches: ByteSize(64 << 30),
+        network: NestedNetwork::Parent,
+    };
+    let text = r#"
+        runtime = "embedded"
+        resources = { memory = "1GiB", cpus = 2 }
+        [nested]
+        containers = 64
+        memory = "1GiB"
+        cpus = 2
+        pids = 2048
+        images = ["registry.lan/*", "r.lan/tools/sh:1.*"]
+        caches = "64GiB"
+        network = "parent"
+    "#;
+    assert_eq!(nested(text), Some(all));
+}
+
+#[test]
+fn what_a_document_does_not_say_is_not_in_its_fingerprint() {
+    // Of a release that had no `nested`: a container that it started is the same container.
+    let digest = crate::names::Digest::of(b"image");
+    let before = "sha256:850772682819185f317977ea7eabc776f6ffea77a3eef8a9372740ab90c2f354";
+    assert_eq!(read(LEAST).fingerprint(&digest).to_string(), before);
+    assert_ne!(read(&format!("{LEAST}nested = {{}}")).fingerprint(&digest).to_string(), before);
 }

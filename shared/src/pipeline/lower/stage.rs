@@ -6,6 +6,7 @@ use crate::document::Network;
 use crate::document::diagnostic::{Diagnostic, Rule};
 use crate::document::lower::choice::choice;
 use crate::document::lower::container::user;
+use crate::document::lower::nested::{Within, nested};
 use crate::document::lower::pairs::{Pairs, placed};
 use crate::document::lower::path::{normal, target_problem};
 use crate::document::lower::{resources, table};
@@ -37,14 +38,17 @@ pub(super) fn stage(table: &Table<'_>, whole: Option<Span>, mistakes: &mut Mista
         _ => "test.resources",
     };
     let resources = self::table(&PIPELINE, table.table, limits, mistakes);
+    let resources = resources.map(|table| resources::limits(table, limits, mistakes)).unwrap_or_default();
+    let within = Within { name: limits, table: table.field("resources"), limits: &resources };
     Some(Stage {
+        nested: table.field("nested").and_then(|field| nested(&PIPELINE, &field, &within, mistakes)),
         image: table.field("image").and_then(|field| field.parse("a string", Rule::BadImage, mistakes)),
         cache: table.field("cache").map(|field| cache(&field, mistakes)).unwrap_or_default(),
         environment: environment.into_iter().map(|(name, (text, _))| (name, text)).collect(),
         secrets,
         user: table.field("user").and_then(|field| user(&field, mistakes)),
         network: table.field("network").and_then(|field| choice(&field, &NETWORKS, mistakes)).unwrap_or(Network::Bridge),
-        resources: resources.map(|table| resources::limits(table, limits, mistakes)).unwrap_or_default(),
+        resources,
         timeout: step_timeout(table, whole, mistakes),
         steps: steps?,
     })

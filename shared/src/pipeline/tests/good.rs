@@ -70,6 +70,7 @@ memory = "2GiB"
 [test]
 steps = ["cargo test --release"]
 network = "none"
+nested = { containers = 4, memory = "1GiB" }
 
 [package]
 include = ["target/release/shop", { path = "conf/prod.toml", to = "etc/shop.toml" }]
@@ -101,6 +102,8 @@ on_failure = ["webhook:https://chat.lan/x", "email:ops@example.org"]
     assert_eq!(build.resources.memory.map(|memory| memory.to_string()).as_deref(), Some("2GiB"));
     let test = pipeline.test.expect("a stage");
     assert_eq!((test.image, test.network, test.timeout), (None, Network::None, Span::seconds(1800)));
+    let nested = test.nested.expect("a permission");
+    assert_eq!((build.nested, nested.containers, nested.pids), (None, 4, 500));
     assert_eq!(pipeline.package.include[1].to.as_deref(), Some("etc/shop.toml"));
     assert!(pipeline.image.tags.is_empty() && pipeline.image.recipe.healthcheck.is_some());
     assert_eq!(pipeline.deploy.expect("a document").workload.as_str(), "web");
