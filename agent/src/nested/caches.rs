@@ -70,6 +70,8 @@ pub struct Mounted {
     pub mount: Mount,
     /// What is said of it.
     pub view: MountView,
+    /// Who.
+    child: ChildName,
     /// Which state of a store.
     generation: u64,
 }

@@ -75,7 +75,8 @@ impl Caches {
         loop {
             looks -= 1;
             let record = one.record();
-            let is_still = record.kind == CacheKind::Store && !record.is_list_old;
+            let is_written = record.writers().iter().any(|writer| *writer != mounted.child) && mounted.generation == one.store.current();
+            let is_still = record.kind == CacheKind::Store && !is_written;
             let list = if is_still { one.store.list_of(mounted.generation) } else { self.list_now(&one) }.map_err(failed)?;
             let mounts = if record.kind == CacheKind::Live { Mounts::Enter } else { Mounts::Refuse };
             // Opened anew each time: it is the path that counts.

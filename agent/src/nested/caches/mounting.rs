@@ -44,14 +44,14 @@ impl Caches {
             }
             one.refresh(&turn).map_err(|error| words::of(&one.name, error))?;
             let generation = one.store.current();
-            let noted = MountRecord { child, read_only: asked.read_only, generation };
+            let noted = MountRecord { child: child.clone(), read_only: asked.read_only, generation };
             let written = one.change(&turn, |record| {
                 record.mounts.push(noted);
                 record.is_list_old |= !asked.read_only && record.kind == CacheKind::Store;
                 record.touch(now);
             });
             written.map_err(|error| words::of(&one.name, error))?;
-            Ok(mounted(&one, &asked, generation))
+            Ok(mounted(&one, child, &asked, generation))
         })
         .await?
     }
@@ -84,7 +84,7 @@ impl Caches {
     }
 }
 
-fn mounted(one: &One, asked: &CacheMount, generation: u64) -> Mounted {
+fn mounted(one: &One, child: ChildName, asked: &CacheMount, generation: u64) -> Mounted {
     let record = one.record();
     let target = asked.path.clone().unwrap_or_else(|| record.path.clone());
     let source = match (record.kind, &record.from) {
@@ -100,6 +100,7 @@ fn mounted(one: &One, asked: &CacheMount, generation: u64) -> Mounted {
             verified: None,
             verified_by_log: None,
         },
+        child,
         generation,
     }
 }
