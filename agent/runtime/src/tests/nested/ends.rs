@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::super::lab::{Lab, log_text, until};
-use super::{child_spec, parent_spec, start_parent, within};
+use super::{child_spec, namespace, parent_spec, start_parent, within};
 use crate::{ExecSpec, RecoveredState, Runtime, RuntimeError};
 
 fn is_gone(pid: i32) -> bool {
@@ -22,13 +22,18 @@ async fn root_nested_ends_by_itself_and_its_parent_lives() {
     assert_eq!((log.as_str(), exit.code), ("said\n", Some(7)));
     // Signals, and programs beside its command, are as for any container.
     let trap = "trap 'echo stopped; exit 3' TERM; echo up; while :; do usleep 20000; done";
-    lab.runtime.start(child_spec(&lab, "trap", trap)).await.expect("a start");
+    let child = lab.runtime.start(child_spec(&lab, "trap", trap)).await.expect("a start");
     let log = lab.path("log/trap.jsonl");
     until("it to be up", || log_text(&log).contains("up")).await;
-    let args = ["/bin/sh", "-c", "readlink /proc/self/ns/pid; id -u; exit 5"].map(str::to_owned).to_vec();
+    let script = "for kind in user pid net mnt cgroup; do readlink /proc/self/ns/$kind; done; id -u
+        grep -E 'NoNewPrivs|Seccomp:|CapEff' /proc/self/status | tr '\\t\\n' ' ;'; exit 5";
+    let args = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
     let exec = lab.runtime.exec("trap", ExecSpec { args, ..ExecSpec::default() }).await.expect("an exec");
-    let exit = exec.ended.await.expect("its end");
-    assert_eq!(exit.code, Some(5));
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut fs::File::from(exec.stdout), &mut said).expect("output");
+    assert_eq!(exec.ended.await.expect("its end").code, Some(5));
+    let own = ["user", "pid", "net", "mnt", "cgroup"].map(|kind| namespace(child.pid, kind) + "\n").concat();
+    assert_eq!(said, format!("{own}0\nCapEff: 00000000800405fb;NoNewPrivs: 1;Seccomp: 2;"));
     lab.runtime.signal("trap", libc::SIGTERM).expect("a signal");
     assert_eq!(lab.exit("trap").await.code, Some(3));
     lab.runtime.start(child_spec(&lab, "killed", "sleep 1000")).await.expect("a start");
