@@ -32,14 +32,14 @@ async fn root_nested_is_looked_at_when_all_is_mounted() {
     start_parent(&lab, parent_spec(&lab, "")).await;
     let seen = Arc::new(Mutex::new(String::new()));
     let spec = |verdict: Result<(), String>| {
-        let mut spec = child_spec(&lab, "child", "cat /work/file; cat /work/ran 2>/dev/null; echo ran >/work/ran; exit 4");
+        let mut spec = child_spec(&lab, "child", "cat /kept/file; cat /kept/ran 2>/dev/null; echo ran >/kept/ran; exit 4");
         let source = MountSource::Volume { path: lab.path("cache"), copy_up: false };
-        spec.mounts = vec![Mount { target: "/work".to_owned(), source, read_only: false }];
-        spec.inspection = Some(reading("work/file", seen.clone(), verdict));
+        spec.mounts = vec![Mount { target: "/kept".to_owned(), source, read_only: false }];
+        spec.inspection = Some(reading("kept/file", seen.clone(), verdict));
         spec
     };
-    let error = lab.runtime.start(spec(Err("work/file differs".to_owned()))).await.expect_err("a refusal");
-    assert!(matches!(&error, RuntimeError::Inspection { what, .. } if what == "work/file differs"), "{error}");
+    let error = lab.runtime.start(spec(Err("kept/file differs".to_owned()))).await.expect_err("a refusal");
+    assert!(matches!(&error, RuntimeError::Inspection { what, .. } if what == "kept/file differs"), "{error}");
     assert_eq!(seen.lock().expect("no panic").as_str(), "content");
     // Nothing of it has run, and nothing is left of it.
     assert!(!lab.path("cache/ran").exists());
