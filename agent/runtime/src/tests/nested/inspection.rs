@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::read;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::super::lab::Lab;
 use super::{child_spec, parent_spec, start_parent};
@@ -46,6 +47,26 @@ async fn root_nested_is_looked_at_when_all_is_mounted() {
     assert!(!lab.path("state/c/child").exists() && !lab.path("run/c/child").exists());
     let (log, exit) = lab.output(spec(Ok(()))).await;
     assert_eq!((log.as_str(), exit.code), ("content\n", Some(4)));
+    lab.runtime.remove("parent").await.expect("a removal");
+    assert_eq!(lab.leftovers(), Vec::<String>::new());
+}
+
+/// Its parent ends while it is looked at: neither waits for that.
+#[tokio::test]
+async fn root_nested_is_looked_at_no_longer_than_it_lives() {
+    let mut lab = Lab::new();
+    let parent = start_parent(&lab, parent_spec(&lab, "")).await;
+    let pid = Pid::from_raw(parent.pid).expect("a number");
+    let mut spec = child_spec(&lab, "child", "true");
+    spec.inspection = Some(Inspection(Arc::new(move |_root: OwnedFd| {
+        Box::pin(async move {
+            kill_process(pid, Signal::KILL).expect("a kill");
+            std::future::pending().await
+        })
+    })));
+    let error = lab.runtime.start(spec).await.expect_err("its parent ends");
+    assert!(matches!(&error, RuntimeError::ParentEnded { parent, .. } if parent == "parent"), "{error}");
+    assert_eq!(lab.exit("parent").await.signal, Some(libc::SIGKILL));
     lab.runtime.remove("parent").await.expect("a removal");
     assert_eq!(lab.leftovers(), Vec::<String>::new());
 }
