@@ -218,6 +218,7 @@ impl Door {
     fn trouble(&self, trouble: &Trouble) -> ErrorBody {
         let at = self.socket.display();
         match trouble {
+            Trouble::Connect(error) => failure("unreachable", format!("no agent answers at {at}: {error}"), None),
             Trouble::Broken(error) => {
                 let hint = Some("it may have been restarted; see `coord ps -a` and `coord cache ls` for what was done");
                 failure(BROKEN, format!("the agent at {at} broke off: {error}"), hint)
