@@ -92,7 +92,7 @@ impl Engine {
 
     pub(crate) async fn start(&self, asked: &NewChild) -> Result<ChildView, ErrorBody> {
         match self {
-            Self::Door(door) => door.start(asked).await,
+            Self::Door(door) => door.start(asked, None).await,
             Self::Laptop(laptop) => laptop.start(asked).await,
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::cli::{CacheCommand, CreateArgs, Form};
 use crate::clock;
+use crate::door::is_interrupted;
 use crate::engine::{Engine, needs_length};
 use crate::failure::{Failure, failure, local};
 use crate::http::streamed;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Something differs from the list.
@@ -28,6 +30,10 @@ const PIECE_BYTES: usize = 128 * 1024;
 const PIECES_MAX: usize = 4;
 /// Of what is no regular file and so has no mode of its own.
 const MODE_DEFAULT: u32 = 0o644;
+/// How often files are put again: agents are not replaced all the time.
+const TRIES_MAX: u32 = 10;
+/// Before files are put again.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Names of what was passed over that are shown; the others are counted.
 const SHOWN_MAX: usize = 5;
 
@@ -87,16 +93,37 @@ fn absolute(folder: &Path) -> Result<String, ErrorBody> {
     })
 }
 
+/// Puts what is at `source`; again, where an agent is replaced before it answers, since half of it is never visible.
 async fn put(engine: &Engine, name: &CacheName, source: &Path, to: Option<&str>, output: &Output) -> Result<PutView, ErrorBody> {
     if source == Path::new("-") {
         let below = to.unwrap_or_default();
         return engine.put_archive(name, below, read_all(io::stdin())).await;
     }
-    let meta = std::fs::metadata(source).map_err(|e| local(&format!("look at {}", source.display()), e))?;
-    if meta.is_dir() {
-        let folder = source.to_owned();
-        return put_packed(engine, name, to.unwrap_or_default(), move |sender| pack(&folder, sender), output).await;
+    let mut tries = 0;
+    loop {
+        let meta = std::fs::metadata(source).map_err(|e| local(&format!("look at {}", source.display()), e))?;
+        let put = if meta.is_dir() {
+            let folder = source.to_owned();
+            put_packed(engine, name, to.unwrap_or_default(), move |sender| pack(&folder, sender), output).await
+        } else {
+            put_file(engine, name, (source, &meta), to, output).await
+        };
+        match put {
+            // The next one is waited for before anything is sent.
+            Err(error) if is_interrupted(&error) && (meta.is_dir() || meta.is_file()) && tries < TRIES_MAX => tries += 1,
+            put => return put,
+        }
+        tokio::time::sleep(PAUSE).await;
     }
+}
+
+async fn put_file(
+    engine: &Engine,
+    name: &CacheName,
+    (source, meta): (&Path, &std::fs::Metadata),
+    to: Option<&str>,
+    output: &Output,
+) -> Result<PutView, ErrorBody> {
     let file = std::fs::File::open(source).map_err(|e| local(&format!("open {}", source.display()), e))?;
     let place = place(source, to)?;
     match engine {

@@ -6,7 +6,7 @@
 use super::containers::{exit_code, has_ended};
 use super::exec::{check_terminal, raw};
 use crate::cli::RunArgs;
-use crate::door::{BROKEN, Door, letters};
+use crate::door::letters;
 use crate::engine::Engine;
 use crate::failure::{Failure, SIGNAL_BASE, failure, local};
 use crate::laptop::{Attached, Wanted};
@@ -16,7 +16,6 @@ use coord_shared::names::ChildName;
 use coord_shared::quantity::{Signal, Span};
 use coord_shared::wire::ErrorBody;
 use coord_shared::wire::nested::{ChildView, NewChild, Stop};
-use std::os::fd::OwnedFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -113,7 +112,7 @@ async fn start(engine: &Engine, asked: &NewChild, wanted: Wanted) -> Result<(Chi
         Engine::Door(door) => {
             let made = streams(wanted.stdin, wanted.tty);
             let (theirs, ours) = made.map_err(|e| local("make the container's input and output", e))?;
-            Ok((start_with(door, asked.clone(), theirs).await?, Ready::Pipes(ours)))
+            Ok((door.start(asked, Some(&theirs)).await?, Ready::Pipes(ours)))
         }
         Engine::Laptop(laptop) => {
             let (child, attached) = laptop.start_attached(asked, wanted).await?;
@@ -157,28 +156,6 @@ fn asked(args: RunArgs) -> Result<NewChild, ErrorBody> {
 fn chosen_name() -> Result<ChildName, ErrorBody> {
     let letters = letters(NAME_LETTERS).map_err(|e| local("get random numbers", e))?;
     format!("run-{letters}").parse().map_err(|e| failure("local", format!("{e}"), None))
-}
-
-/// Starts it with these files. Where the agent is replaced before it answers, the next one is asked whether there is such a container, and
-/// if not, for one.
-async fn start_with(door: &Door, mut asked: NewChild, files: [OwnedFd; 3]) -> Result<ChildView, ErrorBody> {
-    loop {
-        asked.stdio = Some(door.hand_over(&files).await?);
-        let broken = match door.start(&asked).await {
-            Err(error) if error.code == BROKEN => error,
-            answer => return answer,
-        };
-        let Some(name) = &asked.name else { return Err(broken) };
-        match door.child(name).await {
-            Ok(child) if !has_ended(&child) || child.exit.is_some() => return Ok(child),
-            Ok(child) => {
-                let reason = child.reason.unwrap_or_else(|| "it never ran".to_owned());
-                return Err(failure("not_started", format!("{name}: {reason}"), None));
-            }
-            Err(error) if error.code == "no_such_container" => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// Passes on signals and sizes until it ends.

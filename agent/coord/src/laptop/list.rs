@@ -70,7 +70,7 @@ pub(crate) fn read(from: impl BufRead, skipped: usize) -> Result<Vec<Entry>, Tar
             Kind::Symlink => EntryKind::Link,
             Kind::HardLink => {
                 let of = written(without(&entry.link, skipped));
-                let same = entries.iter().find(|other| other.path == of).cloned();
+                let same = entries.iter().rfind(|other| other.path == of).cloned();
                 entries.extend(same.map(|same| Entry { path: written(path), ..same }));
                 continue;
             }
