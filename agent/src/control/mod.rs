@@ -23,6 +23,7 @@ mod volumes;
 pub use bodies::{AgentInfo, ImageAsked, PruneAsked, PullLine, UnmountAsked, VerifyAsked, ViewAsked};
 pub use client::{Client, encode_name};
 pub use one_off::OneOffAsked;
+pub(crate) use socket::bind_for;
 pub use socket::{bind, serve};
 
 use crate::containers::happenings::Happenings;
