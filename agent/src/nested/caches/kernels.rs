@@ -24,7 +24,11 @@ const ENTER_BY_ALL: u32 = 0o001;
 pub(super) fn archive_of(folder: OwnedFd) -> io::Result<PipeReader> {
     let (reader, mut writer) = io::pipe()?;
     std::thread::Builder::new().name("copy".to_owned()).spawn(move || {
-        let none = CapabilitySets { effective: CapabilitySet::empty(), permitted: CapabilitySet::empty(), inheritable: CapabilitySet::empty() };
+        let none = CapabilitySets {
+            effective: CapabilitySet::empty(),
+            permitted: CapabilitySet::empty(),
+            inheritable: CapabilitySet::empty(),
+        };
         let copied = set_capabilities(None, none).map_err(io::Error::from).and_then(|()| write_archive(folder, &mut writer));
         if let Err(error) = copied {
             tracing::warn!(%error, "a folder of the kernel's was not copied");
@@ -39,7 +43,9 @@ fn write_archive(folder: OwnedFd, to: &mut io::PipeWriter) -> io::Result<()> {
     let mut failed = None;
     let walked = walk(folder, Mounts::PassOver, &mut |path, seen| {
         let (written, goes_on) = match seen {
-            Seen::Folder(stat) if is_open(&stat, READ_BY_ALL | ENTER_BY_ALL) => (header(to, path, Kind::Directory, &stat, 0, b""), true),
+            Seen::Folder(stat) if is_open(&stat, READ_BY_ALL | ENTER_BY_ALL) => {
+                (header(to, path, Kind::Directory, &stat, 0, b""), true)
+            }
             Seen::Link(target, stat) => (header(to, path, Kind::Symlink, &stat, 0, &target), true),
             Seen::File(file, stat) if is_open(&stat, READ_BY_ALL) => (write_file(to, path, file, &stat), true),
             Seen::Folder(_) | Seen::File(..) | Seen::Special(_) => (Ok(()), false),

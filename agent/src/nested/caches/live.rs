@@ -45,22 +45,26 @@ const DOOR: &str = "/run/coord";
 /// The folder `path`, as whoever has the root folder `root` sees it: links lead nowhere out of it.
 pub(super) fn open(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, ErrorBody> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    rustix::fs::openat2(root, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), resolve).map_err(|error| {
-        let name = |code: &str, message: String, hint: &str| refusal(code, message, Some(hint.to_owned()));
-        match error {
-            rustix::io::Errno::NOENT => {
-                name("no_such_folder", format!("there is no folder {path} in this container"), "make it first")
+    rustix::fs::openat2(root, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), resolve).map_err(
+        |error| {
+            let name = |code: &str, message: String, hint: &str| refusal(code, message, Some(hint.to_owned()));
+            match error {
+                rustix::io::Errno::NOENT => {
+                    name("no_such_folder", format!("there is no folder {path} in this container"), "make it first")
+                }
+                rustix::io::Errno::NOTDIR => name(
+                    "not_a_folder",
+                    format!("{path} is no folder"),
+                    "publish the folder that it is in, or put it into a cache",
+                ),
+                other => name(
+                    "invalid_request",
+                    format!("the folder {path} cannot be opened: {}", io::Error::from(other)),
+                    "publish another one, or put files into a cache",
+                ),
             }
-            rustix::io::Errno::NOTDIR => {
-                name("not_a_folder", format!("{path} is no folder"), "publish the folder that it is in, or put it into a cache")
-            }
-            other => name(
-                "invalid_request",
-                format!("the folder {path} cannot be opened: {}", io::Error::from(other)),
-                "publish another one, or put files into a cache",
-            ),
-        }
-    })
+        },
+    )
 }
 
 /// How the open folder `folder`, asked for as `path`, is published. `obstacle` is what the runtime says.
@@ -70,7 +74,9 @@ pub(super) fn judge(root: BorrowedFd<'_>, folder: BorrowedFd<'_>, path: &str, ob
     }
     for special in [DEVICES, DOOR] {
         if is_in(root, folder, special)? {
-            return Ok(Published::CopyOfKernels(format!("{path} lies in {special}, which other containers do not see: they see a copy")));
+            return Ok(Published::CopyOfKernels(format!(
+                "{path} lies in {special}, which other containers do not see: they see a copy"
+            )));
         }
     }
     Ok(match obstacle {

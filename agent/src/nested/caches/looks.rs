@@ -36,7 +36,14 @@ impl Caches {
             let hashed = list.iter().filter(|entry| entry.digest.is_some()).count() as u64;
             let sampled = list.iter().filter(|entry| entry.sample.is_some()).count() as u64;
             let counts = Counts::of(&list);
-            Ok(Verified { files: counts.files, folders: counts.folders, links: counts.links, bytes: counts.bytes, hashed, sampled })
+            Ok(Verified {
+                files: counts.files,
+                folders: counts.folders,
+                links: counts.links,
+                bytes: counts.bytes,
+                hashed,
+                sampled,
+            })
         };
         self.look(name, compared).await
     }
@@ -75,7 +82,8 @@ impl Caches {
         loop {
             looks -= 1;
             let record = one.record();
-            let is_written = record.writers().iter().any(|writer| *writer != mounted.child) && mounted.generation == one.store.current();
+            let is_written =
+                record.writers().iter().any(|writer| *writer != mounted.child) && mounted.generation == one.store.current();
             let is_still = record.kind == CacheKind::Store && !is_written;
             let list = if is_still { one.store.list_of(mounted.generation) } else { self.list_now(&one) }.map_err(failed)?;
             let mounts = if record.kind == CacheKind::Live { Mounts::Enter } else { Mounts::Refuse };

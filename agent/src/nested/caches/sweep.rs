@@ -30,7 +30,9 @@ impl Caches {
             let name = one.name.clone();
             match self.delete(one, turn).await {
                 Ok(()) => tracing::info!(cache = %name, "time to live is over: deleted"),
-                Err(error) => tracing::warn!(cache = %name, error = %error.message, "a file cache whose time is over is left behind"),
+                Err(error) => {
+                    tracing::warn!(cache = %name, error = %error.message, "a file cache whose time is over is left behind")
+                }
             }
         }
         (over, next)

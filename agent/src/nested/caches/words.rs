@@ -65,7 +65,9 @@ pub(super) fn of(name: &CacheName, error: CacheError) -> ErrorBody {
         }
         CacheError::TooMuch { .. } => refusal("over_quota", said, hint("put fewer files, or pack them into an archive")),
         CacheError::DiskFull { .. } => refusal("disk_full", said, hint("nothing was changed; the host needs room for its agent")),
-        CacheError::BadArchive(_) => refusal("bad_archive", said, hint("nothing was changed; put a tar archive that is not compressed")),
+        CacheError::BadArchive(_) => {
+            refusal("bad_archive", said, hint("nothing was changed; put a tar archive that is not compressed"))
+        }
         CacheError::BadPath { .. } => {
             refusal("bad_archive", said, hint("nothing was changed; put files, folders and links with relative paths"))
         }
