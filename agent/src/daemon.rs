@@ -17,6 +17,7 @@ use crate::event::Event;
 use crate::execute::{Executor, LogSettings};
 use crate::images::{Images, Room};
 use crate::metrics::{self, Metrics};
+use crate::nested::{self, Doors, ParentKind};
 use crate::network_keeper::Wish;
 use crate::programs::Programs;
 use crate::sessions::Sessions;
@@ -29,12 +30,13 @@ use crate::{drain_keeper, durable, facts, logs_sweep, network_keeper, one_off, w
 use coord_image::{ImageStore, StoreError};
 use coord_network::Network;
 use coord_registry::{Registry, login_files};
-use coord_runtime::{EmbeddedRuntime, Runtime as _, RuntimeEvent};
+use coord_runtime::{EmbeddedRuntime, Recovered, RecoveredState, Runtime as _, RuntimeEvent};
 use coord_shared::decide::planner::{Drain, History, Plan};
 use coord_shared::decide::{Mono, Now};
 use coord_shared::names::InstanceId;
+use coord_shared::wire::nested::NestedReport;
 use coord_shared::wire::{FullReport, HostState, RegistryLogin};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,6 +184,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     // An image whose record cannot be read is as good as absent: it will be pulled again.
     agent.found_images(listed.into_iter().filter_map(|image| opened.images.get(&image.digest).ok().flatten()));
     let recovered = opened.runtime.recover().map_err(part("from what runs already"))?;
+    let running = running(&recovered);
     agent.recover(recovered, clock::now());
 
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
@@ -204,6 +207,8 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     drop(tokio::task::spawn_blocking(move || volumes.sweep()));
     let programs = Programs::new(Arc::new(opened.runtime.clone()), shown.clone());
     let room = Room::new(images.clone(), policy, events.clone());
+    let doors = start_doors(&config, &opened, (&registry, &room), &happenings);
+    doors.recover(ParentKind::Instance, &opened.runtime, &running).await;
     let builder = match &coordinators {
         Some(coordinators) => start_builder(&config, &opened, (coordinators, &registry, &room), &events)?,
         None => None,
@@ -217,7 +222,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         volumes: opened.volumes.clone(),
     });
     listen(&config, &opened, (images, programs), (events.clone(), shown, happenings.clone()));
-    let mut executor = Executor::new(config.host.clone(), &opened, room, registry, events.clone());
+    let mut executor = Executor::new(config.host.clone(), &opened, (room, registry), doors.clone(), events.clone());
     executor.default_runtime = config.isolation.runtime;
     let network = keep_network(&opened, &mut agent, events.clone());
     let (draining, watched) = watch::channel(Vec::new());
@@ -239,6 +244,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
         happenings,
         network,
         draining,
+        nested: doors.reports(),
     };
     tracing::info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "running");
     service.run().await?;
@@ -246,6 +252,27 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let _ = writer.await;
     tracing::info!("ended; containers go on");
     Ok(())
+}
+
+/// The containers that run.
+fn running(recovered: &[Recovered]) -> BTreeSet<String> {
+    let running = recovered.iter().filter(|one| matches!(one.state, RecoveredState::Running(_)));
+    running.map(|one| one.id.clone()).collect()
+}
+
+/// Makes ready for containers that may start others.
+fn start_doors(config: &Config, opened: &Opened, (registry, room): (&Registry, &Room), happenings: &Happenings) -> Doors {
+    Doors::start(nested::Hands {
+        host: config.host.clone(),
+        state_dir: config.state_dir.clone(),
+        run_dir: config.run_dir.clone(),
+        helpers_dir: config.helpers_dir.clone(),
+        isolation: config.isolation.of_containers(),
+        images: opened.images.clone(),
+        registry: registry.clone(),
+        room: Some(room.clone()),
+        happenings: happenings.clone(),
+    })
 }
 
 /// Has the host's network kept as it will be wished.
@@ -401,6 +428,8 @@ struct Service {
     network: watch::Sender<Option<Wish>>,
     draining: watch::Sender<Vec<Watched>>,
     happenings: Happenings,
+    /// What containers have within them.
+    nested: watch::Receiver<BTreeMap<String, NestedReport>>,
 }
 
 impl Service {
@@ -419,6 +448,7 @@ impl Service {
             let event = tokio::select! {
                 Some(event) = self.inbox.recv() => event,
                 Some(event) = next_of(&mut self.runtime_events) => Event::Runtime(event),
+                Ok(()) = self.nested.changed() => Event::Nested,
                 () = sleep_until(self.wake_at) => Event::Timer,
                 _ = facts.tick() => Event::Facts(Box::new(facts::collect(&self.state_dir, &self.executor.images))),
                 _ = disk.tick() => {
@@ -434,6 +464,7 @@ impl Service {
                 }
                 _ = logs.tick() => {
                     logs_sweep::sweep(&self.executor.logs.dir, &self.agent);
+                    logs_sweep::sweep_nested(&nested::log_folder(&self.executor.logs.dir), &self.executor.doors);
                     continue;
                 }
                 _ = watchdog.tick() => {
@@ -459,6 +490,9 @@ impl Service {
     fn take(&mut self, event: Event) {
         let now = clock::now();
         self.happenings.note_event(&event, now.wall);
+        if let Event::Runtime(RuntimeEvent::Exited { id, .. }) = &event {
+            self.executor.close_door(id);
+        }
         self.agent.apply(event, now);
     }
 
@@ -549,6 +583,11 @@ impl Service {
         if let Some(builder) = &self.builder {
             builder.tell(&mut report);
         }
+        let nested = self.nested.borrow();
+        for instance in &mut report.instances {
+            instance.nested = instance.container.as_ref().and_then(|id| nested.get(&id.to_string()).cloned());
+        }
+        drop(nested);
         if self.told.as_deref() != Some(&report) {
             self.told = Some(Arc::new(report));
         }

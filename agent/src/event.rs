@@ -69,6 +69,8 @@ pub enum Event {
     Labels(Labels),
     /// There is news of what is built here.
     Builds,
+    /// There is news of what runs within containers.
+    Nested,
     /// The machine was looked at.
     Facts(Box<coord_shared::wire::HostFacts>),
     /// Somebody asks which images are needed, and waits for the answer.

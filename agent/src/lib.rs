@@ -18,6 +18,7 @@ pub mod daemon;
 pub mod doctor;
 mod drain_keeper;
 pub mod durable;
+mod engine;
 pub mod event;
 pub mod execute;
 pub mod facts;

@@ -83,7 +83,7 @@ impl Programs {
 }
 
 /// What attaches to a program that was started.
-fn program(exec: Exec, terminal: bool) -> Program {
+pub(crate) fn program(exec: Exec, terminal: bool) -> Program {
     let Exec { pid: _, stdin, stdout, stderr, ended, process } = exec;
     let (tell, told) = oneshot::channel();
     tokio::spawn(async move {

@@ -6,6 +6,7 @@
 use crate::builds;
 use crate::config::Config;
 use crate::daemon::{self, DaemonError};
+use crate::nested;
 use coord_runtime::{Recovered, RecoveredState, Runtime as _};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -35,6 +36,10 @@ pub async fn run(config: &Config) -> Result<Purged, DaemonError> {
             Ok(()) => purged.containers += 1,
             Err(error) => purged.left.push(format!("container {}: {}", container.id, crate::chain(&error))),
         }
+    }
+    match nested::purge(config).await {
+        Ok(count) => purged.containers += count,
+        Err(error) => purged.left.push(crate::chain(&error)),
     }
     match builds::purge(config).await {
         Ok(count) => purged.containers += count,

@@ -16,7 +16,6 @@ mod checkout;
 mod crew;
 mod disk;
 mod door;
-mod engine;
 mod error;
 mod host_root;
 mod live;
@@ -35,6 +34,7 @@ mod step;
 mod tests;
 mod tools;
 mod tree;
+mod users;
 mod verdict;
 mod watch;
 

@@ -1,9 +1,9 @@
 //! Takes everything of builds off this host: for the day the agent is uninstalled.
 
-use super::engine::Engine;
 use super::error::BuildError;
 use super::places::{Places, make_folder};
 use super::step;
+use super::tools::open_engine;
 use crate::config::Config;
 use crate::volumes;
 
@@ -18,7 +18,7 @@ pub(crate) async fn purge(config: &Config) -> Result<usize, BuildError> {
         for folder in [&places.state, &places.run] {
             make_folder(folder)?;
         }
-        let engine = Engine::open(&places, config)?;
+        let engine = open_engine(&places, config)?;
         for container in engine.found("") {
             step::remove(&engine, &places, &container).await;
             count += 1;

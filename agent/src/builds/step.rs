@@ -2,15 +2,14 @@
 //! with.
 
 use super::disk;
-use super::engine::Engine;
 use super::log::RunLog;
 use super::places::Places;
 use super::record::StepEnd;
 use super::verdict::{Bounds, Why, verdict};
 use super::{Stop, stopped};
 use crate::clock;
+use crate::engine::Engine;
 use crate::logs::Follow;
-use crate::volumes;
 use coord_runtime::{ContainerSpec, Exit, Runtime as _};
 use coord_shared::decide::Mono;
 use coord_shared::quantity::{Signal, Span};
@@ -140,17 +139,8 @@ impl Step<'_> {
     }
 }
 
-/// Removes a step's container and what it printed. What it has changed of its root may have been made with malice.
+/// Removes a step's container and what it printed.
 pub(super) async fn remove(engine: &Engine, places: &Places, container: &str) {
-    let _ = engine.runtime.kill(container);
-    let upper = places.upper(container);
-    if upper.exists() {
-        // Once nothing runs in it any more: what cannot be removed is left to the runtime, which says so.
-        let ended = tokio::time::timeout(GRACE, engine.ended(container)).await;
-        if ended.is_ok() {
-            let _ = tokio::task::spawn_blocking(move || volumes::delete(&upper)).await;
-        }
-    }
     if let Err(error) = engine.remove(container).await {
         tracing::warn!(%container, error = %crate::chain(&error), "something is left of a step");
     }

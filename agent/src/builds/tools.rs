@@ -2,11 +2,12 @@
 
 use super::board::Board;
 use super::door::Door;
-use super::engine::Engine;
 use super::error::BuildError;
 use super::places::Places;
 use super::source::Repositories;
+use super::users::own_users;
 use crate::config::{BuilderConfig, Config};
+use crate::engine::Engine;
 use crate::images::Room;
 use coord_image::ImageStore;
 use coord_network::Network;
@@ -44,11 +45,17 @@ impl Tools {
         if let Some(engine) = self.engine.get() {
             return Ok(engine);
         }
-        let engine = Engine::open(&self.places, &self.config)?;
+        let engine = open_engine(&self.places, &self.config)?;
         Ok(self.engine.get_or_init(|| engine))
     }
 
     pub(super) fn claims(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Opens what runs the steps of this host.
+pub(super) fn open_engine(places: &Places, config: &Config) -> Result<Engine, BuildError> {
+    let isolation = own_users(config.isolation.of_containers());
+    Engine::open(&places.state, &places.run, &config.helpers_dir, isolation).map_err(BuildError::Runtime)
 }

@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::state::Task;
 use coord_runtime::RuntimeEvent;
 use coord_shared::decide::health::{Status, brief};
-use coord_shared::names::{ContainerId, InstanceId};
+use coord_shared::names::{ChildName, ContainerId, InstanceId};
 use coord_shared::wire::Exit;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -159,6 +159,12 @@ impl Happenings {
             }
             _ => {}
         }
+    }
+
+    /// Notes what happened to a second container within `parent`, a container's ID.
+    pub fn note_within(&self, what: What, parent: &str, child: &ChildName, words: &str, now: Timestamp) {
+        let words = if words.is_empty() { child.to_string() } else { format!("{child}: {words}") };
+        self.note(what, parent.parse().ok().as_ref(), words, now);
     }
 
     fn note(&self, what: What, container: Option<&ContainerId>, words: String, at: Timestamp) {

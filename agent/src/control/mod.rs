@@ -24,6 +24,7 @@ pub use bodies::{AgentInfo, ImageAsked, PruneAsked, PullLine, UnmountAsked, Veri
 pub use client::{Client, encode_name};
 pub use one_off::OneOffAsked;
 pub use socket::{bind, serve};
+pub(crate) use socket::bind_for;
 
 use crate::containers::happenings::Happenings;
 use crate::event::Event;

@@ -26,13 +26,21 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// # Errors
 /// As the kernel says; also when the path is longer than the 107 bytes that a socket's address holds.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    bind_for(path, 0o600)
+}
+
+/// The same, for whoever `mode` lets.
+///
+/// # Errors
+/// As `bind`.
+pub(crate) fn bind_for(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let unseen = path.with_extension("new");
     match std::fs::remove_file(&unseen) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
     let listener = UnixListener::bind(&unseen)?;
-    std::fs::set_permissions(&unseen, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::set_permissions(&unseen, std::fs::Permissions::from_mode(mode))?;
     std::fs::rename(&unseen, path)?;
     Ok(listener)
 }

@@ -36,6 +36,8 @@ pub(super) struct Prepared {
     pub(super) rlimits: Vec<(String, u64, u64)>,
     pub(super) backend: Backend,
     pub(super) log: LogPolicy,
+    /// Others may run within it.
+    pub(super) nests: bool,
 }
 
 /// Merges `spec` and `image`. Errors, in words for the operator, if together they say no program to run.
@@ -59,7 +61,11 @@ pub(super) fn container_spec(
         id: id.to_string(),
         lowers: prepared.lowers,
         args,
-        env: environment(&container.environment, config, id, host, prepared.env),
+        env: environment(
+            about(id, host),
+            config,
+            container.environment.clone().into_iter().chain(prepared.env),
+        ),
         cwd: container.working_dir.clone().or_else(|| non_empty(config.working_dir())).unwrap_or_else(|| "/".to_owned()),
         user: container.user.clone().or_else(|| non_empty(config.user())).unwrap_or_default(),
         hostname: hostname(id, container),
@@ -83,7 +89,7 @@ pub(super) fn container_spec(
         log: prepared.log,
         config_in_memory: false,
         parent: None,
-        nests: false,
+        nests: prepared.nests,
         inspection: None,
         meta: serde_json::to_value(meta).map_err(|e| format!("cannot write down what container {id} is made of: {e}"))?,
     })
@@ -124,7 +130,8 @@ fn security(asked: &document::Security) -> Security {
     }
 }
 
-fn arguments(entrypoint: Option<&[String]>, command: Option<&[String]>, image: &ImageConfig) -> Vec<String> {
+/// Program and arguments, where a container's own (`entrypoint`, `command`) are laid over those of its image.
+pub(crate) fn arguments(entrypoint: Option<&[String]>, command: Option<&[String]>, image: &ImageConfig) -> Vec<String> {
     let image_entrypoint = image.entrypoint().as_deref().unwrap_or_default();
     let image_command = image.cmd().as_deref().unwrap_or_default();
     match (entrypoint, command) {
@@ -134,26 +141,29 @@ fn arguments(entrypoint: Option<&[String]>, command: Option<&[String]>, image: &
     }
 }
 
-fn environment(
-    document: &BTreeMap<String, String>,
+/// Environments laid over each other, the strongest last: what the agent says, the image's, those of `stronger` in their order.
+pub(crate) fn environment(
+    of_agent: Vec<(&str, String)>,
     image: &ImageConfig,
-    id: &ContainerId,
-    host: &HostName,
-    devices: Vec<(String, String)>,
+    stronger: impl IntoIterator<Item = (String, String)>,
 ) -> Vec<(String, String)> {
-    let mut merged = BTreeMap::from([
-        ("PATH".to_owned(), DEFAULT_PATH.to_owned()),
-        ("COORD_HOST".to_owned(), host.to_string()),
-        ("COORD_INSTANCE".to_owned(), id.instance.to_string()),
-        ("COORD_WORKLOAD".to_owned(), id.instance.workload.to_string()),
-    ]);
+    let mut merged = BTreeMap::from([("PATH".to_owned(), DEFAULT_PATH.to_owned())]);
+    merged.extend(of_agent.into_iter().map(|(name, value)| (name.to_owned(), value)));
     for variable in image.env().as_deref().unwrap_or_default() {
         let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
         merged.insert(name.to_owned(), value.to_owned());
     }
-    merged.extend(document.iter().map(|(name, value)| (name.clone(), value.clone())));
-    merged.extend(devices);
+    merged.extend(stronger);
     merged.into_iter().collect()
+}
+
+/// What every container of an instance is told of itself.
+fn about(id: &ContainerId, host: &HostName) -> Vec<(&'static str, String)> {
+    vec![
+        ("COORD_HOST", host.to_string()),
+        ("COORD_INSTANCE", id.instance.to_string()),
+        ("COORD_WORKLOAD", id.instance.workload.to_string()),
+    ]
 }
 
 #[cfg(test)]
@@ -188,8 +198,8 @@ mod tests {
         let image = ConfigBuilder::default().env(["A=image".to_owned(), "B=image".to_owned()]).build().expect("an image config");
         let id: ContainerId = "web.0-r1-1".parse().expect("a container");
         let host: HostName = "h".parse().expect("a host");
-        let device = vec![("GPU".to_owned(), "device".to_owned())];
-        let merged = environment(&BTreeMap::from([("B".to_owned(), "document".to_owned())]), &image, &id, &host, device);
+        let stronger = [("B", "document"), ("GPU", "device")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let merged = environment(about(&id, &host), &image, stronger);
         let value = |name: &str| merged.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
         assert_eq!(value("A"), Some("image"));
         assert_eq!(value("B"), Some("document"));

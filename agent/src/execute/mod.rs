@@ -4,6 +4,7 @@
 
 mod cdi;
 mod container_spec;
+mod doors;
 mod hooks;
 mod host;
 mod mounts;
@@ -17,9 +18,11 @@ pub use one_off::{OneOff, one_off_spec};
 use crate::event::Event;
 use crate::health::Probers;
 use crate::images::Room;
+use crate::nested::Doors;
 use crate::state::{ContainerMeta, Task};
 use crate::volumes::Volumes;
 use container_spec::container_spec;
+pub(crate) use container_spec::{arguments, environment};
 use coord_image::{Image, ImageStore, Progress, StoreError};
 use coord_network::Network;
 use coord_registry::Registry;
@@ -58,6 +61,8 @@ pub struct Executor {
     pub logs: LogSettings,
     /// What outlives containers.
     pub volumes: Volumes,
+    /// Doors of containers that may start others.
+    pub doors: Doors,
     /// Where the ends are told.
     pub events: mpsc::Sender<Event>,
     /// Asks containers whether they are well.
@@ -102,7 +107,13 @@ pub fn log_path(dir: &Path, instance: &InstanceId) -> PathBuf {
 
 impl Executor {
     /// Hands that use these tools.
-    pub(crate) fn new(host: HostName, opened: &Opened, room: Room, registry: Registry, events: mpsc::Sender<Event>) -> Self {
+    pub(crate) fn new(
+        host: HostName,
+        opened: &Opened,
+        (room, registry): (Room, Registry),
+        doors: Doors,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
         Self {
             host,
             runtime: opened.runtime.clone(),
@@ -113,6 +124,7 @@ impl Executor {
             logs: opened.logs.clone(),
             volumes: opened.volumes.clone(),
             probers: Probers::new(events.clone()),
+            doors,
             events,
             default_runtime: RuntimeName::Embedded,
             starts: Arc::new(Semaphore::new(STARTS_AT_A_TIME)),
@@ -169,6 +181,7 @@ impl Executor {
         let result = started.await;
         self.volumes.release(&container);
         if result.is_err() {
+            self.doors.close(&container.to_string()).await;
             self.release_network(&container).await;
         }
         self.tell(Event::Started { container, result }).await;
@@ -194,6 +207,7 @@ impl Executor {
     }
 
     async fn remove(self, container: ContainerId) {
+        self.doors.close(&container.to_string()).await;
         let result = self.runtime.remove(&container.to_string()).await.map_err(|e| crate::chain(&e));
         if result.is_ok() {
             self.release_network(&container).await;

@@ -55,6 +55,8 @@ pub fn one_off_spec(one: OneOff<'_>, config: &Config) -> Result<ContainerSpec, S
         rlimits: host::rlimits_of(asked),
         backend: host::backend_of(asked, config.isolation.runtime)?,
         log: LogPolicy::default(),
+        // Its door would be the agent's.
+        nests: false,
     };
     // What else an agent keeps beside a container is for those that it looks after: all of it may be absent.
     let meta = serde_json::json!({

@@ -13,12 +13,14 @@ impl Executor {
         // What costs nothing is asked first.
         let (backend, host) = (self.backend(asked)?, self.devices(asked)?);
         let network = self.network(container, asked).await?;
+        let door = self.door(container, spec, &backend).await?;
         Ok(Prepared {
             lowers: self.mount(&image.digest).await?,
             network: network.mode,
             hosts_file: network.hosts_file,
             resolv_conf: network.resolv_conf,
-            mounts: [self.mounts(container, asked, image).await?, host.mounts].concat(),
+            mounts: [self.mounts(container, asked, image).await?, host.mounts, door].concat(),
+            nests: asked.nested.is_some(),
             devices: host.devices,
             env: host.env,
             groups: host.groups,

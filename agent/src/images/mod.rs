@@ -19,6 +19,7 @@ pub use room::{Room, removed, uses as ask_for_uses};
 use crate::builds;
 use crate::clock;
 use crate::config::Config;
+use crate::nested;
 use crate::one_off;
 use crate::sync::ledger::Ledger;
 use crate::sync::logins;
@@ -175,9 +176,10 @@ impl Images {
         Ok(Pruned { images, layers, content_bytes })
     }
 
-    /// What containers use that are nobody's but of whoever runs them, and what builds use.
+    /// What containers use that are nobody's but of whoever runs them, and what builds and second containers use.
     fn used_by_one_offs(&self) -> BTreeSet<Digest> {
-        one_off::images(&self.run_dir).into_iter().chain(builds::images(&self.run_dir)).collect()
+        let others = builds::images(&self.run_dir).into_iter().chain(nested::images(&self.run_dir));
+        one_off::images(&self.run_dir).into_iter().chain(others).collect()
     }
 
     /// The one image that `wanted` names: by reference, by digest, or by the beginning of its digest.

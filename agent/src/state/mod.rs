@@ -191,7 +191,7 @@ impl Agent {
                 }
             }
             // Told with the next report.
-            Event::Builds | Event::Shutdown => {}
+            Event::Builds | Event::Nested | Event::Shutdown => {}
         }
     }
 

@@ -1,0 +1,1 @@
+//! Doors with real containers behind them.
