@@ -23,8 +23,8 @@ mod volumes;
 pub use bodies::{AgentInfo, ImageAsked, PruneAsked, PullLine, UnmountAsked, VerifyAsked, ViewAsked};
 pub use client::{Client, encode_name};
 pub use one_off::OneOffAsked;
-pub use socket::{bind, serve};
 pub(crate) use socket::bind_for;
+pub use socket::{bind, serve};
 
 use crate::containers::happenings::Happenings;
 use crate::event::Event;

@@ -61,11 +61,7 @@ pub(super) fn container_spec(
         id: id.to_string(),
         lowers: prepared.lowers,
         args,
-        env: environment(
-            about(id, host),
-            config,
-            container.environment.clone().into_iter().chain(prepared.env),
-        ),
+        env: environment(about(id, host), config, container.environment.clone().into_iter().chain(prepared.env)),
         cwd: container.working_dir.clone().or_else(|| non_empty(config.working_dir())).unwrap_or_else(|| "/".to_owned()),
         user: container.user.clone().or_else(|| non_empty(config.user())).unwrap_or_default(),
         hostname: hostname(id, container),

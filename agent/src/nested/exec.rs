@@ -23,12 +23,7 @@ use hyper_util::rt::TokioIo;
 ///
 /// # Errors
 /// `upgrade_required`, `not_running`, `command_not_found`, `command_not_executable`.
-pub(super) async fn exec(
-    mut request: Request<Incoming>,
-    door: &Door,
-    child: &Child,
-    turn: &Turn,
-) -> Result<Answer, ErrorBody> {
+pub(super) async fn exec(mut request: Request<Incoming>, door: &Door, child: &Child, turn: &Turn) -> Result<Answer, ErrorBody> {
     let protocol = HeaderValue::from_static(EXEC_PROTOCOL);
     if request.headers().get(UPGRADE) != Some(&protocol) {
         let message = format!("a program's streams need an upgrade of the connection to {EXEC_PROTOCOL}");

@@ -100,7 +100,10 @@ async fn list(
     };
     match exit {
         Ok(exit) if exit.code == Some(0) => Ok(()),
-        Ok(exit) => Err(cannot(format!("its list ended with {}", exit.code.map_or_else(|| "a signal".to_owned(), |c| format!("code {c}"))))),
+        Ok(exit) => Err(cannot(format!(
+            "its list ended with {}",
+            exit.code.map_or_else(|| "a signal".to_owned(), |c| format!("code {c}"))
+        ))),
         Err(_) => Err(cannot(format!("its list took more than {} s", TIMEOUT.as_secs()))),
     }
 }

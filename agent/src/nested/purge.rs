@@ -26,8 +26,7 @@ pub(crate) async fn purge(config: &Config) -> Result<usize, PurgeError> {
     let mut count = 0;
     if places.has_containers() {
         let isolation = Isolation { user_count: 0, ..config.isolation.of_containers() };
-        let engine =
-            Engine::open(&places.state, &places.run, &config.helpers_dir, isolation).map_err(PurgeError::Runtime)?;
+        let engine = Engine::open(&places.state, &places.run, &config.helpers_dir, isolation).map_err(PurgeError::Runtime)?;
         for container in engine.found("") {
             engine.remove(&container).await.map_err(PurgeError::Runtime)?;
             count += 1;

@@ -54,12 +54,7 @@ pub(super) async fn recover(tools: &Arc<Tools>, kind: ParentKind, runtime: &Embe
 }
 
 /// Opens a door again.
-async fn take_over(
-    tools: &Arc<Tools>,
-    about: About,
-    runtime: &EmbeddedRuntime,
-    engine: Option<&Engine>,
-) -> Result<(), String> {
+async fn take_over(tools: &Arc<Tools>, about: About, runtime: &EmbeddedRuntime, engine: Option<&Engine>) -> Result<(), String> {
     let About { container, shown, kind, permission, image } = about;
     let parent = NewParent { container: container.clone(), shown, kind, runtime: runtime.clone(), permission, image };
     let door = Door::new(tools.clone(), parent)?;
@@ -124,7 +119,8 @@ async fn remove(tools: &Tools, parent: &str, engine: Option<&Engine>) {
 
 /// Second containers that nobody knows: theirs were never noted, or were forgotten before they were removed.
 async fn sweep(places: &Places, engine: Option<&Engine>, parents: &BTreeSet<String>) {
-    let known: BTreeSet<String> = parents.iter().flat_map(|parent| Record::all(places, parent)).map(|record| record.container).collect();
+    let known: BTreeSet<String> =
+        parents.iter().flat_map(|parent| Record::all(places, parent)).map(|record| record.container).collect();
     if let Some(engine) = engine {
         for container in engine.found("").into_iter().filter(|container| !known.contains(container)) {
             clear(engine, &container).await;

@@ -8,9 +8,7 @@ use super::image::Ready;
 use super::record::About;
 use super::refusal::{cure, refuse};
 use crate::execute::{arguments, environment};
-use coord_runtime::{
-    ContainerSpec, EmbeddedRuntime, LogDriver, LogPolicy, NetworkMode, Parent, Resources, Security, Stdio,
-};
+use coord_runtime::{ContainerSpec, EmbeddedRuntime, LogDriver, LogPolicy, NetworkMode, Parent, Resources, Security, Stdio};
 use coord_shared::document::{Nested as Permission, NestedNetwork};
 use coord_shared::names::{ChildName, HostName};
 use coord_shared::quantity::Signal;
