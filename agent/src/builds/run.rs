@@ -192,7 +192,7 @@ impl Run {
         let (Some(asked), Some(image), Some(digest)) = (&stage.nested, &stage.image, digest) else { return Ok(made) };
         let tools = &self.tools;
         let permission = nested::permission(asked, &made.resources, &tools.builder);
-        let (run, image) = (&self.record.order.run, image.pin(digest.clone()));
+        let (run, image) = (&self.record.order.run, image.clone().pin(digest.clone()));
         let door = tools.open_door(step.engine, &step.container, (run, &step.name), (permission, image)).await?;
         let mounts = made.mounts.into_iter().chain(door).collect();
         Ok(ContainerSpec { mounts, nests: true, ..made })
