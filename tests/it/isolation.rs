@@ -41,7 +41,7 @@ fn try_lines(host: &LoneHost, name: &str, lines: &[&str], extra: &str) -> Result
     Ok(found())
 }
 
-fn check(found: &BTreeMap<String, Finding>) {
+pub(super) fn check(found: &BTreeMap<String, Finding>) {
     let allowed = |name: &str| OPEN.iter().find(|(known, _, _)| *known == name).map_or(0, |(_, most, _)| *most);
     let wrong: Vec<String> = found
         .values()

@@ -15,6 +15,11 @@ mod isolation;
 mod line;
 mod line_faults;
 mod logs;
+
+mod nested;
+mod nested_attacks;
+mod nested_inside;
+mod nested_noise;
 mod network;
 mod prefetch;
 mod refusals;

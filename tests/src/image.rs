@@ -14,6 +14,7 @@ use tar::{EntryType, Header};
 
 pub mod entry;
 pub mod kinds;
+pub mod runner;
 pub mod web;
 
 use entry::Entry;

@@ -25,6 +25,7 @@ pub mod image;
 pub mod images;
 pub mod leaks;
 pub mod lone;
+pub mod nested;
 pub mod probe;
 pub mod process;
 pub mod registry;

@@ -98,6 +98,16 @@ impl LoneHost {
         self.cell.as_mut()
     }
 
+    /// Does something with the cell, where there is one.
+    pub fn with_cell(&self, act: impl FnOnce(&Cell) -> Result<()>) -> Result<()> {
+        self.cell.as_ref().map_or(Ok(()), act)
+    }
+
+    /// The process that holds the cell open, where there is one.
+    pub fn holder(&self) -> Option<Pid> {
+        self.cell.as_ref().map(Cell::holder)
+    }
+
     /// From now on the agent is this program with these helpers.
     pub fn use_programs(&mut self, program: &Path, helpers: &Path) {
         (self.program, self.helpers) = (program.to_owned(), helpers.to_owned());

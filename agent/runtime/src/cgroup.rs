@@ -11,12 +11,15 @@
 //!                    which only a scope has
 //! v1: CONTROLLER/<the agent's own group>/coord/KEY/ID
 //!
+//! A container within which others run divides its groups (`nested`): {main,nested/ID} in BASE/ct and in each group of v1.
+//!
 //! trees (what is mounted) ─▶ limits, devices (which files, which rules: pure) ─▶ groups here ─▶ usage … ─▶ removal
 //! ```
 //! Deliberately absent: limits of single disks, huge pages, RDMA.
 
 mod devices;
 mod limits;
+mod nested;
 mod removal;
 mod survey;
 mod trees;
@@ -25,6 +28,7 @@ mod v1;
 mod v2;
 
 pub(super) use devices::oci_rules as oci_device_rules;
+pub(super) use nested::{Nested, remove_empty as remove_empty_nested};
 pub use survey::{CgroupSurvey, survey};
 pub use usage::{CpuUsage, IoUsage, MemoryUsage, PidsUsage, Pressure, Pressures, Usage};
 
@@ -70,6 +74,19 @@ pub(super) struct ContainerCgroup {
     /// What this host cannot limit, in words.
     #[serde(default)]
     pub(super) weakened: Vec<String>,
+    /// Its own processes are in `main` of each group, so that others may be in `nested`.
+    #[serde(default)]
+    pub(super) divided: bool,
+    /// The group of its monitor, where that is not `shim` in its own.
+    #[serde(default)]
+    pub(super) monitors: Option<PathBuf>,
+}
+
+impl ContainerCgroup {
+    /// Where its monitor belongs; not every host has such a group.
+    pub(super) fn monitors(&self) -> Option<PathBuf> {
+        self.monitors.clone().or_else(|| Some(self.unified.as_ref()?.join("shim")))
+    }
 }
 
 impl Cgroups {
@@ -106,7 +123,10 @@ impl Cgroups {
         scope: Option<(String, PathBuf)>,
     ) -> Result<ContainerCgroup, RuntimeError> {
         let rules = devices::rules(spec)?;
-        let mut made = ContainerCgroup::default();
+        let mut made = ContainerCgroup { divided: spec.nests, ..ContainerCgroup::default() };
+        if let Some(parent) = &spec.parent {
+            made.weakened.extend(parent.nested().weakened.iter().cloned());
+        }
         let make = || {
             self.create_v2(spec, shim, scope, &mut made)?;
             let rules = self.enforce_in_v2(&spec.id, rules, &mut made);
@@ -130,10 +150,10 @@ impl Cgroups {
     /// What the shim is told.
     pub(super) fn placement(&self, cgroup: &ContainerCgroup) -> CgroupPlacement {
         let mount = self.unified.as_ref().map(|tree| tree.mount.clone()).unwrap_or_default();
-        let group = |base: &PathBuf| Some(Path::new("/").join(base.join("ct").strip_prefix(&mount).ok()?));
+        let group = |path: PathBuf| Some(Path::new("/").join(path.strip_prefix(&mount).ok()?));
         CgroupPlacement {
-            unified: cgroup.unified.as_ref().and_then(group),
-            v1_tasks: cgroup.v1.iter().map(|group| group.join("tasks")).collect(),
+            unified: cgroup.unified.as_ref().and_then(|base| group(cgroup.own(&base.join("ct")))),
+            v1_tasks: cgroup.v1.iter().map(|group| cgroup.own(group).join("tasks")).collect(),
             unified_mount: mount,
         }
     }
@@ -182,6 +202,19 @@ impl Cgroups {
             .map(|path| ContainerCgroup { unified: Some(path), ..Default::default() })
             .chain(v1.into_iter().map(|path| ContainerCgroup { v1: vec![path], ..Default::default() }))
             .collect()
+    }
+}
+
+/// Makes a group. Those above it must be there already if it lies within another container's: that one may be gone by now.
+fn make_group(path: &Path, is_within: bool) -> Result<(), RuntimeError> {
+    if !is_within {
+        return make_folder(path);
+    }
+    match fs::create_dir(path) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            Err(RuntimeError::File { operation: "make", path: path.to_owned(), source })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -10,7 +10,9 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-use super::request::{Connected, Message, Request};
+use super::parent::open_root;
+use super::request::{Connected, Inspected, Message, ProcessId, Request};
+use super::start::open_process;
 use super::{ContainerSpec, NetworkMode, Stdio};
 
 /// What a shim says in all is a few hundred bytes.
@@ -36,6 +38,10 @@ pub(super) async fn hold(socket: StdUnixStream, spec: &ContainerSpec, request: &
                 // A shim that has failed meanwhile does not listen any more; why, is the next that it says.
                 let _ = to.write_all(&line(&connected)?).await;
             }
+            Ok(Message::Ready { init }) => {
+                let inspected = inspect(spec, init).await;
+                let _ = to.write_all(&line(&inspected)?).await;
+            }
             Ok(last) => return Ok(Some(last)),
             Err(_) => return Ok(None),
         }
@@ -45,8 +51,15 @@ pub(super) async fn hold(socket: StdUnixStream, spec: &ContainerSpec, request: &
 async fn connect(spec: &ContainerSpec, namespace: io::Result<OwnedFd>) -> Connected {
     match &spec.network {
         NetworkMode::Connected(connect) => connect.0(namespace.map_err(|error| error.to_string())?).await,
-        NetworkMode::Host | NetworkMode::None => Ok(()),
+        NetworkMode::Host | NetworkMode::None | NetworkMode::Parent => Ok(()),
     }
+}
+
+async fn inspect(spec: &ContainerSpec, init: ProcessId) -> Inspected {
+    let Some(inspection) = &spec.inspection else { return Ok(()) };
+    let process = open_process(init).ok_or_else(|| "its first process has ended".to_owned())?;
+    let root = open_root(init.pid, &process).map_err(|error| format!("its root folder cannot be opened: {error}"))?;
+    inspection.0(root).await
 }
 
 fn line(said: &impl serde::Serialize) -> io::Result<Vec<u8>> {

@@ -198,7 +198,7 @@ impl Inner {
         self.containers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn container(&self, id: &str) -> Result<Arc<Container>, RuntimeError> {
+    pub(super) fn container(&self, id: &str) -> Result<Arc<Container>, RuntimeError> {
         self.containers().get(id).cloned().ok_or_else(|| RuntimeError::NotFound { id: id.to_owned() })
     }
 

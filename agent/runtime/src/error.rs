@@ -83,6 +83,22 @@ pub enum RuntimeError {
         /// What and why.
         failure: StartFailure,
     },
+    /// It was ready, and whoever has looked at it did not want it to run; see [`super::Inspection`].
+    #[error("container {id}: {what}")]
+    Inspection {
+        /// The container.
+        id: String,
+        /// In the words of whoever has looked.
+        what: String,
+    },
+    /// The container within which it was to run has ended meanwhile.
+    #[error("container {id}: the container {parent}, within which it was to run, has ended")]
+    ParentEnded {
+        /// The container.
+        id: String,
+        /// The one within which it was to run.
+        parent: String,
+    },
     /// A command cannot be run in the container.
     #[error("container {id}: {}", Described(.failure))]
     Exec {
@@ -153,6 +169,8 @@ impl RuntimeError {
             | RuntimeError::Exists { .. }
             | RuntimeError::NotFound { .. }
             | RuntimeError::NotRunning { .. }
+            | RuntimeError::Inspection { .. }
+            | RuntimeError::ParentEnded { .. }
             | RuntimeError::Signal { .. }
             | RuntimeError::Internal { .. } => return None,
         })
@@ -160,6 +178,25 @@ impl RuntimeError {
 }
 
 impl RuntimeError {
+    /// Whether the reason may lie in what every container needs, rather than in what was asked for.
+    pub(super) fn may_be_the_hosts(&self) -> bool {
+        match self {
+            RuntimeError::Start { failure, .. } => failure.kind == FailureKind::Host,
+            RuntimeError::File { .. } | RuntimeError::ShimDied { .. } | RuntimeError::Timeout { .. } => true,
+            RuntimeError::Limit { .. } | RuntimeError::Internal { .. } => true,
+            RuntimeError::Helper { .. }
+            | RuntimeError::Specification { .. }
+            | RuntimeError::Exists { .. }
+            | RuntimeError::NotFound { .. }
+            | RuntimeError::NotRunning { .. }
+            | RuntimeError::Systemd { .. }
+            | RuntimeError::Inspection { .. }
+            | RuntimeError::ParentEnded { .. }
+            | RuntimeError::Exec { .. }
+            | RuntimeError::Signal { .. } => false,
+        }
+    }
+
     /// The exit status by which shells and container engines tell the same: 127 for a command that is not there, 126 for one that
     /// cannot be executed, 125 for all else.
     pub fn exit_status(&self) -> u8 {
@@ -173,6 +210,7 @@ impl RuntimeError {
                 | FailureKind::Mount
                 | FailureKind::Network
                 | FailureKind::Users
+                | FailureKind::Inspection
                 | FailureKind::Host => 125,
             },
             RuntimeError::Helper { .. }
@@ -180,6 +218,8 @@ impl RuntimeError {
             | RuntimeError::Exists { .. }
             | RuntimeError::NotFound { .. }
             | RuntimeError::NotRunning { .. }
+            | RuntimeError::Inspection { .. }
+            | RuntimeError::ParentEnded { .. }
             | RuntimeError::File { .. }
             | RuntimeError::Limit { .. }
             | RuntimeError::Systemd { .. }
@@ -217,6 +257,7 @@ impl StartFailure {
             FailureKind::WorkingDirectory => Some("choose a folder that the container has"),
             FailureKind::User => self.hint(),
             FailureKind::Root | FailureKind::Mount | FailureKind::Network | FailureKind::Users | FailureKind::Host => None,
+            FailureKind::Inspection => None,
         }
     }
 
@@ -236,7 +277,7 @@ impl StartFailure {
             FailureKind::Users => {
                 "set host_users = true in the document, or user_namespaces = \"auto\" in agent.toml, to let it have the host's users"
             }
-            FailureKind::Network | FailureKind::Host => return None,
+            FailureKind::Network | FailureKind::Host | FailureKind::Inspection => return None,
         })
     }
 }
@@ -256,6 +297,7 @@ impl std::fmt::Display for Described<'_> {
             FailureKind::Mount => write!(formatter, "cannot mount {object}: {detail}"),
             FailureKind::Network => write!(formatter, "cannot connect its network: {detail}"),
             FailureKind::Users => write!(formatter, "it cannot have users of its own: {detail}"),
+            FailureKind::Inspection => formatter.write_str(detail),
             FailureKind::Host if object.is_empty() => formatter.write_str(detail),
             FailureKind::Host => write!(formatter, "{object}: {detail}"),
         }

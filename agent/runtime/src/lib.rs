@@ -24,6 +24,7 @@ mod external;
 mod helpers;
 mod host;
 mod inspect;
+mod parent;
 mod recover;
 #[path = "../../shim/src/request.rs"]
 mod request;
@@ -51,6 +52,7 @@ pub use embedded::EmbeddedRuntime;
 pub use error::RuntimeError;
 pub use exec::{resize_terminal, signal_process};
 pub use inspect::{Inspected, containers, inspect};
+pub use parent::Parent;
 pub use recover::peek;
 
 /// What root may do in a container unless told otherwise.
@@ -202,13 +204,8 @@ pub enum NetworkMode {
     None,
     /// A namespace of its own, which this connects before the command runs.
     Connected(Connect),
-}
-
-/// A running container, for others that run within it; see [`EmbeddedRuntime::parent`].
-#[derive(Debug, Clone)]
-pub struct Parent {
-    /// Its ID.
-    pub id: String,
+    /// That of [`ContainerSpec::parent`].
+    Parent,
 }
 
 /// Looks at a container that is ready but for its command; asked once per start.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::sync::watch as signal;
 
+use super::cgroup::remove_empty_nested;
 use super::embedded::{Container, Inner, list};
 use super::error::RuntimeError;
 use super::request::{MonitorConfig, ProcessId};
@@ -131,6 +132,7 @@ fn recover_one(inner: &Arc<Inner>, id: &str, boot: &str) -> Result<Option<Recove
         runtime: state.runtime,
         ended: signal::Sender::new(false),
     });
+    remove_empty_nested(&container.cgroup);
     let weakened = [container.cgroup.weakened.clone(), weakened].concat();
     inner.containers().insert(id.to_owned(), container.clone());
     tokio::spawn(watch::watch(inner.clone(), container, monitor));

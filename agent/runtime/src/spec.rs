@@ -19,7 +19,7 @@ pub(super) use capabilities::{Capabilities, capability_set};
 pub(super) use check::check;
 pub(super) use mounts::{device_nodes, mount_requests};
 
-use super::{ContainerSpec, NetworkMode};
+use super::{ContainerSpec, NetworkMode, Parent};
 
 /// Kernel interfaces that tell too much of the host; the list is moby's (oci/defaults.go).
 const MASKED_PATHS: [&str; 12] = [
@@ -98,11 +98,20 @@ pub(super) fn oci(spec: &ContainerSpec, host: &HostFacts) -> Value {
             "rlimits": rlimits.collect::<Vec<_>>(),
             "noNewPrivileges": !gains_privileges(spec),
             // The agent's own must not be inherited.
-            "oomScoreAdj": spec.oom_score_adj,
+            "oomScoreAdj": spec.parent.as_ref().map_or(spec.oom_score_adj, |parent| spec.oom_score_adj.max(parent.oom_score_adj())),
         },
         "mounts": mounts::kernel_mounts(spec, host.mount_cgroup),
         "linux": linux,
     })
+}
+
+/// Whether it sees the host's network: as it asked for, or because its parent does.
+pub(super) fn has_hosts_network(spec: &ContainerSpec) -> bool {
+    match spec.network {
+        NetworkMode::Host => true,
+        NetworkMode::None | NetworkMode::Connected(_) => false,
+        NetworkMode::Parent => spec.parent.as_ref().is_some_and(Parent::has_hosts_network),
+    }
 }
 
 /// Whether its programs may have more rights than those that run them.
@@ -117,7 +126,7 @@ fn namespaces(spec: &ContainerSpec) -> Vec<&'static str> {
         ("ipc", !spec.security.host_ipc),
         ("uts", true),
         ("cgroup", true),
-        ("network", !matches!(spec.network, NetworkMode::Host)),
+        ("network", !has_hosts_network(spec)),
     ];
     all.into_iter().filter(|(_, own)| *own).map(|(kind, _)| kind).collect()
 }
@@ -126,15 +135,15 @@ fn namespaces(spec: &ContainerSpec) -> Vec<&'static str> {
 fn sysctls(spec: &ContainerSpec) -> BTreeMap<String, String> {
     let mut all: BTreeMap<String, String> = spec.sysctls.iter().cloned().collect();
     let given = all.keys().any(|name| name.replace('/', ".") == PING_GROUPS.0);
-    if !given && !matches!(spec.network, NetworkMode::Host) {
+    if !given && !matches!(spec.network, NetworkMode::Host | NetworkMode::Parent) {
         all.insert(PING_GROUPS.0.to_owned(), PING_GROUPS.1.to_owned());
     }
     all
 }
 
-/// Limits of its processes: those that were given, and one that nobody can do without.
+/// Limits of its processes: those that were given, or its parent's, and one that nobody can do without.
 fn rlimits(spec: &ContainerSpec, host: &HostFacts) -> Vec<(String, u64, u64)> {
-    let mut rlimits = spec.rlimits.clone();
+    let mut rlimits = spec.parent.as_ref().map_or_else(|| spec.rlimits.clone(), Parent::rlimits);
     if !rlimits.iter().any(|(name, ..)| name == "RLIMIT_NOFILE") {
         let hard = OPEN_FILES.1.min(host.open_files_max);
         rlimits.push(("RLIMIT_NOFILE".to_owned(), OPEN_FILES.0.min(hard), hard));
@@ -171,10 +180,11 @@ fn make_hosts(spec: &ContainerSpec, host: Option<String>) -> String {
     hosts
 }
 
-/// A file of the host that a container on the host's network has as well.
+/// A file of whose network it shares: the host's, or its parent's.
 fn shared(spec: &ContainerSpec, name: &str, host: impl Fn(&str) -> Option<String>) -> Option<String> {
     match spec.network {
         NetworkMode::Host => host(name),
+        NetworkMode::Parent => spec.parent.as_ref()?.etc_file(name),
         NetworkMode::None | NetworkMode::Connected(_) => None,
     }
 }

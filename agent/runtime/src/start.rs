@@ -20,18 +20,18 @@ use tokio::sync::watch as signal;
 use super::cgroup::ContainerCgroup;
 use super::embedded::{Container, Inner, make_private_folder};
 use super::error::{RuntimeError, StartFailure};
-use super::request::{LogTarget, Message, MonitorConfig, Network, PROTOCOL, ProcessId, Request, Users};
+use super::request::{FailureKind, LogTarget, Message, MonitorConfig, Network, PROTOCOL, ProcessId, Request, Users};
 use super::spec::HostFacts;
 use super::state::{ContainerState, Phase, boot_id, read_limited};
 use super::{
-    Backend, ContainerSpec, LogDriver, MountSource, NetworkMode, Running, Stdio, conversation, external, host, seccomp, spec,
-    systemd, watch,
+    Backend, ContainerSpec, LogDriver, MountSource, NetworkMode, Parent, Running, Stdio, conversation, external, host, seccomp,
+    spec, systemd, watch,
 };
 
 /// A start takes some 10 ms. On a host that is swamped it takes longer; beyond this, something hangs.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One that copies files of its image into a volume takes as long as the disk does.
+/// One that copies files of its image into a volume, or is looked at, takes as long as the disk does.
 const FILL_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// How long the answer of a shim that has ended may still be on its way.
@@ -56,6 +56,7 @@ pub(super) async fn start(inner: Arc<Inner>, spec: ContainerSpec) -> Result<Runn
     match attempt.clone().run(&mut shim).await {
         Ok(running) => Ok(running),
         Err(error) => {
+            let error = in_view_of_parent(&spec, error).await;
             let cleaned = tokio::task::spawn_blocking(move || attempt.give_up(shim)).await;
             if let Ok(Err(left)) | Err(left) = cleaned.map_err(|error| internal(error.to_string())) {
                 tracing::warn!(instance = spec.id, error = %left, "something is left of a container that did not start");
@@ -111,7 +112,7 @@ impl Attempt {
         let made = self.blocking(move || this.make_files().and_then(|()| this.spawn_shim())).await?;
         let (id, socket) = (made.id, made.socket.as_ref().and_then(|socket| socket.try_clone().ok()));
         *shim = Some(made);
-        let scope = match self.inner.systemd {
+        let scope = match self.inner.systemd && self.spec.parent.is_none() {
             true => Some(systemd::make_scope(&self.spec.id, id.pid.cast_unsigned()).await?),
             false => None,
         };
@@ -121,12 +122,17 @@ impl Attempt {
         let failed =
             |failure| RuntimeError::Start { id: self.spec.id.clone(), failure: StartFailure::new(failure, &self.stderr()) };
         match outcome {
+            Message::Failed(failure) if failure.kind == FailureKind::Inspection => {
+                Err(RuntimeError::Inspection { id: self.spec.id.clone(), what: failure.detail })
+            }
             Message::Failed(failure) => Err(failed(failure)),
             Message::Running { init, started_at_ms, weakened } => {
                 state.weakened = weakened;
                 self.watch(state, init, started_at_ms, shim)
             }
-            Message::Network { .. } => Err(RuntimeError::Internal { id: self.spec.id.clone(), what: "no last word".to_owned() }),
+            Message::Network { .. } | Message::Ready { .. } => {
+                Err(RuntimeError::Internal { id: self.spec.id.clone(), what: "no last word".to_owned() })
+            }
         }
     }
 
@@ -212,7 +218,8 @@ impl Attempt {
             monitor_config: monitor.clone(),
             users: match &users {
                 Users::Own { range, .. } => Some(*range),
-                Users::Host | Users::HostBecause(_) => None,
+                // Its parent's are not its own to keep.
+                Users::Host | Users::HostBecause(_) | Users::Parents { .. } => None,
             },
             weakened: Vec::new(),
             runtime: match &spec.backend {
@@ -246,13 +253,16 @@ impl Attempt {
             user: spec.user.clone(),
             groups: spec.groups.clone(),
             network: match spec.network {
-                NetworkMode::Host => Network::Host,
-                NetworkMode::None => Network::Own,
+                _ if spec::has_hosts_network(spec) => Network::Host,
+                NetworkMode::Parent => Network::Parents,
                 NetworkMode::Connected(_) => Network::Connected,
+                NetworkMode::Host | NetworkMode::None => Network::Own,
             },
             users,
             mounts: spec::mount_requests(spec, bundle),
             devices: spec::device_nodes(spec).map_err(refused)?,
+            parent: spec.parent.as_ref().map(Parent::request),
+            is_inspected: spec.inspection.is_some(),
             given_stdio: matches!(spec.stdio, Stdio::Given(_)),
             init: self.init()?,
             cgroup: placement,
@@ -331,7 +341,8 @@ impl Attempt {
                 () = died_in_silence => Ok(None),
             }
         };
-        let timeout = if fills_volumes(&self.spec) { FILL_TIMEOUT } else { START_TIMEOUT };
+        let is_long = fills_volumes(&self.spec) || self.spec.inspection.is_some();
+        let timeout = if is_long { FILL_TIMEOUT } else { START_TIMEOUT };
         match tokio::time::timeout(timeout, talk).await {
             Err(_) => Err(RuntimeError::Timeout { id: id(), seconds: timeout.as_secs(), detail: self.stderr() }),
             Ok(answer) => {
@@ -399,6 +410,16 @@ impl Attempt {
 
 fn fills_volumes(spec: &ContainerSpec) -> bool {
     spec.mounts.iter().any(|mount| matches!(mount.source, MountSource::Volume { copy_up: true, .. }))
+}
+
+/// Within a container that comes to its end anything may fail, and its end shows only a moment later.
+async fn in_view_of_parent(spec: &ContainerSpec, error: RuntimeError) -> RuntimeError {
+    match &spec.parent {
+        Some(parent) if error.may_be_the_hosts() && parent.is_ending().await => {
+            RuntimeError::ParentEnded { id: spec.id.clone(), parent: parent.id().to_owned() }
+        }
+        _ => error,
+    }
 }
 
 /// A pidfd of exactly this process, or `None` when it is gone.

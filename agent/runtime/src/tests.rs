@@ -10,6 +10,7 @@ mod lab;
 mod lifecycle;
 mod limits;
 mod mounts;
+mod nested;
 mod network;
 mod propagation;
 mod rights;

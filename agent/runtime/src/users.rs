@@ -29,8 +29,11 @@ impl UserPool {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The users of a new container; the lowest range that is free. The error is in words for the operator.
+    /// The users of a new container: its parent's, or the lowest range that is free. The error is in words for the operator.
     pub(super) fn assign(&self, spec: &ContainerSpec) -> Result<Users, String> {
+        if let Some(parent) = &spec.parent {
+            return Ok(parent.users().map_or(Users::Host, |range| Users::Parents { range }));
+        }
         let required = self.isolation.user_namespaces == UserNamespaces::Require;
         if let Some(users) = without_range(spec, self.isolation.user_namespaces)? {
             return Ok(users);

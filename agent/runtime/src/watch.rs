@@ -65,9 +65,9 @@ fn respawn(helpers: &Helpers, container: &Container) -> std::io::Result<OwnedFd>
     let child = helpers.spawn_monitor(&container.monitor, &container.run, container.init)?;
     let pid = Pid::from_child(&child);
     let fd = pidfd_open(pid, PidfdFlags::empty())?;
-    if let Some(base) = &container.cgroup.unified {
+    if let Some(group) = container.cgroup.monitors() {
         // Out of the agent's own group. Where that fails, it works from there too.
-        let _ = std::fs::write(base.join("shim/cgroup.procs"), child.id().to_string());
+        let _ = std::fs::write(group.join("cgroup.procs"), child.id().to_string());
     }
     if let Ok(Some(mut state)) = ContainerState::load(&container.run) {
         state.monitor = ProcessId::of(pid.as_raw_nonzero().get());

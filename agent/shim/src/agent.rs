@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde::Deserialize;
 
-use crate::request::{Connected, Failure, FailureKind, Message};
+use crate::request::{Connected, Failure, FailureKind, Inspected, Message};
 
 /// A line that is longer than this is refused. The largest part is a request's environment, which the kernel itself
 /// limits to 2 MiB together with the arguments.
@@ -85,5 +85,11 @@ impl Agent {
     pub(crate) fn wait_until_connected(&mut self) -> Result<(), Failure> {
         let failed = |detail: String| Failure { kind: FailureKind::Network, object: String::new(), detail };
         self.receive::<Connected>().map_err(|error| failed(format!("the agent did not connect it: {error}")))?.map_err(failed)
+    }
+
+    /// Waits until the agent has looked at the container.
+    pub(crate) fn wait_until_inspected(&mut self) -> Result<(), Failure> {
+        let failed = |detail: String| Failure { kind: FailureKind::Inspection, object: String::new(), detail };
+        self.receive::<Inspected>().map_err(|error| failed(format!("the agent did not look at it: {error}")))?.map_err(failed)
     }
 }

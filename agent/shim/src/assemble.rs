@@ -14,6 +14,8 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::container_root::ContainerRoot;
 use crate::mounts::{self, Aside, OpenError, Source};
+use crate::namespaces::Owner;
+use crate::parent::ParentContainer;
 use crate::request::{self, BindPropagation, Failure, FailureKind, MountFrom, Network, Request, UserRange};
 use crate::root::{Workshop, close_to_host, leave_host_mounts, map_layers};
 use crate::tree::Tree;
@@ -41,27 +43,50 @@ pub(crate) struct Assembled {
 }
 
 impl Users {
-    /// Makes the namespaces that `request` asks for, as far as the host can.
-    pub(crate) fn make(request: &Request) -> Result<Users, Failure> {
+    /// Makes the namespaces that `request` asks for, as far as the host can, or shares them with `parent`.
+    pub(crate) fn make(request: &Request, parent: Option<&ParentContainer>) -> Result<Users, Failure> {
+        if let Some(parent) = parent {
+            return Users::within(request, parent);
+        }
         let own_network = request.network != Network::Host;
         let network_failure = |error: io::Error| host_failure("making a network namespace", error);
         let (range, required, mut weakened) = match &request.users {
             request::Users::Host => (None, false, Vec::new()),
             request::Users::HostBecause(reason) => (None, false, vec![no_users(reason)]),
             request::Users::Own { range, required } => (Some(*range), *required, Vec::new()),
+            request::Users::Parents { .. } => return Err(users_failure("it has no parent")),
         };
-        let made = match namespaces::make(range, own_network) {
+        let made = match namespaces::make(range.map_or(Owner::Host, Owner::New), own_network) {
             Err(error) if range.is_some() => {
                 let reason = format!("the kernel refuses to make one ({error})");
                 if required {
                     return Err(users_failure(&reason));
                 }
                 weakened.push(no_users(&reason));
-                namespaces::make(None, own_network).map_err(network_failure)?
+                namespaces::make(Owner::Host, own_network).map_err(network_failure)?
             }
             other => other.map_err(network_failure)?,
         };
         Ok(Users { network: made.network, users: made.users, required, weakened })
+    }
+
+    /// Those of its parent: exactly these, or it is not started.
+    fn within(request: &Request, parent: &ParentContainer) -> Result<Users, Failure> {
+        let users = match &request.users {
+            request::Users::Parents { range } => Some((parent.namespace("user")?, *range)),
+            request::Users::Host | request::Users::HostBecause(_) => None,
+            request::Users::Own { .. } => return Err(users_failure("it has those of its parent")),
+        };
+        let network = match request.network {
+            Network::Host => None,
+            Network::Parents => Some(parent.namespace("net")?),
+            Network::Own | Network::Connected => {
+                let owner = users.as_ref().map_or(Owner::Host, |(file, _)| Owner::Of(file));
+                let made = namespaces::make(owner, true).map_err(|error| host_failure("making a network namespace", error))?;
+                made.network
+            }
+        };
+        Ok(Users { network, users, required: true, weakened: Vec::new() })
     }
 
     /// Does without users of its own.

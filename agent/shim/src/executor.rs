@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::rc::Rc;
 
 use libcontainer::oci_spec::runtime::Spec;
@@ -43,6 +44,8 @@ pub(crate) struct Prepared {
     pub(crate) rights: Option<CapabilitySet>,
     /// The program that is the first process, and whose child is the command.
     pub(crate) init: Option<OwnedFd>,
+    /// Where the first process shows itself, which sees other numbers of processes than the shim.
+    pub(crate) introduction: Option<UnixDatagram>,
     /// Standard input may be a terminal.
     pub(crate) terminal: bool,
     /// Where a [`Failure`] is written to. A number, because the shim closes its copy while this lives on.
@@ -83,13 +86,14 @@ impl Executor for ContainerExecutor {
             let text = self.host_failure("isolating the container", &error);
             ExecutorValidationError::ArgValidationError(text)
         })?;
+        let failed = |what: &str, error: io::Error| ExecutorValidationError::ArgValidationError(self.host_failure(what, &error));
         for procs in &self.0.v1_tasks {
-            rustix::io::write(procs, b"0").map_err(|error| {
-                let text = self.host_failure("entering the container's cgroup", &error.into());
-                ExecutorValidationError::ArgValidationError(text)
-            })?;
+            rustix::io::write(procs, b"0").map_err(|error| failed("entering the container's cgroup", error.into()))?;
         }
-        Ok(())
+        match &self.0.introduction {
+            Some(shim) => shim.send(b"!").map(drop).map_err(|error| failed("telling who it is", error)),
+            None => Ok(()),
+        }
     }
 
     fn setup_envs(&self, _envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {

@@ -301,6 +301,7 @@ pub(crate) fn become_command(mode: &OsStr, arguments: impl Iterator<Item = std::
         rights: None,
         init,
         terminal,
+        introduction: None,
         failure_pipe: PIPE_NUMBER,
     });
     io::Error::other(executor.become_command())

@@ -24,6 +24,7 @@ mod executor;
 mod external;
 mod mounts;
 mod namespaces;
+mod parent;
 mod request;
 mod root;
 mod start;

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitOptions, waitpid};
 
@@ -30,8 +30,23 @@ impl UserRange {
     }
 }
 
-/// Makes a user namespace with this range of the host's users, and a network namespace that belongs to it, where asked for.
-pub(crate) fn make(range: Option<UserRange>, network: bool) -> io::Result<Namespaces> {
+/// The users that a network namespace is to belong to.
+#[derive(Clone, Copy)]
+pub(crate) enum Owner<'a> {
+    /// The host's.
+    Host,
+    /// New ones, with this range of the host's.
+    New(UserRange),
+    /// Those of another container.
+    Of(&'a File),
+}
+
+/// Makes a user namespace, and a network namespace that belongs to `owner`, where asked for.
+pub(crate) fn make(owner: Owner<'_>, network: bool) -> io::Result<Namespaces> {
+    let range = match owner {
+        Owner::New(range) => Some(range),
+        Owner::Host | Owner::Of(_) => None,
+    };
     if range.is_none() && !network {
         return Ok(Namespaces { users: None, network: None });
     }
@@ -40,7 +55,7 @@ pub(crate) fn make(range: Option<UserRange>, network: bool) -> io::Result<Namesp
     let child = sys::fork_child(|| {
         // Held by the parent alone, so that its end is the end of this as well.
         sys::close(&tell_done);
-        serve(range.is_some(), network, &tell_made, &done)
+        serve(owner, network, &tell_made, &done)
     })?;
     drop((tell_made, done));
     let result = take(child.as_raw_nonzero().get(), File::from(made), range, network);
@@ -50,11 +65,15 @@ pub(crate) fn make(range: Option<UserRange>, network: bool) -> io::Result<Namesp
 }
 
 /// The child: makes them, says so, and stays until they have been opened. Returns its exit status.
-fn serve(users: bool, network: bool, tell_made: &OwnedFd, done: &OwnedFd) -> i32 {
+fn serve(owner: Owner<'_>, network: bool, tell_made: &OwnedFd, done: &OwnedFd) -> i32 {
     let mut flags = CloneFlags::empty();
-    flags.set(CloneFlags::CLONE_NEWUSER, users);
+    flags.set(CloneFlags::CLONE_NEWUSER, matches!(owner, Owner::New(_)));
     flags.set(CloneFlags::CLONE_NEWNET, network);
-    let made = unshare(flags).map_err(io::Error::from).and_then(|()| match network {
+    let entered = match owner {
+        Owner::Of(users) => setns(users, CloneFlags::CLONE_NEWUSER),
+        Owner::Host | Owner::New(_) => Ok(()),
+    };
+    let made = entered.and_then(|()| unshare(flags)).map_err(io::Error::from).and_then(|()| match network {
         true => std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| sys::loopback_up(&OwnedFd::from(socket))),
         false => Ok(()),
     });

@@ -5,6 +5,8 @@
 //!       ─ Request ─▶
 //!       ◀─ Message::Network: here is the new network namespace ─
 //!       ─ Connected: it is connected, or why it cannot be ─▶        (meanwhile the shim goes on)
+//!       ◀─ Message::Ready: all is mounted, and the command waits ─
+//!       ─ Inspected: it may be executed, or why not ─▶
 //!       ◀─ Message::Running or Message::Failed ─
 //! ```
 //! The agent compiles this very file as a module of its own (`runtime::request`), so the two can never disagree, and the
@@ -19,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 /// Grows with every change of what agent, shim and monitor say to each other, and of `state.json`. Containers of earlier numbers, from 1
 /// on, are taken over: theirs was not written down.
-pub(crate) const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
 
 /// The number of a release that did not write it down.
 pub(crate) fn first_protocol() -> u32 {
@@ -52,6 +54,12 @@ pub(crate) struct Request {
     pub(crate) mounts: Vec<MountRequest>,
     /// Made in `/dev`, beside the usual ones.
     pub(crate) devices: Vec<DeviceNode>,
+    /// The container within which it runs.
+    #[serde(default)]
+    pub(crate) parent: Option<ParentRequest>,
+    /// The agent looks at it before the command is executed.
+    #[serde(default)]
+    pub(crate) is_inspected: bool,
     /// Its standard files came with the first byte; else they are nothing and the FIFOs.
     pub(crate) given_stdio: bool,
     /// The first process is a small init: this program, sealed.
@@ -78,6 +86,17 @@ pub(crate) enum Network {
     Own,
     /// Its own, which the agent connects.
     Connected,
+    /// That of its parent, which is not the host's.
+    Parents,
+}
+
+/// A container within which another one runs. As a process, because all that they share is found there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ParentRequest {
+    /// Its first process.
+    pub(crate) init: ProcessId,
+    /// It has processes of its own, and those of the other are among them; else it sees all of the host's.
+    pub(crate) own_processes: bool,
 }
 
 /// The users of a container.
@@ -93,6 +112,11 @@ pub(crate) enum Users {
         range: UserRange,
         /// Rather than with the host's users, it is not started.
         required: bool,
+    },
+    /// Those of its parent, which are not the host's.
+    Parents {
+        /// On the host.
+        range: UserRange,
     },
 }
 
@@ -282,6 +306,11 @@ pub(crate) enum Message {
         /// It can be opened here.
         namespace: PathBuf,
     },
+    /// Everything is as it will be, but for the command, which is executed after an [`Inspected`].
+    Ready {
+        /// The container's first process.
+        init: ProcessId,
+    },
     /// The container's command has been executed; `state.json` says so too.
     Running {
         /// The container's first process.
@@ -297,6 +326,9 @@ pub(crate) enum Message {
 
 /// The agent's answer to [`Message::Network`]: an error is in words for the operator.
 pub(crate) type Connected = Result<(), String>;
+
+/// The agent's answer to [`Message::Ready`]: an error is in words for whoever wants the container.
+pub(crate) type Inspected = Result<(), String>;
 
 /// Why a container could not be started, in terms of what its owner can change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -332,4 +364,6 @@ pub(crate) enum FailureKind {
     Users,
     /// The host refuses something that every container needs.
     Host,
+    /// The agent has looked at it and does not want it to run.
+    Inspection,
 }

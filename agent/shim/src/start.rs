@@ -19,6 +19,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use crate::agent::{Agent, STDIO};
 use crate::assemble::{Assembled, Users, assemble};
 use crate::executor::{ContainerExecutor, Prepared, candidates};
+use crate::parent::{Introduction, ParentContainer};
 use crate::request::{Failure, FailureKind, Message, Network, ProcessId, Request};
 use crate::{clock, external, host_failure, sys};
 
@@ -55,7 +56,8 @@ pub(crate) fn start(request: &Request, stdio: Vec<OwnedFd>, agent: &mut Agent) -
     rustix::process::umask(Mode::from_raw_mode(0o022));
 
     let host = HostMounts::open()?;
-    let users = Users::make(request)?;
+    let parent = request.parent.map(ParentContainer::open).transpose()?;
+    let users = Users::make(request, parent.as_ref())?;
     if request.network == Network::Connected
         && let Some(network) = &users.network
     {
@@ -64,7 +66,7 @@ pub(crate) fn start(request: &Request, stdio: Vec<OwnedFd>, agent: &mut Agent) -
     }
     let made = assemble(request, users)?;
     let outputs = [open_fifo(request, "out.fifo", &made)?, open_fifo(request, "err.fifo", &made)?];
-    let init = run(request, &made, stdio, &outputs, agent)?;
+    let init = run(request, &made, parent.as_ref(), stdio, &outputs, agent)?;
     host.reenter()?;
     // Best effort: needs CAP_SYS_RESOURCE, and only matters when the whole host is out of memory.
     let _ = fs::write("/proc/self/oom_score_adj", MONITOR_OOM_SCORE_ADJUSTMENT);
@@ -114,6 +116,7 @@ fn hide_v1_cgroups(request: &Request) -> Result<(), Failure> {
 fn run(
     request: &Request,
     made: &Assembled,
+    parent: Option<&ParentContainer>,
     stdio: Vec<OwnedFd>,
     outputs: &[OwnedFd; 2],
     agent: &mut Agent,
@@ -124,22 +127,34 @@ fn run(
         return external::run(request, program, made, stdio, agent);
     }
     let (failures, failure_pipe) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| host_failure("making a pipe", error))?;
-    let executor = ContainerExecutor::new(prepare(request, made, failure_pipe.as_raw_fd())?);
+    let introduction = Introduction::new().map_err(|error| host_failure("making a socket", error))?;
+    let executor = ContainerExecutor::new(prepare(request, made, &introduction, failure_pipe.as_raw_fd())?);
     let stdio = standard_files(request, stdio, outputs).map_err(|error| host_failure("its standard files", error))?;
     let work = request.run.join("libcontainer");
 
     // Not earlier: the v1 groups have been opened by now.
     hide_v1_cgroups(request)?;
-    let created = create(request, executor, stdio, &work);
+    let created = match parent {
+        Some(parent) => parent.among_its_processes(|| create(request, executor, stdio, &work))?,
+        None => create(request, executor, stdio, &work),
+    };
+    let created = created.and_then(|mut container| {
+        let init = introduction.received().map_err(LibcontainerError::OtherIO)?;
+        container.set_pid(init.map_or(0, |init| init.pid));
+        Ok((container, init))
+    });
     // The rights that libcontainer was told are more than the container gets, if the filters need them to be loaded.
     made.save_final_spec(request)?;
     if created.is_ok() && request.network == Network::Connected {
         agent.wait_until_connected()?;
     }
-    let created = created.and_then(|mut container| {
-        let pid = container.pid().map(|pid| pid.as_raw());
-        container.start().map(|()| pid)
-    });
+    if request.is_inspected
+        && let Ok((_, Some(init))) = &created
+    {
+        agent.say(&Message::Ready { init: *init });
+        agent.wait_until_inspected()?;
+    }
+    let created = created.and_then(|(mut container, init)| container.start().map(|()| init));
     drop(failure_pipe);
     // Ends when the container's first process has executed its command or is gone: nobody else has the pipe.
     let told = read_failure(File::from(failures));
@@ -148,7 +163,7 @@ fn run(
     match (told, created) {
         (Some(failure), _) => Err(failure),
         (None, Err(error)) => Err(Failure::new(FailureKind::Host, "", &error)),
-        (None, Ok(pid)) => pid.and_then(ProcessId::of).ok_or_else(|| Failure {
+        (None, Ok(init)) => init.ok_or_else(|| Failure {
             kind: FailureKind::Host,
             object: "the container's first process".to_owned(),
             detail: "it was gone before it could be looked at".to_owned(),
@@ -183,7 +198,7 @@ fn create(
         .build()
 }
 
-fn prepare(request: &Request, made: &Assembled, failure_pipe: i32) -> Result<Prepared, Failure> {
+fn prepare(request: &Request, made: &Assembled, introduction: &Introduction, failure_pipe: i32) -> Result<Prepared, Failure> {
     let none = Vec::new();
     let process = made.spec.process().as_ref();
     let arguments = process.and_then(|process| process.args().as_ref()).unwrap_or(&none);
@@ -202,6 +217,7 @@ fn prepare(request: &Request, made: &Assembled, failure_pipe: i32) -> Result<Pre
         filters: read_filters(&request.seccomp).map_err(|error| host_failure(&request.seccomp.to_string_lossy(), error))?,
         rights: made.rights(request),
         init: request.init.as_deref().map(open_program).transpose()?,
+        introduction: Some(introduction.theirs.try_clone().map_err(|error| host_failure("making a socket", error))?),
         terminal: request.given_stdio,
         failure_pipe,
     })

@@ -12,6 +12,7 @@ pub mod bytes;
 pub mod frames;
 pub mod person;
 pub mod program;
+#[cfg(feature = "socket")]
 pub mod socket;
 mod sys;
 pub mod terminal;
@@ -21,4 +22,5 @@ mod tests;
 pub use frames::Frames;
 pub use person::{Ended, News};
 pub use program::Program;
+#[cfg(feature = "socket")]
 pub use socket::{DialError, FrameReader, FrameWriter, dial};

@@ -39,6 +39,14 @@ pub fn entry<'a>(name: &'a (impl AsRef<[u8]> + ?Sized), mode: u32, kind: Kind<'a
     Entry { name: name.as_ref(), kind, mode, owner: (0, 0), time: (0, 0), xattrs: Vec::new() }
 }
 
+/// A whole tar of these.
+pub fn archive(entries: &[Entry]) -> Vec<u8> {
+    let mut tar: Vec<u8> = entries.iter().flat_map(Entry::to_tar).collect();
+    // Two empty blocks end it.
+    tar.resize(tar.len() + 2 * BLOCK_BYTES, 0);
+    tar
+}
+
 impl<'a> Entry<'a> {
     pub fn owner(self, user: u64, group: u64) -> Entry<'a> {
         Entry { owner: (user, group), ..self }

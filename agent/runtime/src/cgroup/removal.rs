@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::ContainerCgroup;
+use super::nested::processes;
 
 /// How often and at what distance to look whether killed processes have left their group: 5 s in all. They are gone within
 /// milliseconds, except where the kernel holds one in a device or a network file system.
@@ -13,7 +14,7 @@ const EMPTY_ATTEMPTS: u32 = 2500;
 const EMPTY_PAUSE: Duration = Duration::from_millis(2);
 
 impl ContainerCgroup {
-    /// Kills all processes of the container; the monitor lives on, to tell of it.
+    /// Kills all processes of the container, and of those within it; the monitor lives on, to tell of it.
     pub(crate) fn kill(&self) {
         let at_once = self.unified.as_ref().is_some_and(|base| fs::write(base.join("ct/cgroup.kill"), "1").is_ok());
         if !at_once {
@@ -75,11 +76,11 @@ impl ContainerCgroup {
 
 fn kill_one_by_one(group: &Path) {
     for _ in 0..EMPTY_ATTEMPTS {
-        let processes = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        let processes = processes(group).unwrap_or_default();
         if processes.is_empty() {
             break;
         }
-        for process in processes.lines().filter_map(|line| rustix::process::Pid::from_raw(line.parse().ok()?)) {
+        for process in processes.iter().filter_map(|line| rustix::process::Pid::from_raw(line.parse().ok()?)) {
             // Gone meanwhile is just as well.
             let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
         }
@@ -88,7 +89,7 @@ fn kill_one_by_one(group: &Path) {
 }
 
 /// Removes a group and all below it. One that is not there is fine.
-fn remove_tree(group: &Path) -> io::Result<()> {
+pub(super) fn remove_tree(group: &Path) -> io::Result<()> {
     for entry in fs::read_dir(group).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             remove_tree(&entry.path())?;

@@ -1,4 +1,4 @@
-//! What a container uses, read from its cgroups. A dozen small files; nothing is kept between two readings.
+//! What a container uses, with all that runs within it, read from its cgroups. A dozen small files; nothing is kept between two readings.
 //!
 //! A number that this host cannot tell is `None`, never zero. Meanings and names follow cAdvisor, so that its users find
 //! what they know: the working set is usage without what the kernel could drop at once (`inactive_file`).
@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::nested::processes;
 use super::{Cgroups, ContainerCgroup};
 
 /// The kernel's files are a few KiB; `io.stat` grows with the number of disks. What does not fit is not read.
@@ -138,16 +139,16 @@ impl Cgroups {
             reader.pressures(group, &mut usage.pressure);
             if self.v1.is_empty() {
                 reader.v2_memory(group, &mut usage.memory);
-                usage.pids = reader.pids(group);
+                usage.pids = reader.pids(group, cgroup.divided);
                 usage.io = v2_io(reader.text(group, "io.stat").unwrap_or_default());
             }
         }
         for (controller, tree) in &self.v1 {
             let Some(group) = cgroup.v1.iter().find(|group| group.starts_with(&tree.mount)) else { continue };
             match *controller {
-                "memory" => reader.v1_memory(group, &mut usage.memory)?,
-                "pids" => usage.pids = reader.pids(group),
-                "blkio" => usage.io = reader.v1_io(group),
+                "memory" => reader.v1_memory(group, &cgroup.own(group), &mut usage.memory)?,
+                "pids" => usage.pids = reader.pids(group, cgroup.divided),
+                "blkio" => usage.io = reader.v1_io(group, cgroup.divided),
                 "cpu" => reader.v1_throttling(group, &mut usage.cpu),
                 "cpuacct" if unified.is_none() => reader.v1_cpu(group, &mut usage.cpu),
                 _ => {}
@@ -214,7 +215,8 @@ impl Reader {
         }
     }
 
-    fn v1_memory(&mut self, group: &Path, memory: &mut MemoryUsage) -> io::Result<()> {
+    /// `own`: where its own processes are, which is where the kernel counts its kills.
+    fn v1_memory(&mut self, group: &Path, own: &Path, memory: &mut MemoryUsage) -> io::Result<()> {
         memory.usage = self.read(group, "memory.usage_in_bytes")?.trim().parse().ok();
         memory.peak = self.number(group, "memory.max_usage_in_bytes");
         memory.failcnt = self.number(group, "memory.failcnt");
@@ -229,7 +231,7 @@ impl Reader {
             memory.major_page_faults = stat.value("total_pgmajfault");
             memory.limit = stat.value("hierarchical_memory_limit").filter(|limit| *limit < V1_UNLIMITED_FROM);
         }
-        memory.oom_kills = self.text(group, "memory.oom_control").and_then(|text| Table(text).value("oom_kill"));
+        memory.oom_kills = self.text(own, "memory.oom_control").and_then(|text| Table(text).value("oom_kill"));
         Ok(())
     }
 
@@ -247,18 +249,23 @@ impl Reader {
         }
     }
 
-    fn pids(&mut self, group: &Path) -> PidsUsage {
-        let processes = self.text(group, "cgroup.procs").map(|list| list.lines().count() as u64);
+    /// `divided`: with those in the groups below, as the other numbers are.
+    fn pids(&mut self, group: &Path, divided: bool) -> PidsUsage {
+        let processes = match divided {
+            true => processes(group).ok().map(|all| all.len() as u64),
+            false => self.text(group, "cgroup.procs").map(|list| list.lines().count() as u64),
+        };
         let (current, limit) = (self.number(group, "pids.current"), self.number(group, "pids.max"));
         let refused = self.text(group, "pids.events").and_then(|text| Table(text).value("max"));
         PidsUsage { processes, current, limit, refused }
     }
 
-    fn v1_io(&mut self, group: &Path) -> Vec<IoUsage> {
+    fn v1_io(&mut self, group: &Path, divided: bool) -> Vec<IoUsage> {
+        let file = |name: &str| format!("blkio.throttle.{name}{}", if divided { "_recursive" } else { "" });
         let mut disks = Vec::new();
-        let bytes = self.text(group, "blkio.throttle.io_service_bytes").unwrap_or_default();
+        let bytes = self.text(group, &file("io_service_bytes")).unwrap_or_default();
         add_v1_io(&mut disks, bytes, |disk| (&mut disk.read_bytes, &mut disk.written_bytes));
-        let requests = self.text(group, "blkio.throttle.io_serviced").unwrap_or_default();
+        let requests = self.text(group, &file("io_serviced")).unwrap_or_default();
         add_v1_io(&mut disks, requests, |disk| (&mut disk.reads, &mut disk.writes));
         disks
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::devices::Rule;
 use super::limits::{self, Limit};
-use super::{Cgroups, ContainerCgroup, make_folder, write};
+use super::{Cgroups, ContainerCgroup, make_group, write};
 use crate::{ContainerSpec, Resources, RuntimeError};
 
 /// The controllers that we use. Two of them may share a tree.
@@ -23,35 +23,55 @@ impl Cgroups {
         made: &mut ContainerCgroup,
     ) -> Result<(), RuntimeError> {
         self.refuse_unsupported(&spec.id, &spec.resources, &mut made.weakened)?;
+        let resources = spec.parent.as_ref().map_or_else(|| spec.resources.clone(), |it| it.nested().limited(&spec.resources));
         for (controller, tree) in &self.v1 {
-            let limits = limits::v1(controller, &spec.resources);
+            let limits = limits::v1(controller, &resources);
             let is_wanted = match *controller {
                 // Each group that a process enters costs time: those without use are left out.
-                "cpu" | "cpuset" => !limits.is_empty(),
-                "devices" => rules.is_some(),
+                "cpu" => !limits.is_empty() || spec.nests,
+                "cpuset" => !limits.is_empty(),
+                "devices" => rules.is_some() || spec.nests && spec.security.privileged,
                 // The v2 tree counts processor time too.
                 "cpuacct" => self.unified.is_none(),
                 _ => true,
             };
-            if !is_wanted {
-                continue;
-            }
-            let group = tree.ours(&self.key).join(&spec.id);
+            let group = match &spec.parent {
+                // In all of its parent's groups, and in no other: it would be outside of its parent there.
+                Some(parent) => match parent.nested().v1_group_of(&tree.mount, &spec.id) {
+                    Some(group) => group,
+                    None => continue,
+                },
+                None if !is_wanted => continue,
+                None => tree.ours(&self.key).join(&spec.id),
+            };
             if !made.v1.contains(&group) {
-                make_folder(&group)?;
+                make_group(&group, spec.parent.is_some())?;
                 made.v1.push(group.clone());
+            }
+            let own = made.own(&group);
+            if made.divided {
+                count_below(controller, &group)?;
+                make_group(&own, true)?;
             }
             let failed = |what, path: &Path| {
                 let path = path.to_owned();
                 move |source: io::Error| RuntimeError::File { operation: what, path, source }
             };
             match *controller {
-                "memory" => made.oom_events = Some(group.join("memory.oom_control")),
-                "cpuset" => inherit_cpuset(&tree.mount, &group).map_err(failed("prepare", &group))?,
-                "devices" => set_device_rules(&group, rules.iter().flatten()).map_err(failed("set device rules in", &group))?,
+                "memory" => made.oom_events = Some(own.join("memory.oom_control")),
+                "cpuset" => inherit_cpuset(&tree.mount, &own).map_err(failed("prepare", &own))?,
+                "devices" => {
+                    if let Some(rules) = &rules {
+                        set_device_rules(&group, rules).map_err(failed("set device rules in", &group))?;
+                    }
+                }
                 _ => {}
             }
             limits::set(&spec.id, &group, &limits, &mut made.weakened)?;
+            if *controller == "cpuset" && made.divided {
+                // What was inherited is wider than what is set now.
+                limits::set(&spec.id, &own, &limits, &mut made.weakened)?;
+            }
         }
         if rules.is_some() && !self.v1.iter().any(|(name, _)| *name == "devices") {
             made.weakened.push(NO_DEVICE_RULES.to_owned());
@@ -82,9 +102,18 @@ impl Cgroups {
     }
 }
 
+/// Lets a group's memory be that of the groups below it, too. Since Linux 5.11 it always is.
+pub(super) fn count_below(controller: &str, group: &Path) -> Result<(), RuntimeError> {
+    let path = group.join("memory.use_hierarchy");
+    if controller != "memory" || !fs::read_to_string(&path).is_ok_and(|text| text.trim() == "0") {
+        return Ok(());
+    }
+    write(&path, "1").map_err(|source| RuntimeError::File { operation: "write", path, source })
+}
+
 /// A new cpuset group has neither processors nor memory nodes, and then takes no process: from the top down, each group that
 /// has none gets those of the one above.
-fn inherit_cpuset(mount: &Path, group: &Path) -> io::Result<()> {
+pub(super) fn inherit_cpuset(mount: &Path, group: &Path) -> io::Result<()> {
     let mut folders = group.ancestors().take_while(|folder| *folder != mount).collect::<Vec<_>>();
     folders.reverse();
     for folder in folders {
@@ -99,7 +128,7 @@ fn inherit_cpuset(mount: &Path, group: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn set_device_rules<'a>(group: &Path, rules: impl Iterator<Item = &'a Rule>) -> io::Result<()> {
+fn set_device_rules(group: &Path, rules: &[Rule]) -> io::Result<()> {
     write(&group.join("devices.deny"), "a")?;
     for rule in rules {
         write(&group.join("devices.allow"), &rule.to_string())?;

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::devices::Rule;
-use super::{Cgroups, ContainerCgroup, limits, make_folder, write};
+use super::{Cgroups, ContainerCgroup, limits, make_folder, make_group, write};
 use crate::{ContainerSpec, RuntimeError};
 
 /// The controllers that limits and figures need.
@@ -37,26 +37,44 @@ impl Cgroups {
                 })?;
                 base
             }
-            None => {
-                let ours = tree.ours(&self.key);
-                if alone {
-                    hand_down(&tree.mount, &ours)?;
+            None => match &spec.parent {
+                Some(parent) => {
+                    made.monitors = parent.nested().receive_monitor(shim)?;
+                    parent.nested().group_of(&spec.id)?
                 }
-                ours.join(&spec.id)
-            }
+                None => {
+                    let ours = tree.ours(&self.key);
+                    if alone {
+                        hand_down(&tree.mount, &ours)?;
+                    }
+                    ours.join(&spec.id)
+                }
+            },
         };
         made.unified = Some(base.clone());
-        let container = base.join("ct");
-        if !alone {
-            return make_folder(&container);
+        let (container, is_within) = (base.join("ct"), spec.parent.is_some());
+        make_group(&base, is_within)?;
+        if alone {
+            // Without a controller its limit is refused below, by name.
+            enable(&base);
         }
-        make_folder(&base)?;
-        // Without a controller its limit is refused below, by name.
-        enable(&base);
-        make_folder(&container)?;
-        made.oom_events = Some(container.join("memory.events"));
-        limits::set(&spec.id, &container, &limits::v2(&spec.resources), &mut made.weakened)?;
-        if spec.resources.memory_reservation_bytes.is_some() {
+        make_group(&container, is_within)?;
+        let own = made.own(&container);
+        if alone {
+            made.oom_events = Some(own.join("memory.events"));
+            limits::set(&spec.id, &container, &limits::v2(&spec.resources), &mut made.weakened)?;
+            if made.divided {
+                enable(&container);
+            }
+        }
+        if made.divided {
+            make_group(&own, is_within)?;
+        }
+        if alone && let Some(bytes) = spec.resources.memory_reservation_bytes {
+            if made.divided {
+                // What is reserved for the whole is for its own processes.
+                let _ = write(&own.join("memory.low"), &bytes.to_string());
+            }
             reserve_above(&container, &tree.mount, made.scope.is_some());
         }
         Ok(())
@@ -89,7 +107,7 @@ fn hand_down(mount: &Path, ours: &Path) -> Result<(), RuntimeError> {
 }
 
 /// Hands down what of our controllers the folder has and does not hand down yet. What is missing shows when a limit needs it.
-fn enable(folder: &Path) {
+pub(super) fn enable(folder: &Path) {
     let words = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
     let (has, done) = (words("cgroup.controllers"), words("cgroup.subtree_control"));
     let lists = |words: &str, name: &str| words.split_ascii_whitespace().any(|word| word == name);

@@ -68,7 +68,7 @@ const ALL: [&str; 41] = [
 pub(crate) struct Capabilities(pub(crate) u64);
 
 impl Capabilities {
-    /// Those of a container. What is added by name is stronger than what is dropped, so that all can be dropped but one; where
+    /// Those of a container; within another one, none that this one lacks. What is added by name is stronger than what is dropped, so that all can be dropped but one; where
     /// all are added, it is the other way round. (moby's rule, oci/caps/utils.go.)
     pub(crate) fn of(spec: &ContainerSpec) -> Capabilities {
         let security = &spec.security;
@@ -78,7 +78,8 @@ impl Capabilities {
             false => adds(name) || CAPABILITIES.contains(name) && !drops(name),
         };
         let bits = (0_u32..).zip(&ALL).filter(|(_, name)| has(name));
-        Capabilities(bits.fold(0, |bits, (number, _)| bits | 1 << number))
+        let within = spec.parent.as_ref().map_or(u64::MAX, |parent| parent.capabilities().0);
+        Capabilities(bits.fold(0, |bits, (number, _)| bits | 1 << number) & within)
     }
 
     /// Whether `name` is among them; a name that there is not is not.

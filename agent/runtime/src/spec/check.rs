@@ -3,7 +3,7 @@
 use std::path::{Component, Path};
 
 use super::capabilities;
-use crate::{ContainerSpec, NetworkMode};
+use crate::{ContainerSpec, NetworkMode, parent};
 
 /// What is wrong with a specification, as far as that can be told without the image.
 pub(crate) fn check(spec: &ContainerSpec) -> Result<(), String> {
@@ -33,6 +33,7 @@ pub(crate) fn check(spec: &ContainerSpec) -> Result<(), String> {
     if let Some(name) = capabilities::unknown(spec) {
         return Err(format!("{name:?} is no capability"));
     }
+    parent::check(spec)?;
     check_mounts(spec)?;
     check_limits(spec)?;
     check_sysctls(spec)
@@ -94,6 +95,9 @@ fn check_sysctls(spec: &ContainerSpec) -> Result<(), String> {
         }
         if network && matches!(spec.network, NetworkMode::Host) {
             return Err(format!("the kernel parameter {name} is the host's, whose network it shares"));
+        }
+        if network && matches!(spec.network, NetworkMode::Parent) {
+            return Err(format!("the kernel parameter {name} is its parent's, whose network it shares"));
         }
     }
     Ok(())

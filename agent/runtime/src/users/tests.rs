@@ -40,6 +40,7 @@ fn some_containers_have_the_hosts_users() {
         let got = match pool(policy, 1).assign(&spec) {
             Ok(Users::Host) => Ok("asked for".to_owned()),
             Ok(Users::HostBecause(reason)) => Ok(reason),
+            Ok(Users::Parents { .. }) => Ok("its parent's".to_owned()),
             Ok(Users::Own { required, .. }) => Ok(format!("own, required: {required}")),
             Err(error) => Err(error),
         };

@@ -185,7 +185,11 @@ impl Line {
         let request = self.bench.request("POST", "/v1/pipelines/shop/runs").token(&self.bench.admin);
         let asked = tokio::spawn(async move { request.body(wish).await });
         self.bench.settled().await;
-        self.push(n).await;
+        // As a builder does, which looks again and again: the first look may come before the wish is known.
+        while !asked.is_finished() {
+            self.push(n).await;
+            tokio::time::sleep(TURN).await;
+        }
         asked.await.expect("does not panic")
     }
 

@@ -1,0 +1,193 @@
+//! `coord run`: a second container, left running or sat at until it ends.
+//!
+//! Its standard files are pipes (or a terminal) whose other ends we hold: the agent is not between it and us, so one that is replaced
+//! meanwhile cuts nothing; we only ask the next one for the end.
+
+use super::containers::{exit_code, has_ended};
+use super::exec::check_terminal;
+use crate::cli::RunArgs;
+use crate::door::{BROKEN, Door, letters};
+use crate::failure::{Failure, SIGNAL_BASE, failure, local};
+use crate::output::Output;
+use crate::stdio::{Carriers, streams};
+use coord_attach::terminal::Raw;
+use coord_shared::names::ChildName;
+use coord_shared::quantity::{Signal, Span};
+use coord_shared::wire::ErrorBody;
+use coord_shared::wire::nested::{ChildView, NewChild, SignalAsked, Stop};
+use std::os::fd::OwnedFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// Letters that make a chosen name one that nobody has chosen before: 40 bits.
+const NAME_LETTERS: usize = 8;
+/// SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM, SIGCONT (signal(7)): what is passed on.
+const PASSED_ON: [i32; 7] = [1, 2, 3, 10, 12, 15, 18];
+/// SIGINT, SIGTERM: ask it to end.
+const ASKS: [i32; 2] = [2, 15];
+/// Signals that ask it to end, after which it is not asked any more: process 1 of a container ignores what it does not expect.
+const ASKED_MAX: u32 = 3;
+/// SIGWINCH (signal(7)).
+const RESIZED: i32 = 28;
+/// News that may wait.
+const NEWS_MAX: usize = 8;
+
+pub(super) async fn run(door: &Door, args: RunArgs, output: &Output) -> Result<u8, Failure> {
+    check_terminal(args.tty, args.interactive)?;
+    let (detach, stdin, tty) = (args.detach, args.interactive, args.tty);
+    let asked = asked(args)?;
+    if detach {
+        let child = door.start(&asked).await?;
+        output.data(&format!("{}\n", child.name))?;
+        return Ok(0);
+    }
+    let mut news = news(tty).map_err(|e| local("wait for signals", e))?;
+    let (theirs, ours) = streams(stdin, tty).map_err(|e| local("make the container's input and output", e))?;
+    let child = tokio::select! {
+        started = start(door, asked.clone(), theirs) => started?,
+        number = terminated(&mut news) => return Ok(give_up(door, &asked, number).await),
+    };
+    // While this lives, keys are the container's; dropped, the terminal is as it was.
+    let raw = if tty && stdin { Some(Raw::enter().map_err(|e| local("use the terminal", e))?) } else { None };
+    let carriers = ours.carry().map_err(|e| local("carry the container's input and output", e))?;
+    let ended = until_end(door, child, news, &carriers, output).await;
+    if ended.is_ok() {
+        carriers.drain().await;
+    }
+    drop(raw);
+    let ended = ended?;
+    if let Some(reason) = &ended.reason {
+        output.note(&format!("{}: {reason}", ended.name));
+    } else if ended.exit.is_some_and(|exit| exit.oom_killed) {
+        output.note(&format!("{}: {}", ended.name, ended.exit.map(|exit| exit.to_string()).unwrap_or_default()));
+    }
+    Ok(exit_code(&ended))
+}
+
+/// What was typed, as the door wants it. It has a name before it is asked for: so it can be found whatever becomes of the answer.
+fn asked(args: RunArgs) -> Result<NewChild, ErrorBody> {
+    let name = match args.name {
+        Some(name) => name,
+        None => chosen_name()?,
+    };
+    let mut environment: Vec<(String, String)> = args.environment.iter().filter_map(|variable| variable.resolve()).collect();
+    if args.tty && !environment.iter().any(|(name, _)| name == "TERM") {
+        // As every engine says it; programs that know better are told with -e TERM.
+        environment.push(("TERM".to_owned(), "xterm".to_owned()));
+    }
+    Ok(NewChild {
+        image: args.image,
+        name: Some(name),
+        command: (!args.command.is_empty()).then_some(args.command),
+        entrypoint: args.entrypoint.map(|program| if program.is_empty() { Vec::new() } else { vec![program] }),
+        environment,
+        working_dir: args.workdir,
+        user: args.user,
+        caches: args.caches.into_iter().map(|cache| cache.0).collect(),
+        memory: args.memory,
+        cpus: args.cpus,
+        pids: args.pids,
+        read_only: args.read_only,
+        init: args.init,
+        network: args.network.map(Into::into),
+        cap_drop: args.cap_drop,
+        stdio: None,
+        verify_by_log: args.verify_by_log,
+    })
+}
+
+fn chosen_name() -> Result<ChildName, ErrorBody> {
+    let letters = letters(NAME_LETTERS).map_err(|e| local("get random numbers", e))?;
+    format!("run-{letters}").parse().map_err(|e| failure("local", format!("{e}"), None))
+}
+
+/// Starts it with these files. Where the agent is replaced before it answers, the next one is asked whether there is such a container, and
+/// if not, for one.
+async fn start(door: &Door, mut asked: NewChild, files: [OwnedFd; 3]) -> Result<ChildView, ErrorBody> {
+    loop {
+        asked.stdio = Some(door.hand_over(&files).await?);
+        let broken = match door.start(&asked).await {
+            Err(error) if error.code == BROKEN => error,
+            answer => return answer,
+        };
+        let Some(name) = &asked.name else { return Err(broken) };
+        match door.child(name).await {
+            Ok(child) if !has_ended(&child) || child.exit.is_some() => return Ok(child),
+            Ok(child) => {
+                let reason = child.reason.unwrap_or_else(|| "it never ran".to_owned());
+                return Err(failure("not_started", format!("{name}: {reason}"), None));
+            }
+            Err(error) if error.code == "no_such_container" => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Passes on signals and sizes until it ends.
+async fn until_end(
+    door: &Door,
+    child: ChildView,
+    mut news: mpsc::Receiver<i32>,
+    carriers: &Carriers,
+    output: &Output,
+) -> Result<ChildView, ErrorBody> {
+    if has_ended(&child) {
+        return Ok(child);
+    }
+    let waited = door.wait(&child.name);
+    tokio::pin!(waited);
+    let mut asked = 0;
+    loop {
+        let number = tokio::select! {
+            ended = &mut waited => return ended,
+            Some(number) = news.recv() => number,
+        };
+        if number == RESIZED {
+            carriers.resize();
+            continue;
+        }
+        asked += u32::from(ASKS.contains(&number));
+        let signal = if asked >= ASKED_MAX { Signal::KILL } else { Signal(number) };
+        let passed_on = tokio::select! {
+            ended = &mut waited => return ended,
+            passed_on = door.signal(&child.name, SignalAsked { signal }) => passed_on,
+        };
+        if let Err(error) = passed_on
+            && error.code != "not_running"
+        {
+            output.failure(&error);
+        }
+    }
+}
+
+/// The first signal that asks us to end.
+async fn terminated(news: &mut mpsc::Receiver<i32>) -> i32 {
+    loop {
+        match news.recv().await {
+            Some(number) if number <= 3 || ASKS.contains(&number) => return number,
+            Some(_) => {}
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Nobody wants it any more before it runs.
+async fn give_up(door: &Door, asked: &NewChild, number: i32) -> u8 {
+    if let Some(name) = &asked.name {
+        let stop = Stop { signal: Some(Signal::KILL), grace: Some(Span::seconds(0)) };
+        // It may not be there yet, and then never is: the question for it was taken back.
+        let _ = door.stop(name, &stop).await;
+    }
+    u8::try_from(SIGNAL_BASE + number).unwrap_or(u8::MAX)
+}
+
+/// Signals that are meant for it, and new sizes of our terminal if it has one.
+fn news(tty: bool) -> std::io::Result<mpsc::Receiver<i32>> {
+    let (sender, receiver) = mpsc::channel(NEWS_MAX);
+    for number in PASSED_ON.into_iter().chain(tty.then_some(RESIZED)) {
+        let mut signals = signal(SignalKind::from_raw(number))?;
+        let sender = sender.clone();
+        tokio::spawn(async move { while signals.recv().await.is_some() && sender.send(number).await.is_ok() {} });
+    }
+    Ok(receiver)
+}
