@@ -32,7 +32,7 @@ use coord_network::Network;
 use coord_registry::{Registry, login_files};
 use coord_runtime::{EmbeddedRuntime, Recovered, RecoveredState, Runtime as _, RuntimeEvent};
 use coord_shared::decide::planner::{Drain, History, Plan};
-use coord_shared::decide::{Mono, Now};
+use coord_shared::decide::{Mono, Now, told};
 use coord_shared::names::InstanceId;
 use coord_shared::wire::nested::NestedReport;
 use coord_shared::wire::{FullReport, HostState, RegistryLogin};
@@ -589,6 +589,7 @@ impl Service {
             instance.nested = instance.container.as_ref().and_then(|id| nested.get(&id.to_string()).cloned());
         }
         drop(nested);
+        told::fit(&mut report.instances, told::NESTED_MAX_BYTES);
         if self.told.as_deref() != Some(&report) {
             self.told = Some(Arc::new(report));
         }
