@@ -112,7 +112,7 @@ impl Places {
 }
 
 /// Where second containers' logs lie, in the folder of all logs.
-pub(super) fn logs(dir: &Path) -> PathBuf {
+pub fn logs(dir: &Path) -> PathBuf {
     dir.join("nested")
 }
 

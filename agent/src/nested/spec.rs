@@ -1,4 +1,4 @@
-//! A second container, spelt out. Pure, but for the files of its parent's network.
+//! A second container, spelt out. Pure.
 //!
 //! What it may is never more than its parent: the runtime refuses anything else (see `ContainerSpec::parent`). Here it is not even asked for.
 
@@ -8,20 +8,15 @@ use super::image::Ready;
 use super::record::About;
 use super::refusal::{cure, refuse};
 use crate::execute::{arguments, environment};
-use coord_runtime::{ContainerSpec, EmbeddedRuntime, LogDriver, LogPolicy, NetworkMode, Parent, Resources, Security, Stdio};
+use coord_runtime::{ContainerSpec, LogDriver, LogPolicy, NetworkMode, Parent, Resources, Security, Stdio};
 use coord_shared::document::{Nested as Permission, NestedNetwork};
 use coord_shared::names::{ChildName, HostName};
 use coord_shared::quantity::Signal;
 use coord_shared::wire::ErrorBody;
 use coord_shared::wire::nested::NewChild;
 use oci_spec::image::Config as ImageConfig;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
-use std::fs::File;
-use std::io::Read as _;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Processes and threads of one that does not say: a build or a test, not a service.
 const PIDS_DEFAULT: u32 = 500;
@@ -33,8 +28,6 @@ const LOG_BYTES_PER_S: u64 = 4 << 20;
 /// Of `/etc/hosts` and `/etc/resolv.conf`.
 const NETWORK_FILE_MAX_BYTES: u64 = 64 * 1024;
 
-const NETWORK_FILES_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// What was made ready for it on this host.
 pub(super) struct Made<'a> {
     /// Its ID in the runtime.
@@ -43,8 +36,6 @@ pub(super) struct Made<'a> {
     pub(super) ready: &'a Ready,
     pub(super) mounted: &'a [Mounted],
     pub(super) parent: Parent,
-    /// Its parent's `/etc/hosts` and `/etc/resolv.conf`.
-    pub(super) network_files: (Option<String>, Option<String>),
     /// Where what it prints goes.
     pub(super) log: PathBuf,
     /// Its standard files, where it is in somebody's foreground.
@@ -71,10 +62,6 @@ pub(super) fn child_spec(
     let non_empty = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let stop_signal = config.stop_signal().as_ref().and_then(|signal| signal.parse::<Signal>().ok()).unwrap_or(Signal::TERM).0;
     let network = asked.network.unwrap_or(about.permission.network);
-    let (hosts_file, resolv_conf) = match network {
-        NestedNetwork::Parent => made.network_files,
-        NestedNetwork::None => (None, None),
-    };
     let log = LogPolicy {
         driver: LogDriver::JsonFile,
         path: made.log,
@@ -91,11 +78,9 @@ pub(super) fn child_spec(
         user: asked.user.clone().or_else(|| non_empty(config.user())).unwrap_or_default(),
         hostname: made.name.to_string(),
         network: match network {
-            NestedNetwork::Parent => NetworkMode::Parent,
+            NestedNetwork::Parent => NetworkMode::None,
             NestedNetwork::None => NetworkMode::None,
         },
-        hosts_file,
-        resolv_conf,
         resources: limits(asked, &about.permission),
         mounts,
         read_only: asked.read_only,
@@ -145,26 +130,4 @@ fn limits(asked: &NewChild, permission: &Permission) -> Resources {
 fn capability(name: &str) -> String {
     let upper = name.to_ascii_uppercase();
     if upper.starts_with("CAP_") || upper == "ALL" { upper } else { format!("CAP_{upper}") }
-}
-
-/// The parent's `/etc/hosts` and `/etc/resolv.conf`, as it sees them: it may have written its own.
-pub(super) async fn network_files(runtime: &EmbeddedRuntime, parent: &str) -> (Option<String>, Option<String>) {
-    let Ok(root) = runtime.root(parent) else { return (None, None) };
-    let read = tokio::task::spawn_blocking(move || (read(&root, "etc/hosts"), read(&root, "etc/resolv.conf")));
-    match tokio::time::timeout(NETWORK_FILES_TIMEOUT, read).await {
-        Ok(files) => files.unwrap_or_default(),
-        // What it has mounted there does not answer.
-        Err(_) => (None, None),
-    }
-}
-
-fn read(root: &OwnedFd, path: &str) -> Option<String> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS).ok()?;
-    if FileType::from_raw_mode(fstat(&file).ok()?.st_mode) != FileType::RegularFile {
-        return None;
-    }
-    let mut text = String::new();
-    File::from(file).take(NETWORK_FILE_MAX_BYTES).read_to_string(&mut text).ok()?;
-    Some(text)
 }

@@ -23,7 +23,7 @@
 
 use super::Exit;
 use crate::document::NestedNetwork;
-use crate::names::{CacheName, ChildName, ContainerId, Digest, ImagePattern};
+use crate::names::{CacheName, ChildName, Digest, ImagePattern};
 use crate::quantity::{ByteSize, MilliCpus, Signal, Span};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -48,8 +48,8 @@ pub const ENDED_MAX: usize = 64;
 pub struct Info {
     /// The agent's release.
     pub version: String,
-    /// The container that asks.
-    pub parent: ContainerId,
+    /// The container that asks: an instance's, or that of a step.
+    pub parent: String,
     /// Second containers that may run at a time, and do.
     pub containers: (u32, u32),
     /// Bytes that caches may hold together, and do.
