@@ -243,6 +243,7 @@ impl Shown {
                 EntryKind::Folder => ('d', String::new()),
                 EntryKind::File => ('-', entry.size.to_string()),
                 EntryKind::Link => ('l', String::new()),
+                EntryKind::Special => ('?', String::new()),
             };
             let target = entry.target.as_ref().map(|target| format!(" -> {target}")).unwrap_or_default();
             list.row([

@@ -5,8 +5,11 @@ use coord_tar::Archive;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-/// Packs a folder; entries, with contents, or the error.
-fn packed(folder: &Path) -> (Vec<(Entry, Vec<u8>)>, Result<Vec<String>, PackError>) {
+/// An entry and its content.
+type Read = (Entry, Vec<u8>);
+
+/// Packs a folder; what is in the archive, and what was said of it.
+fn packed(folder: &Path) -> (Vec<Read>, Result<Vec<String>, PackError>) {
     let (sender, mut pieces) = mpsc::channel(1);
     let folder = folder.to_owned();
     let packing = std::thread::spawn(move || pack(&folder, sender));
@@ -32,12 +35,14 @@ fn packed(folder: &Path) -> (Vec<(Entry, Vec<u8>)>, Result<Vec<String>, PackErro
     (entries, packed)
 }
 
-fn shown(entries: &[(Entry, Vec<u8>)]) -> Vec<String> {
-    let line = |(entry, content): &(Entry, Vec<u8>)| {
-        let kind = match entry.kind {
-            Kind::Directory => 'd',
-            Kind::Symlink => 'l',
-            _ => '-',
+fn shown(entries: &[Read]) -> Vec<String> {
+    let line = |(entry, content): &Read| {
+        let kind = if entry.kind == Kind::Directory {
+            'd'
+        } else if entry.kind == Kind::Symlink {
+            'l'
+        } else {
+            '-'
         };
         let path = String::from_utf8_lossy(&entry.path).into_owned();
         format!("{kind}{:04o} {path} {}{}", entry.mode, String::from_utf8_lossy(&entry.link), content.len())
