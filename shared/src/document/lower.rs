@@ -17,7 +17,7 @@ pub(crate) mod path;
 pub(crate) mod policy;
 pub(crate) mod ports;
 pub(crate) mod resources;
-mod security;
+pub(crate) mod security;
 pub(crate) mod tables;
 
 pub use path::mount_target;

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use toml::de::DeTable;
 
 /// Every capability of Linux (capabilities(7), 6.18), without `CAP_`.
-const CAPABILITIES: [&str; 41] = [
+pub(crate) const CAPABILITIES: [&str; 41] = [
     "AUDIT_CONTROL",
     "AUDIT_READ",
     "AUDIT_WRITE",
