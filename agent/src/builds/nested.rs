@@ -63,7 +63,16 @@ mod tests {
 
     #[test]
     fn a_builder_is_never_asked_for_more_than_it_gives() {
-        let builder = BuilderConfig { disk_bytes: 100 << 20, ..BuilderConfig::default() };
+        let builder = BuilderConfig {
+            runs: 1,
+            host_steps: false,
+            host_network: false,
+            user: "nobody".to_owned(),
+            memory_bytes: 64 << 20,
+            cpus_milli: None,
+            pids: 50,
+            disk_bytes: 100 << 20,
+        };
         let limits = Resources { memory_bytes: Some(64 << 20), cpus_milli: Some(500), pids: Some(50), ..Resources::default() };
         let asked = Nested { memory: Some(ByteSize(1 << 30)), cpus: Some(MilliCpus(4000)), ..Nested::default() };
         let expect = Nested {
