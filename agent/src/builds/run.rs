@@ -119,7 +119,13 @@ impl Run {
                 Err(End::Failed(problem)) => self.failure(index, problem),
                 Err(End::Cancelled) => StepEnd { problem: Some("was cancelled".to_owned()), ..StepEnd::default() },
                 Err(End::Skipped) => StepEnd::default(),
-                Err(End::Gone) => return Err(End::Gone),
+                Err(End::Gone) => {
+                    // Not where the agent is ending: then what runs goes on.
+                    if *self.stop.borrow() == Stop::Gone {
+                        self.remove_container(index).await;
+                    }
+                    return Err(End::Gone);
+                }
             };
             self.record.step_ends(index, end, clock::now().wall);
             self.note().map_err(End::Failed)?;
