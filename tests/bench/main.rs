@@ -14,6 +14,7 @@ mod equal;
 mod isolation;
 mod line;
 mod memory;
+mod nested;
 mod network;
 mod ours;
 mod publish;
@@ -53,6 +54,7 @@ fn main() -> Result<()> {
         ["isolation", rest @ ..] => return isolation::run(rest),
         ["start", rest @ ..] => return start::run(rest),
         ["memory", rest @ ..] => return weight::run(rest),
+        ["nested", rest @ ..] => return nested::run(rest),
         ["network", rest @ ..] => return network::run(rest),
         ["chaos", rest @ ..] => return chaos::run(rest),
         ["upgrade", rest @ ..] => return upgrade::run(rest),
@@ -69,6 +71,7 @@ fn main() -> Result<()> {
                 isolation::USAGE,
                 start::USAGE,
                 weight::USAGE,
+                nested::USAGE,
                 network::USAGE,
                 chaos::USAGE,
                 upgrade::USAGE,

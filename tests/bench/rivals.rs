@@ -180,6 +180,18 @@ impl Rival {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Docker's socket.
+    pub(crate) fn socket(&self) -> Option<String> {
+        self.base.iter().find_map(|word| word.strip_prefix("unix://")).map(str::to_owned)
+    }
+
+    /// Writes an image that it has into an archive; the file.
+    pub(crate) fn save(&self, image: &str, name: &str) -> Result<String> {
+        let archive = self.cell.path(&format!("{name}.tar")).to_string_lossy().into_owned();
+        self.ok(&["save", "-o", &archive, image])?;
+        Ok(archive)
+    }
+
     /// Gives it an image under a name, `localhost/NAME:1`.
     pub(crate) fn load(&self, image: &Image, name: &str) -> Result<String> {
         let layout = self.cell.path(&format!("layout-{name}"));

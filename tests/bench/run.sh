@@ -12,6 +12,9 @@
 #                                 start to exit of `true`, to running, stop to gone: beside crun, runc, podman, docker, ctr
 #   tests/bench/run.sh memory [--quick]
 #                                 what runs beside 0, 10 and 100 containers weighs
+#   tests/bench/run.sh nested [--quick]
+#                                 from the call in a container to the first output of a second one: beside docker with a mounted
+#                                 socket, and docker in docker
 #   tests/bench/run.sh network --images DIR [--seconds N]
 #                                 nginx on a published port under wrk; DIR/nginx is an OCI layout
 #   tests/bench/run.sh crashloop [COUNT [SECONDS]]

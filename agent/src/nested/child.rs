@@ -206,8 +206,8 @@ async fn bring_up(
 
 /// What a second container runs within.
 pub(super) fn parent(door: &Door) -> Result<coord_runtime::Parent, ErrorBody> {
-    let _ = limits_of_all(&door.about.permission);
-    Ok(coord_runtime::Parent { id: door.about.container.clone() })
+    let within = limits_of_all(&door.about.permission);
+    door.runtime.parent(&door.about.container, &within).map_err(|error| refuse("ending", crate::chain(&error)))
 }
 
 /// In words with a code; an inspection that failed has its own.

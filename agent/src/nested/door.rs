@@ -284,8 +284,7 @@ fn runtime_id(parent: &str, child: &ChildName, number: u64) -> String {
 }
 
 fn root_of(runtime: &EmbeddedRuntime, parent: &str) -> io::Result<std::os::fd::OwnedFd> {
-    let _ = runtime;
-    Err(io::Error::other(format!("{parent} has no root yet")))
+    runtime.root(parent)
 }
 
 /// The log, and what it was rotated to.

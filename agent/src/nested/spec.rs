@@ -25,8 +25,6 @@ const LOG_MAX_BYTES: u64 = 4 << 20;
 const LOG_FILES: u32 = 2;
 /// What it may print in a second: what is more is counted and dropped.
 const LOG_BYTES_PER_S: u64 = 4 << 20;
-/// Of `/etc/hosts` and `/etc/resolv.conf`.
-const NETWORK_FILE_MAX_BYTES: u64 = 64 * 1024;
 
 /// What was made ready for it on this host.
 pub(super) struct Made<'a> {
@@ -78,7 +76,7 @@ pub(super) fn child_spec(
         user: asked.user.clone().or_else(|| non_empty(config.user())).unwrap_or_default(),
         hostname: made.name.to_string(),
         network: match network {
-            NestedNetwork::Parent => NetworkMode::None,
+            NestedNetwork::Parent => NetworkMode::Parent,
             NestedNetwork::None => NetworkMode::None,
         },
         resources: limits(asked, &about.permission),
