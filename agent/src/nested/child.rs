@@ -331,10 +331,10 @@ pub(super) fn signal(door: &Door, child: &Child, signal: Signal) -> Result<Child
 /// What is known of one that runs.
 pub(super) fn running(child: &Child) -> Result<ChildView, ErrorBody> {
     let view = child.view();
-    match view.state {
-        ChildState::Running => Ok(view),
-        state => Err(refuse("not_running", format!("container {} does not run: it is {state}", view.name))),
+    if view.state == ChildState::Running {
+        return Ok(view);
     }
+    Err(refuse("not_running", format!("container {} does not run: it is {}", view.name, view.state)))
 }
 
 fn kill(engine: &Engine, container: &str) {
