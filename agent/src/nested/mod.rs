@@ -188,6 +188,12 @@ impl Doors {
         self.tools.reporter.reports.subscribe()
     }
 
+    /// Forgets all doors, as an agent that is killed does: they and what they work with know each other, which keeps both.
+    #[cfg(test)]
+    pub(crate) fn abandon(&self) {
+        self.tools.doors().clear();
+    }
+
     /// Whether this container has a door.
     pub fn knows(&self, container: &str) -> bool {
         self.tools.door(container).is_some()

@@ -33,6 +33,7 @@ pub(super) struct Rig {
     pub(super) coordinator: Coordinator,
     registry: FakeRegistry,
     builder: Option<Builder>,
+    doors: Option<Doors>,
     local: LocalSet,
     orders: Vec<BuildOrder>,
     watches: Vec<SourceWatch>,
@@ -92,6 +93,7 @@ impl Rig {
             coordinator,
             registry,
             builder: None,
+            doors: None,
             local: LocalSet::new(),
             orders: Vec::new(),
             watches: Vec::new(),
@@ -106,14 +108,16 @@ impl Rig {
 
     /// Begins anew, as an agent that was killed and started again. Nothing of it lives on but containers and what is on the disk.
     pub(super) fn restart(&mut self) {
-        self.builder = None;
-        self.local = LocalSet::new();
+        self.pause();
         self.start();
     }
 
     /// Kills the agent.
     pub(super) fn pause(&mut self) {
         self.builder = None;
+        if let Some(doors) = self.doors.take() {
+            doors.abandon();
+        }
         self.local = LocalSet::new();
     }
 
@@ -174,6 +178,7 @@ impl Rig {
             room: None,
             happenings: Happenings::default(),
         });
+        self.doors = Some(doors.clone());
         let hands = Hands {
             coordinators: Coordinators::new(&self.config).expect("a client"),
             images,
@@ -330,8 +335,7 @@ impl Rig {
 impl Drop for Rig {
     /// Whatever a failed test has left.
     fn drop(&mut self) {
-        self.builder = None;
-        self.local = LocalSet::new();
+        self.pause();
         let groups = cgroups(self.folder.path());
         for _ in 0..REMOVALS_MAX {
             self.kill_all();
