@@ -230,7 +230,7 @@ pub(super) fn check(spec: &super::ContainerSpec) -> Result<(), String> {
     let Some(_) = &spec.parent else {
         return match spec.network {
             super::NetworkMode::Parent => Err("it runs within no other container whose network it could share".to_owned()),
-            _ => Ok(()),
+            super::NetworkMode::Host | super::NetworkMode::None | super::NetworkMode::Connected(_) => Ok(()),
         };
     };
     let security = &spec.security;

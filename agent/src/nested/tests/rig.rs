@@ -22,7 +22,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::task::LocalSet;
 
@@ -318,11 +318,12 @@ pub(super) fn is_alive(pid: i32) -> bool {
 
 /// Waits without an agent.
 pub(super) async fn until_gone(pid: i32) {
-    let deadline = Instant::now() + DEADLINE;
-    while is_alive(pid) {
-        assert!(Instant::now() < deadline, "process {pid} does not end");
-        tokio::time::sleep(PAUSE).await;
-    }
+    let waiting = async {
+        while is_alive(pid) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, waiting).await.expect("its end");
 }
 
 pub(super) fn kill(pids: Vec<i32>) {
