@@ -268,6 +268,9 @@ pub(super) fn check(spec: &ContainerSpec) -> Result<(), String> {
     if let Some(path) = paths.clone().find(|path| !path.is_absolute() || path.as_os_str().len() >= PATH_MAX_BYTES) {
         return Err(format!("{path:?} is no absolute path"));
     }
+    if spec.nests && spec.backend != Backend::Embedded {
+        return Err("an OCI runtime is to run it, and others run only within containers of the embedded one".to_owned());
+    }
     if spec.parent.is_none() {
         return match (&spec.network, paths.count()) {
             (NetworkMode::Parent, _) => Err("it runs within no other container whose network it could share".to_owned()),

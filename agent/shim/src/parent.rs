@@ -136,10 +136,11 @@ impl Introduction {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut byte = [0];
         recvmsg(&self.ours, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::empty())?;
-        let sender = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmCredentials(sender) => Some(sender.pid.as_raw_nonzero().get()),
-            _ => None,
-        });
-        Ok(sender.and_then(ProcessId::of))
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmCredentials(sender) = message {
+                return Ok(ProcessId::of(sender.pid.as_raw_nonzero().get()));
+            }
+        }
+        Ok(None)
     }
 }

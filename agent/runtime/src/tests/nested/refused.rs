@@ -74,6 +74,10 @@ async fn root_nested_cannot_be_more_than_its_parent() {
     orphan.network = NetworkMode::Parent;
     let error = lab.runtime.start(orphan).await.expect_err("it has none");
     assert!(error.to_string().contains("within no other container"), "{error}");
+    let mut external = parent_spec(&lab, "");
+    (external.id, external.backend) = ("external".to_owned(), Backend::External("/usr/bin/crun".into()));
+    let error = lab.runtime.start(external).await.expect_err("it cannot have others within it");
+    assert!(error.to_string().contains("only within containers of the embedded one"), "{error}");
     for id in ["plain", "parent"] {
         lab.runtime.remove(id).await.expect("a removal");
     }
