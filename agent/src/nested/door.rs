@@ -74,7 +74,9 @@ impl Door {
         about.write(places).map_err(failed)?;
         let (opener, owner) = (runtime.clone(), about.container.clone());
         let root = Arc::new(move || opener.root(&owner));
-        let caches = Caches::open(places.caches(&about.container), about.permission.clone(), root).map_err(failed)?;
+        let (judge, owner) = (runtime.clone(), about.container.clone());
+        let obstacle = Arc::new(move |path: &Path| judge.live_obstacle(&owner, path));
+        let caches = Caches::open(places.caches(&about.container), about.permission.clone(), root, obstacle).map_err(failed)?;
         Ok(Arc::new(Self {
             tools,
             about,
