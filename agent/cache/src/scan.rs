@@ -1,7 +1,7 @@
 //! A list of what is in a folder.
 
 use crate::walk::{Seen, walk};
-use crate::{CacheError, content, disk, path};
+use crate::{CacheError, Mounts, content, disk, path};
 use coord_shared::wire::nested::{Entry, EntryKind, WHOLE_MAX_BYTES};
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -10,10 +10,10 @@ use std::os::fd::OwnedFd;
 ///
 /// # Errors
 /// [`CacheError::TooMuch`], [`CacheError::MountWithin`], or what cannot be read.
-pub fn scan(folder: OwnedFd) -> Result<Vec<Entry>, CacheError> {
+pub fn scan(folder: OwnedFd, mounts: Mounts) -> Result<Vec<Entry>, CacheError> {
     let mut entries = Vec::new();
     let mut buffer = Vec::new();
-    walk(folder, &mut |path, seen| {
+    walk(folder, mounts, &mut |path, seen| {
         let entry =
             |kind, mode| Entry { path: path::encode(path), kind, mode, size: 0, digest: None, sample: None, target: None };
         entries.push(match seen {
@@ -26,7 +26,7 @@ pub fn scan(folder: OwnedFd) -> Result<Vec<Entry>, CacheError> {
                     .map_err(|error| CacheError::io("read", path, error))?
             }
         });
-        Ok(())
+        Ok(true)
     })?;
     Ok(entries)
 }

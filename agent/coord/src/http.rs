@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::net::UnixStream;
@@ -32,6 +33,9 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Trouble {
+    /// Nobody listens; nothing was asked.
+    #[error("cannot connect")]
+    Connect(#[source] io::Error),
     /// The connection broke; what was asked may have been done.
     #[error("the connection broke")]
     Broken(#[source] hyper::Error),
@@ -74,6 +78,11 @@ impl Asked {
         Self { body, content, ..Self::new(Method::PUT, path) }
     }
 
+    /// The same, asked by another method.
+    pub(crate) fn method(self, method: Method) -> Self {
+        Self { method, ..self }
+    }
+
     /// The same, on a connection that becomes something else.
     pub(crate) fn upgrade(self, protocol: &'static str) -> Self {
         Self { upgrade: Some(protocol), ..self }
@@ -93,6 +102,11 @@ impl Asked {
         }
         Ok(request)
     }
+}
+
+/// Connects and asks.
+pub(crate) async fn ask(socket: &Path, asked: Asked) -> Result<Response<Incoming>, Trouble> {
+    send(UnixStream::connect(socket).await.map_err(Trouble::Connect)?, asked).await
 }
 
 /// Asks on a connection that was made.

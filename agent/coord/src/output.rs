@@ -2,7 +2,7 @@
 //!
 //! Data goes to stdout, everything said about it to stderr. Deliberately absent: any knowledge of what is printed.
 
-use coord_shared::text::{Palette, Tone, printable};
+use coord_shared::text::{Palette, Tone, printable, printable_log_line};
 use coord_shared::wire::ErrorBody;
 use serde::Serialize;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -58,6 +58,18 @@ impl Output {
     /// Data that somebody else wrote to his standard error, and that belongs to ours.
     pub(crate) fn error_data(&self, text: &str) -> io::Result<()> {
         io::stderr().lock().write_all(text.as_bytes())
+    }
+
+    /// What somebody else wrote, to the stream of ours that it was written to; to a person's terminal, without what would steer it.
+    pub(crate) fn copy(&self, is_error: bool, bytes: &[u8]) -> io::Result<()> {
+        let text = String::from_utf8_lossy(bytes);
+        let text = if self.out_is_terminal {
+            let lines: Vec<String> = text.split('\n').map(printable_log_line).collect();
+            lines.join("\n").into_bytes()
+        } else {
+            bytes.to_vec()
+        };
+        if is_error { io::stderr().lock().write_all(&text) } else { io::stdout().lock().write_all(&text) }
     }
 
     /// Both streams, for a program whose output is ours.

@@ -81,6 +81,21 @@ pub(crate) fn pack(folder: &Path, out: mpsc::Sender<io::Result<Bytes>>) -> Resul
     }
 }
 
+/// The same for one file, which is called `name` in the archive.
+///
+/// # Errors
+/// As above.
+pub(crate) fn pack_file(file: File, name: &str, out: mpsc::Sender<io::Result<Bytes>>) -> Result<Vec<String>, PackError> {
+    let mut packer = Packer { out: Pieces { out, pending: Vec::with_capacity(PIECE_BYTES) }, passed_over: Vec::new() };
+    match packer.content(file, name.as_bytes()).and_then(|()| packer.end()) {
+        Ok(()) => Ok(Vec::new()),
+        Err(error) => {
+            let _ = packer.out.out.blocking_send(Err(io::Error::other(error.to_string())));
+            Err(error)
+        }
+    }
+}
+
 struct Packer {
     out: Pieces,
     passed_over: Vec<String>,
@@ -91,6 +106,10 @@ impl Packer {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = open(folder, flags, Mode::empty()).map_err(|e| fail("open", folder.as_os_str().as_encoded_bytes(), e))?;
         self.folder(fd, &[], 0)?;
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), PackError> {
         self.write(&[0; END_BYTES])?;
         self.out.flush().map_err(|_| PackError::Gone)
     }
@@ -128,16 +147,20 @@ impl Packer {
         Ok(())
     }
 
-    /// A file: as many bytes as it has when it is opened, whatever is written to it afterwards.
     fn file(&mut self, folder: &OwnedFd, name: &CString, path: &[u8]) -> Result<(), PackError> {
         let fd = openat(folder, name, FILE, Mode::empty()).map_err(|e| fail("open", path, e))?;
-        let stat = fstat(&fd).map_err(|e| fail("look at", path, e))?;
+        self.content(File::from(fd), path)
+    }
+
+    /// A file: as many bytes as it has now, whatever is written to it afterwards.
+    fn content(&mut self, file: File, path: &[u8]) -> Result<(), PackError> {
+        let stat = fstat(&file).map_err(|e| fail("look at", path, e))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(fail("read", path, Errno::STALE));
         }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         self.header(path, &stat, Kind::File, size, Vec::new())?;
-        let mut content = File::from(fd).take(size);
+        let mut content = file.take(size);
         let mut left = size;
         while left > 0 {
             let read = self.out.fill(&mut content).map_err(|source| match source {

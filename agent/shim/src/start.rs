@@ -64,7 +64,7 @@ pub(crate) fn start(request: &Request, stdio: Vec<OwnedFd>, agent: &mut Agent) -
         let namespace = format!("/proc/{}/fd/{}", std::process::id(), network.as_raw_fd()).into();
         agent.say(&Message::Network { namespace });
     }
-    let made = assemble(request, users)?;
+    let made = assemble(request, users, parent.as_ref())?;
     let outputs = [open_fifo(request, "out.fifo", &made)?, open_fifo(request, "err.fifo", &made)?];
     let init = run(request, &made, parent.as_ref(), stdio, &outputs, agent)?;
     host.reenter()?;

@@ -2,11 +2,13 @@
 
 use crate::cli::{CacheCommand, CreateArgs, Form};
 use crate::clock;
-use crate::door::Door;
+use crate::door::is_interrupted;
+use crate::engine::{Engine, needs_length};
 use crate::failure::{Failure, failure, local};
-use crate::http::{Body, streamed};
+use crate::http::streamed;
+use crate::laptop::Content;
 use crate::output::Output;
-use crate::pack::{PackError, pack};
+use crate::pack::{PackError, pack, pack_file};
 use bytes::Bytes;
 use coord_shared::names::CacheName;
 use coord_shared::quantity::ByteSize;
@@ -16,7 +18,8 @@ use coord_shared::wire::nested::{CacheKind, CacheView, Entry, EntryKind, NewCach
 use serde::Serialize;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Something differs from the list.
@@ -27,25 +30,29 @@ const PIECE_BYTES: usize = 128 * 1024;
 const PIECES_MAX: usize = 4;
 /// Of what is no regular file and so has no mode of its own.
 const MODE_DEFAULT: u32 = 0o644;
+/// How often files are put again: agents are not replaced all the time.
+const TRIES_MAX: u32 = 10;
+/// Before files are put again.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Names of what was passed over that are shown; the others are counted.
 const SHOWN_MAX: usize = 5;
 
-pub(super) async fn run(door: &Door, command: CacheCommand, output: &Output) -> Result<u8, Failure> {
+pub(super) async fn run(engine: &Engine, command: CacheCommand, output: &Output) -> Result<u8, Failure> {
     match command {
-        CacheCommand::Create(args) => create(door, args, output).await?,
+        CacheCommand::Create(args) => create(engine, args, output).await?,
         CacheCommand::Put { name, source, to, form } => {
-            let put = put(door, &name, &source, to.as_deref(), output).await?;
+            let put = put(engine, &name, &source, to.as_deref(), output).await?;
             print(output, form, &put, || put_line(&put))?;
         }
         CacheCommand::Ls { form } => {
-            let caches = door.caches().await?;
+            let caches = engine.caches().await?;
             print(output, form, &caches, || table(&caches).render(output.width(), output.palette))?;
         }
         CacheCommand::Show { name, form } => {
-            let shown = Shown { cache: door.cache(&name).await?, entries: door.entries(&name).await? };
+            let shown = Shown { cache: engine.cache(&name).await?, entries: engine.entries(&name).await? };
             print(output, form, &shown, || shown.text(output))?;
         }
-        CacheCommand::Verify { name, form } => match door.verify(&name).await {
+        CacheCommand::Verify { name, form } => match engine.verify(&name).await {
             Ok(verified) => print(output, form, &verified, || format!("{name}: {}\n", verified_words(&verified)))?,
             Err(error) if error.code == "altered" => {
                 output.failure(&error);
@@ -53,16 +60,16 @@ pub(super) async fn run(door: &Door, command: CacheCommand, output: &Output) -> 
             }
             Err(error) => return Err(error.into()),
         },
-        CacheCommand::Rm { names, force } => remove(door, &names, force).await?,
+        CacheCommand::Rm { names, force } => remove(engine, &names, force).await?,
     }
     Ok(0)
 }
 
-async fn create(door: &Door, args: CreateArgs, output: &Output) -> Result<(), Failure> {
+async fn create(engine: &Engine, args: CreateArgs, output: &Output) -> Result<(), Failure> {
     let from = args.from.as_deref().map(absolute).transpose()?;
     let asked =
         NewCache { name: args.name, path: args.path, ttl: args.ttl, ttl_from: args.ttl_from.into(), from, size: args.size };
-    let cache = door.create_cache(&asked).await?;
+    let cache = engine.create_cache(&asked).await?;
     if let Some(because) = &cache.because {
         output.note(&format!("cache {} is a copy of {}: {because}", cache.name, cache.from.as_deref().unwrap_or("the folder")));
     }
@@ -86,18 +93,51 @@ fn absolute(folder: &Path) -> Result<String, ErrorBody> {
     })
 }
 
-async fn put(door: &Door, name: &CacheName, source: &Path, to: Option<&str>, output: &Output) -> Result<PutView, ErrorBody> {
+/// Puts what is at `source`; again, where an agent is replaced before it answers, since half of it is never visible.
+async fn put(engine: &Engine, name: &CacheName, source: &Path, to: Option<&str>, output: &Output) -> Result<PutView, ErrorBody> {
     if source == Path::new("-") {
         let below = to.unwrap_or_default();
-        return door.put_archive(name, below, read_all(io::stdin())).await;
+        return engine.put_archive(name, below, read_all(io::stdin())).await;
     }
-    let meta = std::fs::metadata(source).map_err(|e| local(&format!("look at {}", source.display()), e))?;
-    if meta.is_dir() {
-        return put_folder(door, name, source.to_owned(), to.unwrap_or_default(), output).await;
+    let mut tries = 0;
+    loop {
+        let meta = std::fs::metadata(source).map_err(|e| local(&format!("look at {}", source.display()), e))?;
+        let put = if meta.is_dir() {
+            let folder = source.to_owned();
+            put_packed(engine, name, to.unwrap_or_default(), move |sender| pack(&folder, sender), output).await
+        } else {
+            put_file(engine, name, (source, &meta), to, output).await
+        };
+        match put {
+            // The next one is waited for before anything is sent.
+            Err(error) if is_interrupted(&error) && (meta.is_dir() || meta.is_file()) && tries < TRIES_MAX => tries += 1,
+            put => return put,
+        }
+        tokio::time::sleep(PAUSE).await;
     }
+}
+
+async fn put_file(
+    engine: &Engine,
+    name: &CacheName,
+    (source, meta): (&Path, &std::fs::Metadata),
+    to: Option<&str>,
+    output: &Output,
+) -> Result<PutView, ErrorBody> {
     let file = std::fs::File::open(source).map_err(|e| local(&format!("open {}", source.display()), e))?;
-    let mode = if meta.is_file() { meta.mode() & 0o7777 } else { MODE_DEFAULT };
-    door.put_file(name, &place(source, to)?, mode, read_all(file)).await
+    let place = place(source, to)?;
+    match engine {
+        Engine::Door(door) => {
+            let mode = if meta.is_file() { meta.mode() & 0o7777 } else { MODE_DEFAULT };
+            door.put_file(name, &place, mode, streamed(read_all(file))).await
+        }
+        Engine::Laptop(_) if !meta.is_file() => Err(needs_length(source)),
+        Engine::Laptop(_) => {
+            let (folder, own) = place.rsplit_once('/').unwrap_or(("", &place));
+            let own = own.to_owned();
+            put_packed(engine, name, folder, move |sender| pack_file(file, &own, sender), output).await
+        }
+    }
 }
 
 /// Where a file goes: a final slash names its folder.
@@ -115,11 +155,18 @@ fn place(source: &Path, to: Option<&str>) -> Result<String, ErrorBody> {
     })
 }
 
-async fn put_folder(door: &Door, name: &CacheName, folder: PathBuf, below: &str, output: &Output) -> Result<PutView, ErrorBody> {
+/// Puts what is packed meanwhile, on a thread of its own.
+async fn put_packed(
+    engine: &Engine,
+    name: &CacheName,
+    below: &str,
+    pack: impl FnOnce(mpsc::Sender<io::Result<Bytes>>) -> Result<Vec<String>, PackError> + Send + 'static,
+    output: &Output,
+) -> Result<PutView, ErrorBody> {
     let (sender, pieces) = mpsc::channel(PIECES_MAX);
-    let packing = tokio::task::spawn_blocking(move || pack(&folder, sender));
-    let put = door.put_archive(name, below, streamed(pieces)).await;
-    let packed = packing.await.map_err(|e| local("pack the folder", e))?;
+    let packing = tokio::task::spawn_blocking(move || pack(sender));
+    let put = engine.put_archive(name, below, pieces).await;
+    let packed = packing.await.map_err(|e| local("pack the files", e))?;
     match (put, packed) {
         (Err(error), Err(PackError::Gone) | Ok(_)) => Err(error),
         (_, Err(error)) => Err(local_chain(&error)),
@@ -140,8 +187,8 @@ fn local_chain(error: &PackError) -> ErrorBody {
     failure("not_packed", format!("{error}{cause}; nothing was put"), None)
 }
 
-/// A file, as a body. Its thread waits for the rest of it, and ends with the process.
-fn read_all(mut from: impl Read + Send + 'static) -> Body {
+/// A file, piece by piece. Its thread waits for the rest of it, and ends with the process.
+fn read_all(mut from: impl Read + Send + 'static) -> Content {
     let (sender, pieces) = mpsc::channel(PIECES_MAX);
     std::thread::spawn(move || {
         loop {
@@ -154,13 +201,13 @@ fn read_all(mut from: impl Read + Send + 'static) -> Body {
             }
         }
     });
-    streamed(pieces)
+    pieces
 }
 
-async fn remove(door: &Door, names: &[CacheName], force: bool) -> Result<(), ErrorBody> {
+async fn remove(engine: &Engine, names: &[CacheName], force: bool) -> Result<(), ErrorBody> {
     let mut first = None;
     for name in names {
-        match door.remove_cache(name).await {
+        match engine.remove_cache(name).await {
             Err(error) if force && error.code == "no_such_cache" => {}
             Err(error) => drop(first.get_or_insert(error)),
             Ok(()) => {}

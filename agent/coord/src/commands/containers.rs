@@ -2,7 +2,7 @@
 
 use crate::cli::Form;
 use crate::clock;
-use crate::door::Door;
+use crate::engine::Engine;
 use crate::failure::{FAILED, Failure, code_of_exit};
 use crate::http::Trouble;
 use crate::output::Output;
@@ -10,12 +10,12 @@ use coord_shared::names::ChildName;
 use coord_shared::quantity::{ByteSize, Signal, Span};
 use coord_shared::text::{Cell, Column, Shrink, Table, Tone, age, printable_log_line};
 use coord_shared::wire::ErrorBody;
-use coord_shared::wire::nested::{ChildState, ChildView, Info, SignalAsked, Stop};
+use coord_shared::wire::nested::{ChildState, ChildView, Info, Stop};
 use serde::Deserialize;
 use std::io;
 
-pub(super) async fn ps(door: &Door, all: bool, form: Form, output: &Output) -> Result<u8, Failure> {
-    let mut children = door.children().await?;
+pub(super) async fn ps(engine: &Engine, all: bool, form: Form, output: &Output) -> Result<u8, Failure> {
+    let mut children = engine.children().await?;
     if !all {
         children.retain(|child| !has_ended(child));
     }
@@ -96,14 +96,23 @@ struct LogLine {
     partial: bool,
 }
 
-pub(super) async fn logs(door: &Door, name: &ChildName, follow: bool, tail: Option<u32>, output: &Output) -> Result<u8, Failure> {
+pub(super) async fn logs(
+    engine: &Engine,
+    name: &ChildName,
+    follow: bool,
+    tail: Option<u32>,
+    output: &Output,
+) -> Result<u8, Failure> {
     let mut written: io::Result<()> = Ok(());
     let on_line = |line: &[u8]| {
         let line: LogLine = serde_json::from_slice(line).map_err(|e| Trouble::NotUnderstood(e.to_string()))?;
         written = write(output, &line);
         Ok(written.is_ok())
     };
-    door.logs(name, follow, tail, on_line).await?;
+    match engine {
+        Engine::Door(door) => door.logs(name, follow, tail, on_line).await?,
+        Engine::Laptop(laptop) => laptop.logs(name, follow, tail, |is_error, bytes| output.copy(is_error, bytes)).await?,
+    }
     written?;
     Ok(0)
 }
@@ -115,16 +124,16 @@ fn write(output: &Output, line: &LogLine) -> io::Result<()> {
     if line.stream == "err" { output.error_data(&text) } else { output.data(&text) }
 }
 
-pub(super) async fn wait(door: &Door, names: &[ChildName], output: &Output) -> Result<u8, Failure> {
+pub(super) async fn wait(engine: &Engine, names: &[ChildName], output: &Output) -> Result<u8, Failure> {
     for name in names {
-        let child = door.wait(name).await?;
+        let child = engine.wait(name).await?;
         output.data(&format!("{}\n", exit_code(&child)))?;
     }
     Ok(0)
 }
 
 pub(super) async fn stop(
-    door: &Door,
+    engine: &Engine,
     grace: Option<Span>,
     signal: Option<Signal>,
     names: &[ChildName],
@@ -132,7 +141,7 @@ pub(super) async fn stop(
 ) -> Result<u8, Failure> {
     let mut failed = None;
     for name in names {
-        match door.stop(name, &Stop { signal, grace }).await {
+        match engine.stop(name, &Stop { signal, grace }).await {
             Ok(_) => output.data(&format!("{name}\n"))?,
             Err(error) => told(&mut failed, error, output),
         }
@@ -140,10 +149,10 @@ pub(super) async fn stop(
     end(failed)
 }
 
-pub(super) async fn kill(door: &Door, signal: Signal, names: &[ChildName], output: &Output) -> Result<u8, Failure> {
+pub(super) async fn kill(engine: &Engine, signal: Signal, names: &[ChildName], output: &Output) -> Result<u8, Failure> {
     let mut failed = None;
     for name in names {
-        match door.signal(name, SignalAsked { signal }).await {
+        match engine.signal(name, signal).await {
             Ok(_) => output.data(&format!("{name}\n"))?,
             Err(error) => told(&mut failed, error, output),
         }
@@ -162,17 +171,22 @@ fn end(failed: Option<ErrorBody>) -> Result<u8, Failure> {
     failed.map_or(Ok(0), |error| Err(error.into()))
 }
 
-pub(super) async fn inspect(door: &Door, name: &ChildName, output: &Output) -> Result<u8, Failure> {
-    output.json(&door.child(name).await?)?;
+pub(super) async fn inspect(engine: &Engine, name: &ChildName, output: &Output) -> Result<u8, Failure> {
+    output.json(&engine.child(name).await?)?;
     Ok(0)
 }
 
-pub(super) async fn info(door: &Door, form: Form, output: &Output) -> Result<u8, Failure> {
-    let info = door.info().await?;
-    if form.json {
-        output.json(&info)?
-    } else {
-        output.data(&words(&info))?
+pub(super) async fn info(engine: &Engine, form: Form, output: &Output) -> Result<u8, Failure> {
+    match engine {
+        Engine::Door(door) => {
+            let info = door.info().await?;
+            if form.json { output.json(&info)? } else { output.data(&words(&info))? }
+        }
+        Engine::Laptop(laptop) => {
+            let info = laptop.info();
+            let line = || format!("{} {} at {}: no limits but its own\n", info.engine, info.version, info.socket.display());
+            if form.json { output.json(&info)? } else { output.data(&line())? }
+        }
     }
     Ok(0)
 }

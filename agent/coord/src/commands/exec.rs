@@ -1,17 +1,18 @@
 //! `coord exec`: a program in a second container that runs, as if it ran here.
 
 use crate::cli::ExecArgs;
-use crate::door::Door;
+use crate::engine::Engine;
 use crate::failure::{Failure, code_of_exit, failure, local};
 use crate::output::Output;
-use coord_attach::{Ended, Frames, person, terminal};
+use coord_attach::terminal::{self, Raw};
+use coord_attach::{Ended, Frames, person};
 use coord_shared::wire::ErrorBody;
 use coord_shared::wire::nested::ExecAsked;
 
 /// Rows and columns of a terminal that does not say (a VT100's).
 const SIZE_DEFAULT: (u16, u16) = (24, 80);
 
-pub(super) async fn run(door: &Door, args: ExecArgs, output: &Output) -> Result<u8, Failure> {
+pub(super) async fn run(engine: &Engine, args: ExecArgs, output: &Output) -> Result<u8, Failure> {
     check_terminal(args.tty, args.interactive)?;
     let asked = ExecAsked {
         command: args.command,
@@ -21,8 +22,15 @@ pub(super) async fn run(door: &Door, args: ExecArgs, output: &Output) -> Result<
         terminal: args.tty.then(|| terminal::size().unwrap_or(SIZE_DEFAULT)),
         stdin: args.interactive,
     };
-    let frames = door.exec(&args.name, &asked).await?;
-    attend(frames, args.interactive, args.tty, output).await
+    match engine {
+        Engine::Door(door) => attend(door.exec(&args.name, &asked).await?, args.interactive, args.tty, output).await,
+        Engine::Laptop(laptop) => {
+            let raw = raw(args.tty, args.interactive)?;
+            let code = laptop.exec(&args.name, &asked).await;
+            drop(raw);
+            Ok(u8::try_from(code?).unwrap_or(u8::MAX))
+        }
+    }
 }
 
 /// Who wants to type into a terminal must have one.
@@ -33,11 +41,15 @@ pub(super) fn check_terminal(tty: bool, interactive: bool) -> Result<(), ErrorBo
     Ok(())
 }
 
+/// While this lives, keys are the program's; dropped, the terminal is as it was.
+pub(super) fn raw(tty: bool, interactive: bool) -> Result<Option<Raw>, ErrorBody> {
+    if tty && interactive { Raw::enter().map(Some).map_err(|e| local("use the terminal", e)) } else { Ok(None) }
+}
+
 /// Sits at a program's streams until it ends; its exit code becomes ours.
 async fn attend(frames: Frames, stdin: bool, tty: bool, output: &Output) -> Result<u8, Failure> {
     let news = terminal::news(tty).map_err(|e| local("wait for signals", e))?;
-    // While this lives, keys are the program's; dropped, the terminal is as it was.
-    let raw = if tty && stdin { Some(terminal::Raw::enter().map_err(|e| local("use the terminal", e))?) } else { None };
+    let raw = raw(tty, stdin)?;
     let input = stdin.then(terminal::input);
     let (mut out, mut err) = output.streams();
     let ended = person::attach(frames, input, news, &mut out, &mut err).await;

@@ -4,18 +4,18 @@
 //! meanwhile cuts nothing; we only ask the next one for the end.
 
 use super::containers::{exit_code, has_ended};
-use super::exec::check_terminal;
+use super::exec::{check_terminal, raw};
 use crate::cli::RunArgs;
-use crate::door::{BROKEN, Door, letters};
+use crate::door::letters;
+use crate::engine::Engine;
 use crate::failure::{Failure, SIGNAL_BASE, failure, local};
+use crate::laptop::{Attached, Wanted};
 use crate::output::Output;
-use crate::stdio::{Carriers, streams};
-use coord_attach::terminal::Raw;
+use crate::stdio::{Carriers, Streams, streams};
 use coord_shared::names::ChildName;
 use coord_shared::quantity::{Signal, Span};
 use coord_shared::wire::ErrorBody;
-use coord_shared::wire::nested::{ChildView, NewChild, SignalAsked, Stop};
-use std::os::fd::OwnedFd;
+use coord_shared::wire::nested::{ChildView, NewChild, Stop};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -32,36 +32,93 @@ const RESIZED: i32 = 28;
 /// News that may wait.
 const NEWS_MAX: usize = 8;
 
-pub(super) async fn run(door: &Door, args: RunArgs, output: &Output) -> Result<u8, Failure> {
+pub(super) async fn run(engine: &Engine, args: RunArgs, output: &Output) -> Result<u8, Failure> {
     check_terminal(args.tty, args.interactive)?;
-    let (detach, stdin, tty) = (args.detach, args.interactive, args.tty);
+    let (detach, wanted) = (args.detach, Wanted { stdin: args.interactive, tty: args.tty });
     let asked = asked(args)?;
     if detach {
-        let child = door.start(&asked).await?;
+        let child = engine.start(&asked).await?;
         output.data(&format!("{}\n", child.name))?;
         return Ok(0);
     }
-    let mut news = news(tty).map_err(|e| local("wait for signals", e))?;
-    let (theirs, ours) = streams(stdin, tty).map_err(|e| local("make the container's input and output", e))?;
-    let child = tokio::select! {
-        started = start(door, asked.clone(), theirs) => started?,
-        number = terminated(&mut news) => return Ok(give_up(door, &asked, number).await),
+    let mut news = news(wanted.tty).map_err(|e| local("wait for signals", e))?;
+    let started = tokio::select! {
+        started = start(engine, &asked, wanted) => started,
+        number = terminated(&mut news) => return Ok(give_up(engine, &asked, number).await),
     };
-    // While this lives, keys are the container's; dropped, the terminal is as it was.
-    let raw = if tty && stdin { Some(Raw::enter().map_err(|e| local("use the terminal", e))?) } else { None };
-    let carriers = ours.carry().map_err(|e| local("carry the container's input and output", e))?;
-    let ended = until_end(door, child, news, &carriers, output).await;
+    let (child, sitting) = started?;
+    let raw = raw(wanted.tty, wanted.stdin)?;
+    let sitting = sitting.begin()?;
+    let ended = until_end(engine, child, news, &sitting, output).await;
     if ended.is_ok() {
-        carriers.drain().await;
+        sitting.drain().await;
     }
     drop(raw);
     let ended = ended?;
+    if let Engine::Laptop(laptop) = engine {
+        laptop.close(&ended).await?;
+    }
     if let Some(reason) = &ended.reason {
         output.note(&format!("{}: {reason}", ended.name));
-    } else if ended.exit.is_some_and(|exit| exit.oom_killed) {
-        output.note(&format!("{}: {}", ended.name, ended.exit.map(|exit| exit.to_string()).unwrap_or_default()));
+    } else if let Some(exit) = ended.exit.filter(|exit| exit.oom_killed) {
+        output.note(&format!("{}: {exit}", ended.name));
     }
     Ok(exit_code(&ended))
+}
+
+/// Where somebody sits.
+enum Sitting {
+    /// At pipes whose other ends the container has.
+    Pipes(Carriers),
+    /// At a connection to an engine.
+    Connection(Attached),
+}
+
+/// The same, before anything is carried.
+enum Ready {
+    Pipes(Streams),
+    Connection(Attached),
+}
+
+impl Ready {
+    fn begin(self) -> Result<Sitting, ErrorBody> {
+        Ok(match self {
+            Self::Pipes(streams) => {
+                Sitting::Pipes(streams.carry().map_err(|e| local("carry the container's input and output", e))?)
+            }
+            Self::Connection(attached) => Sitting::Connection(attached),
+        })
+    }
+}
+
+impl Sitting {
+    async fn resize(&self) {
+        match self {
+            Self::Pipes(carriers) => carriers.resize(),
+            Self::Connection(attached) => attached.resize().await,
+        }
+    }
+
+    async fn drain(&self) {
+        match self {
+            Self::Pipes(carriers) => carriers.drain().await,
+            Self::Connection(attached) => attached.drain().await,
+        }
+    }
+}
+
+async fn start(engine: &Engine, asked: &NewChild, wanted: Wanted) -> Result<(ChildView, Ready), ErrorBody> {
+    match engine {
+        Engine::Door(door) => {
+            let made = streams(wanted.stdin, wanted.tty);
+            let (theirs, ours) = made.map_err(|e| local("make the container's input and output", e))?;
+            Ok((door.start(asked, Some(&theirs)).await?, Ready::Pipes(ours)))
+        }
+        Engine::Laptop(laptop) => {
+            let (child, attached) = laptop.start_attached(asked, wanted).await?;
+            Ok((child, Ready::Connection(attached)))
+        }
+    }
 }
 
 /// What was typed, as the door wants it. It has a name before it is asked for: so it can be found whatever becomes of the answer.
@@ -101,40 +158,18 @@ fn chosen_name() -> Result<ChildName, ErrorBody> {
     format!("run-{letters}").parse().map_err(|e| failure("local", format!("{e}"), None))
 }
 
-/// Starts it with these files. Where the agent is replaced before it answers, the next one is asked whether there is such a container, and
-/// if not, for one.
-async fn start(door: &Door, mut asked: NewChild, files: [OwnedFd; 3]) -> Result<ChildView, ErrorBody> {
-    loop {
-        asked.stdio = Some(door.hand_over(&files).await?);
-        let broken = match door.start(&asked).await {
-            Err(error) if error.code == BROKEN => error,
-            answer => return answer,
-        };
-        let Some(name) = &asked.name else { return Err(broken) };
-        match door.child(name).await {
-            Ok(child) if !has_ended(&child) || child.exit.is_some() => return Ok(child),
-            Ok(child) => {
-                let reason = child.reason.unwrap_or_else(|| "it never ran".to_owned());
-                return Err(failure("not_started", format!("{name}: {reason}"), None));
-            }
-            Err(error) if error.code == "no_such_container" => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 /// Passes on signals and sizes until it ends.
 async fn until_end(
-    door: &Door,
+    engine: &Engine,
     child: ChildView,
     mut news: mpsc::Receiver<i32>,
-    carriers: &Carriers,
+    sitting: &Sitting,
     output: &Output,
 ) -> Result<ChildView, ErrorBody> {
     if has_ended(&child) {
         return Ok(child);
     }
-    let waited = door.wait(&child.name);
+    let waited = engine.wait(&child.name);
     tokio::pin!(waited);
     let mut asked = 0;
     loop {
@@ -143,14 +178,14 @@ async fn until_end(
             Some(number) = news.recv() => number,
         };
         if number == RESIZED {
-            carriers.resize();
+            sitting.resize().await;
             continue;
         }
         asked += u32::from(ASKS.contains(&number));
         let signal = if asked >= ASKED_MAX { Signal::KILL } else { Signal(number) };
         let passed_on = tokio::select! {
             ended = &mut waited => return ended,
-            passed_on = door.signal(&child.name, SignalAsked { signal }) => passed_on,
+            passed_on = engine.signal(&child.name, signal) => passed_on,
         };
         if let Err(error) = passed_on
             && error.code != "not_running"
@@ -172,11 +207,11 @@ async fn terminated(news: &mut mpsc::Receiver<i32>) -> i32 {
 }
 
 /// Nobody wants it any more before it runs.
-async fn give_up(door: &Door, asked: &NewChild, number: i32) -> u8 {
+async fn give_up(engine: &Engine, asked: &NewChild, number: i32) -> u8 {
     if let Some(name) = &asked.name {
         let stop = Stop { signal: Some(Signal::KILL), grace: Some(Span::seconds(0)) };
         // It may not be there yet, and then never is: the question for it was taken back.
-        let _ = door.stop(name, &stop).await;
+        let _ = engine.stop(name, &stop).await;
     }
     u8::try_from(SIGNAL_BASE + number).unwrap_or(u8::MAX)
 }

@@ -3,6 +3,8 @@
 //! An agent that is replaced is away for a moment: whoever asks then waits for it. Deliberately absent: any judgement; what is allowed is
 //! the agent's to say.
 
+mod caches;
+mod containers;
 mod handover;
 
 pub(crate) use handover::letters;
@@ -11,17 +13,10 @@ use crate::clock::Watch;
 use crate::failure::failure;
 use crate::http::{self, Asked, Trouble};
 use crate::output::Output;
-use coord_attach::{Frames, bytes as carrier};
-use coord_shared::names::{CacheName, ChildName};
 use coord_shared::wire::ErrorBody;
-use coord_shared::wire::nested::{
-    CacheView, CachesView, ChildView, ChildrenView, EXEC_PROTOCOL, Entry, ExecAsked, Info, NewCache, NewChild, PutView,
-    SignalAsked, Stop, Verified,
-};
-use http::{Body, encoded};
+use coord_shared::wire::nested::Info;
 use hyper::body::Incoming;
-use hyper::{Method, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::{Response, StatusCode};
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
 use std::io;
@@ -59,74 +54,22 @@ impl Door {
     }
 
     pub(crate) async fn info(&self) -> Result<Info, ErrorBody> {
-        self.answer(Asked::get("/v1/info")).await
+        self.look("/v1/info").await
     }
 
-    pub(crate) async fn create_cache(&self, asked: &NewCache) -> Result<CacheView, ErrorBody> {
-        self.answer(Asked::post("/v1/caches", asked)).await
+    /// Asks for something that is only looked at: again, where an agent is replaced before it answers.
+    async fn look<T: DeserializeOwned>(&self, path: &str) -> Result<T, ErrorBody> {
+        self.surely(async || self.answer(Asked::get(path)).await).await
     }
 
-    pub(crate) async fn caches(&self) -> Result<Vec<CacheView>, ErrorBody> {
-        let view: CachesView = self.answer(Asked::get("/v1/caches")).await?;
-        Ok(view.caches)
-    }
-
-    pub(crate) async fn cache(&self, name: &CacheName) -> Result<CacheView, ErrorBody> {
-        self.answer(Asked::get(format!("/v1/caches/{name}"))).await
-    }
-
-    /// Puts what a tar archive holds below `below`.
-    pub(crate) async fn put_archive(&self, name: &CacheName, below: &str, archive: Body) -> Result<PutView, ErrorBody> {
-        let path = format!("/v1/caches/{name}/archive?path={}", encoded(below));
-        self.answer(Asked::put(path, "application/x-tar", archive)).await
-    }
-
-    /// Puts one file.
-    pub(crate) async fn put_file(&self, name: &CacheName, path: &str, mode: u32, content: Body) -> Result<PutView, ErrorBody> {
-        let path: Vec<String> = path.split('/').map(encoded).collect();
-        let path = format!("/v1/caches/{name}/files/{}?mode={mode:04o}", path.join("/"));
-        self.answer(Asked::put(path, "application/octet-stream", content)).await
-    }
-
-    pub(crate) async fn entries(&self, name: &CacheName) -> Result<Vec<Entry>, ErrorBody> {
-        let response = self.response(Asked::get(format!("/v1/caches/{name}/list"))).await?;
-        let mut entries = Vec::new();
-        let read = http::lines(response, |line| {
-            entries.push(serde_json::from_slice(line).map_err(|e| Trouble::NotUnderstood(e.to_string()))?);
-            Ok(true)
-        });
-        read.await.map_err(|trouble| self.trouble(&trouble))?;
-        Ok(entries)
-    }
-
-    pub(crate) async fn verify(&self, name: &CacheName) -> Result<Verified, ErrorBody> {
-        self.answer(Asked::new(Method::POST, format!("/v1/caches/{name}/verify"))).await
-    }
-
-    pub(crate) async fn remove_cache(&self, name: &CacheName) -> Result<(), ErrorBody> {
-        self.response(Asked::new(Method::DELETE, format!("/v1/caches/{name}"))).await.map(drop)
-    }
-
-    pub(crate) async fn start(&self, asked: &NewChild) -> Result<ChildView, ErrorBody> {
-        self.answer(Asked::post("/v1/containers", asked)).await
-    }
-
-    pub(crate) async fn children(&self) -> Result<Vec<ChildView>, ErrorBody> {
-        let view: ChildrenView = self.answer(Asked::get("/v1/containers")).await?;
-        Ok(view.containers)
-    }
-
-    pub(crate) async fn child(&self, name: &ChildName) -> Result<ChildView, ErrorBody> {
-        self.answer(Asked::get(format!("/v1/containers/{name}"))).await
-    }
-
-    /// Waits for an end, through as many agents as it takes: a connection that breaks is made again.
-    pub(crate) async fn wait(&self, name: &ChildName) -> Result<ChildView, ErrorBody> {
+    /// Does something that may be done again, through as many agents as it takes: until there is an answer that is not about the agent's own
+    /// end.
+    async fn surely<T>(&self, mut work: impl AsyncFnMut() -> Result<T, ErrorBody>) -> Result<T, ErrorBody> {
         let mut breaking: Option<Watch> = None;
         loop {
             let watch = Watch::start();
-            let error = match self.answer(Asked::new(Method::POST, format!("/v1/containers/{name}/wait"))).await {
-                Err(error) if error.code == BROKEN => error,
+            let error = match work().await {
+                Err(error) if is_interrupted(&error) => error,
                 answer => return answer,
             };
             // One that was there for a while went away just now; one that breaks off at once, again and again, is no agent.
@@ -138,43 +81,6 @@ impl Door {
             }
             tokio::time::sleep(PAUSE_MIN).await;
         }
-    }
-
-    pub(crate) async fn stop(&self, name: &ChildName, asked: &Stop) -> Result<ChildView, ErrorBody> {
-        self.answer(Asked::post(format!("/v1/containers/{name}/stop"), asked)).await
-    }
-
-    pub(crate) async fn signal(&self, name: &ChildName, asked: SignalAsked) -> Result<ChildView, ErrorBody> {
-        self.answer(Asked::post(format!("/v1/containers/{name}/signal"), &asked)).await
-    }
-
-    /// What it has logged, line by line as the log has them, until `on_line` says that it is enough.
-    pub(crate) async fn logs(
-        &self,
-        name: &ChildName,
-        follow: bool,
-        tail: Option<u32>,
-        on_line: impl FnMut(&[u8]) -> Result<bool, Trouble>,
-    ) -> Result<(), ErrorBody> {
-        let follow = follow.then(|| "follow=true".to_owned());
-        let query: Vec<String> = follow.into_iter().chain(tail.map(|lines| format!("tail={lines}"))).collect();
-        let question = if query.is_empty() { "" } else { "?" };
-        let response = self.response(Asked::get(format!("/v1/containers/{name}/logs{question}{}", query.join("&")))).await?;
-        http::lines(response, on_line).await.map_err(|trouble| self.trouble(&trouble))
-    }
-
-    /// Runs a program in a container: a connection that carries its streams.
-    pub(crate) async fn exec(&self, name: &ChildName, asked: &ExecAsked) -> Result<Frames, ErrorBody> {
-        let asked = Asked::post(format!("/v1/containers/{name}/exec"), asked).upgrade(EXEC_PROTOCOL);
-        let response = self.response(asked).await?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Err(self.trouble(&Trouble::NotUnderstood("no upgrade of the connection".to_owned())));
-        }
-        let upgraded = hyper::upgrade::on(response).await.map_err(|e| self.trouble(&Trouble::Broken(e)))?;
-        let (ours, theirs) = Frames::pair();
-        // A connection that breaks is a cut to whoever holds the other end.
-        tokio::spawn(async move { drop(carrier::carry(TokioIo::new(upgraded), theirs).await) });
-        Ok(ours)
     }
 
     async fn answer<T: DeserializeOwned>(&self, asked: Asked) -> Result<T, ErrorBody> {
@@ -218,6 +124,7 @@ impl Door {
     fn trouble(&self, trouble: &Trouble) -> ErrorBody {
         let at = self.socket.display();
         match trouble {
+            Trouble::Connect(error) => failure("unreachable", format!("no agent answers at {at}: {error}"), None),
             Trouble::Broken(error) => {
                 let hint = Some("it may have been restarted; see `coord ps -a` and `coord cache ls` for what was done");
                 failure(BROKEN, format!("the agent at {at} broke off: {error}"), hint)
@@ -231,7 +138,12 @@ impl Door {
 }
 
 /// The code of our own for a connection that broke after something was asked.
-pub(crate) const BROKEN: &str = "broken_off";
+const BROKEN: &str = "broken_off";
+
+/// Whether an agent went away before it answered.
+pub(crate) fn is_interrupted(error: &ErrorBody) -> bool {
+    [BROKEN, "ending"].contains(&error.code.as_str())
+}
 
 /// Whether an agent that is being replaced looks like this.
 fn is_away(error: &io::Error) -> bool {

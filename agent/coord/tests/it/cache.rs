@@ -1,6 +1,6 @@
 //! `coord cache`.
 
-use crate::door::FakeDoor;
+use crate::door::{Break, FakeDoor};
 use crate::lab::{coord, done, fed};
 use serde_json::json;
 use std::fs;
@@ -148,4 +148,36 @@ fn a_reader_may_go_away() {
     drop(reader);
     let status = coord(&door, &["cache", "ls"]).stdout(writer).status().expect("coord runs");
     assert_eq!(status.code(), Some(0));
+}
+
+/// Whatever is lost with an agent, the next one is asked, and nothing is done twice that must not be.
+#[test]
+fn an_agent_that_is_replaced_is_asked_again() {
+    let door = FakeDoor::new();
+    let folder = door.path("folder");
+    fs::create_dir(&folder).expect("made");
+    fs::write(folder.join("file"), vec![1; 2_000_000]).expect("written");
+    let folder = folder.to_str().expect("text");
+    let check = |line: &str, args: &[&str], breaks: Break, asked: usize| {
+        door.store().breaks.insert(line.to_owned(), breaks);
+        let before = door.lines().iter().filter(|other| *other == line).count();
+        let done = done(&door, args);
+        assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "{args:?} {breaks:?}");
+        assert_eq!(door.lines().iter().filter(|other| *other == line).count() - before, asked, "{args:?} {breaks:?}");
+    };
+    let create = ["cache", "create", "a", "--path", "/in"];
+    check("POST /v1/caches", &create, Break::Before, 2);
+    check("DELETE /v1/caches/a", &["cache", "rm", "a"], Break::After, 2);
+    check("POST /v1/caches", &create, Break::After, 1);
+    for breaks in [Break::Before, Break::After] {
+        check("PUT /v1/caches/a/archive?path=", &["cache", "put", "a", folder], breaks, 2);
+        check("GET /v1/caches", &["cache", "ls"], breaks, 2);
+        check("GET /v1/caches/a/list", &["cache", "show", "a"], breaks, 2);
+        check("POST /v1/caches/a/verify", &["cache", "verify", "a"], breaks, 2);
+    }
+    // What was on standard input is gone.
+    door.store().breaks.insert("PUT /v1/caches/a/archive?path=".to_owned(), Break::Before);
+    let put = fed(&door, &["cache", "put", "a", "-"], b"a tar");
+    assert_eq!(put.code, Some(125), "{put:?}");
+    assert!(put.err.contains("broke off") && put.err.contains("hint: "), "{}", put.err);
 }

@@ -12,6 +12,7 @@ use coord_shared::wire::{ErrorBody, Exit};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -33,6 +34,15 @@ pub(crate) struct Seen {
     pub(crate) body: Bytes,
 }
 
+/// When the connection breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Break {
+    /// Before anything is done.
+    Before,
+    /// When all is done, and nothing is answered.
+    After,
+}
+
 /// What is remembered from one door to the next, as an agent's store is.
 #[derive(Default)]
 pub(crate) struct Store {
@@ -41,10 +51,8 @@ pub(crate) struct Store {
     pub(crate) children: BTreeMap<String, (ChildView, Option<u32>)>,
     /// Answers that are given once instead of the usual ones, by the question's line.
     pub(crate) refusals: BTreeMap<String, ErrorBody>,
-    /// The next start is done and never answered: the connection breaks.
-    pub(crate) breaks_start: bool,
-    /// The next start is broken off before anything is done.
-    pub(crate) breaks_before: bool,
+    /// Questions after which the agent is gone, once, by their line.
+    pub(crate) breaks: BTreeMap<String, Break>,
     files: BTreeMap<String, [OwnedFd; 3]>,
 }
 
@@ -200,28 +208,32 @@ async fn answer(mut request: Request<Incoming>, store: Arc<Mutex<Store>>) -> Res
     if let Some(error) = refusal {
         return Ok(json(StatusCode::CONFLICT, &error));
     }
+    let breaks = store.lock().expect("no panic").breaks.remove(&line);
+    if breaks == Some(Break::Before) {
+        // As the files of an agent that is killed.
+        store.lock().expect("no panic").files.clear();
+        return Err(std::io::Error::other("broken off"));
+    }
+    let answer = done(&parts, body, upgrade, &store).await;
+    if breaks == Some(Break::After) {
+        return Err(std::io::Error::other("broken off"));
+    }
+    Ok(answer)
+}
+
+/// Does what is asked.
+async fn done(parts: &hyper::http::request::Parts, body: Bytes, upgrade: OnUpgrade, store: &Mutex<Store>) -> Answer {
+    let line = format!("{} {}", parts.method, parts.uri);
     let path = parts.uri.path().to_owned();
     let words: Vec<&str> = path.trim_start_matches("/v1/").split('/').collect();
-    Ok(match (&parts.method, words.as_slice()) {
+    match (&parts.method, words.as_slice()) {
         (&Method::GET, ["info"]) => json(StatusCode::OK, &info()),
-        (_, ["caches", ..]) => cache(&parts.method, &words, &body, &store),
-        (&Method::POST, ["containers"]) => {
-            let asked: NewChild = serde_json::from_slice(&body).expect("a container");
-            if std::mem::take(&mut store.lock().expect("no panic").breaks_before) {
-                // As the files of an agent that is killed.
-                store.lock().expect("no panic").files.clear();
-                return Err(std::io::Error::other("broken off"));
-            }
-            let answer = start(asked, &store);
-            if std::mem::take(&mut store.lock().expect("no panic").breaks_start) {
-                return Err(std::io::Error::other("broken off"));
-            }
-            answer
-        }
+        (_, ["caches", ..]) => cache(&parts.method, &words, &body, store),
+        (&Method::POST, ["containers"]) => start(serde_json::from_slice(&body).expect("a container"), store),
         (&Method::POST, ["containers", name, "exec"]) => {
             assert_eq!(parts.headers.get("upgrade").and_then(|value| value.to_str().ok()), Some(EXEC_PROTOCOL));
             if !store.lock().expect("no panic").children.contains_key(*name) {
-                return Ok(missing(name));
+                return missing(name);
             }
             let asked: ExecAsked = serde_json::from_slice(&body).expect("a program");
             tokio::task::spawn_local(exec(upgrade, asked));
@@ -231,9 +243,9 @@ async fn answer(mut request: Request<Incoming>, store: Arc<Mutex<Store>>) -> Res
             answer.headers_mut().insert("connection", "upgrade".parse().expect("a value"));
             answer
         }
-        (_, ["containers", ..]) => container(&words, &body, &store).await,
+        (_, ["containers", ..]) => container(&words, &body, store).await,
         _ => panic!("no such route: {line}"),
-    })
+    }
 }
 
 fn json(status: StatusCode, body: &impl Serialize) -> Answer {
@@ -329,7 +341,11 @@ fn start(asked: NewChild, store: &Mutex<Store>) -> Answer {
     if store.children.contains_key(name.as_str()) {
         return refusal("container_exists", format!("there is a container {name} already"));
     }
-    let files = asked.stdio.as_ref().map(|token| store.files.remove(token).expect("files of this token"));
+    let files = asked.stdio.as_ref().map(|token| store.files.remove(token).ok_or(token.clone()));
+    let files = match files.transpose() {
+        Ok(files) => files,
+        Err(token) => return refusal("no_such_stdio", format!("nobody has handed over {token}")),
+    };
     let words = asked.command.clone().unwrap_or_else(|| vec!["true".to_owned()]);
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).envs(asked.environment.clone()).process_group(0);
@@ -427,7 +443,7 @@ async fn ended(name: &str, store: &Mutex<Store>) -> ChildView {
     }
 }
 
-async fn exec(upgrade: hyper::upgrade::OnUpgrade, asked: ExecAsked) {
+async fn exec(upgrade: OnUpgrade, asked: ExecAsked) {
     let upgraded = upgrade.await.expect("upgraded");
     let mut command = Command::new(&asked.command[0]);
     command.args(&asked.command[1..]).envs(asked.environment).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,6 +1,6 @@
 //! `coord run` and `coord exec`: streams, signals, ends.
 
-use crate::door::FakeDoor;
+use crate::door::{Break, FakeDoor};
 use crate::lab::{coord, coord_at, done, fed, start, until};
 use rustix::process::Signal;
 use serde_json::json;
@@ -129,7 +129,7 @@ fn pid(door: &FakeDoor) -> String {
 #[test]
 fn a_start_is_not_done_twice() {
     let door = FakeDoor::new();
-    door.store().breaks_start = true;
+    door.store().breaks.insert(RUN.to_owned(), Break::After);
     let done = done(&door, &["run", "--image", "r.lan/a:1", "--", "sh", "-c", "echo once"]);
     assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (Some(0), "once\n", ""));
     assert_eq!(door.lines().iter().filter(|line| *line == RUN).count(), 1);
@@ -139,10 +139,25 @@ fn a_start_is_not_done_twice() {
 #[test]
 fn a_start_that_was_not_heard_is_asked_again() {
     let door = FakeDoor::new();
-    door.store().breaks_before = true;
+    door.store().breaks.insert(RUN.to_owned(), Break::Before);
     let done = done(&door, &["run", "--image", "r.lan/a:1", "--", "sh", "-c", "echo once"]);
     assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (Some(0), "once\n", ""));
     assert_eq!(door.lines().iter().filter(|line| *line == RUN).count(), 2);
+}
+
+/// The agent was replaced between the files and the question.
+#[test]
+fn files_that_nobody_knows_are_handed_over_again() {
+    let door = FakeDoor::new();
+    let check = |code: &str, asked: usize| {
+        door.refuse(RUN, code, "not now");
+        let before = door.lines().iter().filter(|line| *line == RUN).count();
+        let done = done(&door, &["run", "--image", "r.lan/a:1", "--", "sh", "-c", "echo once"]);
+        assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (Some(0), "once\n", ""), "{code}");
+        assert_eq!(door.lines().iter().filter(|line| *line == RUN).count() - before, asked, "{code}");
+    };
+    check("no_such_stdio", 2);
+    check("ending", 2);
 }
 
 #[test]
