@@ -60,10 +60,9 @@ fn measure_folder(folder: &OwnedFd, mounts: Mounts, depth: usize, counts: &mut C
             FileType::Symlink => counts.links += 1,
             FileType::Directory => {
                 counts.folders += 1;
-                match disk::open_folder_here(folder, &name, mounts) {
-                    Ok(Some(within)) => measure_folder(&within, mounts, depth + 1, counts)?,
-                    // It was exchanged meanwhile, or is mounted: whoever looks at what is in it says so.
-                    Ok(None) | Err(_) => {}
+                // Else it was exchanged meanwhile, or is mounted: whoever looks at what is in it says so.
+                if let Ok(Some(within)) = disk::open_folder_here(folder, &name, mounts) {
+                    measure_folder(&within, mounts, depth + 1, counts)?;
                 }
             }
             FileType::Fifo | FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => {
