@@ -290,6 +290,11 @@ impl Laptop {
         stop_and_remove(&self.api, &format!("{PREFIX}{}", ended.name)).await
     }
 
+    /// Removes one that nobody wants any more, whatever it does.
+    pub(crate) async fn discard(&self, name: &ChildName) -> Result<(), ErrorBody> {
+        stop_and_remove(&self.api, &format!("{PREFIX}{name}")).await
+    }
+
     pub(crate) async fn stop(&self, name: &ChildName, asked: &Stop) -> Result<ChildView, ErrorBody> {
         let container = format!("{PREFIX}{name}");
         let grace = asked.grace.unwrap_or(GRACE);
