@@ -110,7 +110,8 @@ impl Laptop {
             Ok(attached) => attached,
             Err(error) => {
                 stop_and_remove(&self.api, &prepared.made.id).await?;
-                return Err(error.into());
+                // Podman looks at the command already now.
+                return Err(not_started(error));
             }
         };
         self.begin(&prepared).await?;
@@ -462,9 +463,9 @@ fn missing_or(name: &ChildName, error: ApiError) -> ErrorBody {
 fn not_started(error: ApiError) -> ErrorBody {
     let text = error.to_string();
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    let code = if says(&["executable file not found", "no such file or directory", "not found in $PATH"]) {
+    let code = if says(&["not found in $PATH", "no such file or directory", "No such file or directory"]) {
         "command_not_found"
-    } else if says(&["permission denied", "is a directory", "exec format error"]) {
+    } else if says(&["permission denied", "is a directory", "exec format error", "OCI permission denied"]) {
         "command_not_executable"
     } else {
         "not_started"
