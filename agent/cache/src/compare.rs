@@ -2,7 +2,7 @@
 
 use crate::stage::in_words;
 use crate::walk::sorted;
-use crate::{CacheError, ENTRIES_MAX, content, disk, path};
+use crate::{CacheError, ENTRIES_MAX, Mounts, content, disk, path};
 use coord_shared::wire::nested::{Entry, EntryKind, Verified, WHOLE_MAX_BYTES};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
 use std::fs::File;
@@ -24,14 +24,15 @@ pub fn visible_at(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, CacheErro
 ///
 /// # Errors
 /// [`CacheError::Altered`] with the first path that differs, or what cannot be read.
-pub fn compare(folder: &OwnedFd, list: &[Entry]) -> Result<Verified, CacheError> {
-    let mut walk = Walk { list, next: 0, found: Verified::default(), buffer: Vec::new() };
+pub fn compare(folder: &OwnedFd, list: &[Entry], mounts: Mounts) -> Result<Verified, CacheError> {
+    let mut walk = Walk { list, mounts, next: 0, found: Verified::default(), buffer: Vec::new() };
     walk.folder(folder, "")?;
     Ok(walk.found)
 }
 
 struct Walk<'a> {
     list: &'a [Entry],
+    mounts: Mounts,
     /// What of the list comes next.
     next: usize,
     found: Verified,
@@ -87,7 +88,7 @@ impl Walk<'_> {
     fn one(&mut self, folder: &OwnedFd, name: &[u8], entry: &Entry) -> Result<Option<OwnedFd>, Difference> {
         match entry.kind {
             EntryKind::Folder => {
-                let opened = match disk::open_folder_here(folder, name) {
+                let opened = match disk::open_folder_here(folder, name, self.mounts) {
                     Err(_) => return differs(is_not(folder, name, entry.kind)?),
                     Ok(None) => return differs("another file system is mounted there"),
                     Ok(Some(opened)) => opened,
@@ -96,7 +97,7 @@ impl Walk<'_> {
                 self.found.folders += 1;
                 return Ok(Some(opened));
             }
-            EntryKind::File => match disk::open_file_here(folder, name)? {
+            EntryKind::File => match disk::open_file_here(folder, name, self.mounts)? {
                 disk::Opened::Mount => return differs("another file system is mounted there"),
                 disk::Opened::Other => return differs(is_not(folder, name, entry.kind)?),
                 disk::Opened::File(file, stat) => self.file(file, &stat, entry)?,

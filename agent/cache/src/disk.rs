@@ -13,6 +13,26 @@ const OPEN_TRIES: usize = 16;
 /// Below this folder, by no link of any kind.
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
+/// What is done with other file systems that are mounted in a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mounts {
+    /// There are none in what is ours: one is a difference, or an error.
+    Refuse,
+    /// They belong to the folder.
+    Enter,
+    /// They are passed over, and so is whatever cannot be opened.
+    PassOver,
+}
+
+impl Mounts {
+    fn flags(self) -> ResolveFlags {
+        match self {
+            Mounts::Refuse | Mounts::PassOver => ResolveFlags::NO_XDEV,
+            Mounts::Enter => ResolveFlags::empty(),
+        }
+    }
+}
+
 /// The folder `path` below `root`, to read its names; the empty path is `root` itself.
 pub(crate) fn open_folder(root: impl AsFd, path: &[u8]) -> Result<OwnedFd, CacheError> {
     let path = if path.is_empty() { b"." } else { path };
@@ -20,9 +40,9 @@ pub(crate) fn open_folder(root: impl AsFd, path: &[u8]) -> Result<OwnedFd, Cache
         .map_err(|error| CacheError::io("open the folder", path, error))
 }
 
-/// The same, unless another file system is mounted there: then nothing.
-pub(crate) fn open_folder_here(root: impl AsFd, name: &[u8]) -> io::Result<Option<OwnedFd>> {
-    match open_beneath(root, name, OFlags::RDONLY | OFlags::DIRECTORY, ResolveFlags::NO_XDEV) {
+/// The same; nothing where another file system is mounted there and is not to be entered.
+pub(crate) fn open_folder_here(root: impl AsFd, name: &[u8], mounts: Mounts) -> io::Result<Option<OwnedFd>> {
+    match open_beneath(root, name, OFlags::RDONLY | OFlags::DIRECTORY, mounts.flags()) {
         Ok(folder) => Ok(Some(folder)),
         Err(rustix::io::Errno::XDEV) => Ok(None),
         Err(error) => Err(error.into()),
@@ -40,8 +60,8 @@ pub(crate) enum Opened {
 }
 
 /// A regular file, for reading. Anything else is looked at, but never opened: opening a pipe waits, and opening a device does things.
-pub(crate) fn open_file_here(folder: impl AsFd, name: &[u8]) -> io::Result<Opened> {
-    let looked_at = match open_beneath(folder, name, OFlags::PATH | OFlags::NOFOLLOW, ResolveFlags::NO_XDEV) {
+pub(crate) fn open_file_here(folder: impl AsFd, name: &[u8], mounts: Mounts) -> io::Result<Opened> {
+    let looked_at = match open_beneath(folder, name, OFlags::PATH | OFlags::NOFOLLOW, mounts.flags()) {
         Ok(looked_at) => looked_at,
         Err(rustix::io::Errno::XDEV) => return Ok(Opened::Mount),
         // With O_PATH a link at the end is opened itself, but NO_SYMLINKS refuses it.

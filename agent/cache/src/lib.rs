@@ -21,6 +21,7 @@ mod compare;
 mod content;
 mod disk;
 mod error;
+mod kernels;
 mod list;
 mod merge;
 mod path;
@@ -35,12 +36,14 @@ mod walk;
 
 pub use budget::{Amount, Budget, Quota};
 pub use compare::{compare, visible_at};
+pub use disk::Mounts;
 pub use error::CacheError;
 pub use list::Counts;
 pub use remove::remove_tree;
-pub use scan::scan;
+pub use scan::{measure, scan};
 pub use stage::Staged;
 pub use store::Store;
+use walk::{Seen, walk};
 
 /// Paths in a cache: each costs about 300 bytes of memory while it is compared, and the quota of bytes does not bound empty files.
 pub const ENTRIES_MAX: u64 = 200_000;

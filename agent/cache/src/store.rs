@@ -1,7 +1,7 @@
 //! One cache on the disk; see the crate's picture.
 
 use crate::stage::{FOLDER_MODE, Staged};
-use crate::{Amount, Budget, CacheError, Counts, compare, list, merge, remove_tree, scan, unpack};
+use crate::{Amount, Budget, CacheError, Counts, Mounts, compare, kernels, list, measure, merge, remove_tree, scan, unpack};
 use coord_shared::wire::nested::{Entry, Verified};
 use rustix::fs::RenameFlags;
 use std::collections::{BTreeMap, BTreeSet};
@@ -140,12 +140,21 @@ impl Store {
         unpack::file(self.next_put(), path, mode, reader, budget)
     }
 
-    /// Takes a copy of a folder; what is neither file, folder nor link is passed over.
+    /// Takes a copy of a folder; what is neither file, folder nor link is passed over, and so is what is mounted in it.
     ///
     /// # Errors
     /// As above, and what cannot be read.
     pub fn stage_folder(&self, from: OwnedFd, budget: Budget) -> Result<Staged, CacheError> {
         unpack::folder(self.next_put(), from, budget)
+    }
+
+    /// Takes a copy of what anybody may read in a folder, read without any of this process's rights: for what the kernel shows as files.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn stage_what_all_may_read(&self, from: OwnedFd, budget: Budget) -> Result<Staged, CacheError> {
+        let archive = kernels::archive_of(from).map_err(|source| CacheError::Input { source })?;
+        self.stage_archive(b"", archive, budget)
     }
 
     /// Makes visible what was taken, all at once: a new generation becomes the current one. Generations that are `in_use` stay as they are.
@@ -247,7 +256,7 @@ impl Store {
     pub fn rescan(&self) -> Result<Counts, CacheError> {
         let _changing = self.change();
         let current = self.current();
-        let entries = scan(self.open_files(current)?)?;
+        let entries = scan(self.open_files(current)?, Mounts::Refuse)?;
         let name = format!("g/{current}/list");
         list::write(&self.folder.join("put/list"), &entries)?;
         fs::rename(self.folder.join("put/list"), self.folder.join(name))
@@ -257,13 +266,22 @@ impl Store {
         Ok(counts)
     }
 
+    /// What the current generation takes of a quota as it is on the disk, while somebody may write into it.
+    ///
+    /// # Errors
+    /// [`CacheError::TooMuch`], or what cannot be read.
+    pub fn measured(&self) -> Result<Amount, CacheError> {
+        let measured = measure(&self.open_files(self.current())?, Mounts::Refuse)?;
+        Ok(measured.amount().plus(Amount { bytes: self.lock().held.values().sum(), entries: 0 }))
+    }
+
     /// Compares the current generation with its list.
     ///
     /// # Errors
     /// [`CacheError::Altered`] with the first path that differs.
     pub fn verify(&self) -> Result<Verified, CacheError> {
         let generation = self.current();
-        compare(&self.open_files(generation)?, &self.list_of(generation)?)
+        compare(&self.open_files(generation)?, &self.list_of(generation)?, Mounts::Refuse)
     }
 
     /// The owner's notes.

@@ -2,7 +2,7 @@
 
 use crate::stage::{Attributes, Stage, Staged};
 use crate::walk::{Seen, walk};
-use crate::{Budget, CacheError, disk, path};
+use crate::{Budget, CacheError, Mounts, disk, path};
 use coord_tar::{Archive, Entry, Kind, TarError};
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
@@ -85,14 +85,17 @@ pub(crate) fn file(folder: PathBuf, to: &[u8], mode: u32, mut reader: impl Read,
     Ok(stage.finish())
 }
 
-/// A copy of a folder: what is neither file, folder nor link is passed over.
+/// A copy of a folder: what is neither file, folder nor link is passed over, and so are mounts.
 pub(crate) fn folder(folder: PathBuf, from: OwnedFd, budget: Budget) -> Result<Staged, CacheError> {
     let mut stage = Stage::begin(folder, budget)?;
-    walk(from, &mut |path, seen| match seen {
-        Seen::Folder(stat) => stage.folder(path, &attributes_of(&stat)),
-        Seen::File(mut file, stat) => copy(&mut stage, path, &mut file, &attributes_of(&stat)),
-        Seen::Link(target, stat) => stage.link(path, &target, &attributes_of(&stat)),
-        Seen::Special(_) => Ok(()),
+    walk(from, Mounts::PassOver, &mut |path, seen| {
+        match seen {
+            Seen::Folder(stat) => stage.folder(path, &attributes_of(&stat))?,
+            Seen::File(mut file, stat) => copy(&mut stage, path, &mut file, &attributes_of(&stat))?,
+            Seen::Link(target, stat) => stage.link(path, &target, &attributes_of(&stat))?,
+            Seen::Special(_) => {}
+        }
+        Ok(true)
     })?;
     Ok(stage.finish())
 }

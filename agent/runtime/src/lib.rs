@@ -24,6 +24,8 @@ mod external;
 mod helpers;
 mod host;
 mod inspect;
+#[path = "../../shim/src/live.rs"]
+mod live;
 mod parent;
 mod recover;
 #[path = "../../shim/src/request.rs"]
@@ -287,6 +289,11 @@ pub enum MountSource {
         size_bytes: Option<u64>,
         /// Permissions of its root.
         mode: u32,
+    },
+    /// A file or folder of [`ContainerSpec::parent`], live, with what is mounted below it; see [`EmbeddedRuntime::live_obstacle`].
+    Parents {
+        /// Absolute; as that container sees it. No symbolic link and no `..` leads out of it.
+        path: PathBuf,
     },
 }
 

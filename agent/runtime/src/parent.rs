@@ -5,13 +5,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use serde::Deserialize;
 
 use super::cgroup::Nested;
@@ -19,14 +19,18 @@ use super::embedded::{Container, EmbeddedRuntime};
 use super::error::RuntimeError;
 use super::request::{ParentRequest, ProcessId, UserRange};
 use super::spec::{Capabilities, capability_set};
-use super::watch::{ended, has_ended};
-use super::{Backend, Resources};
+use super::watch::has_ended;
+use super::{Backend, ContainerSpec, MountSource, NetworkMode, Resources, live};
 
 /// A larger `config.json` is not ours.
 const CONFIG_MAX_BYTES: u64 = 8 << 20;
 
+/// The kernel's limit for a path.
+const PATH_MAX_BYTES: usize = 4096;
+
 /// How long a first process may be on its way out while nothing can be started within it any more.
 const END_DELAY: Duration = Duration::from_millis(500);
+const END_PAUSE: Duration = Duration::from_millis(5);
 
 /// A running container, for others that run within it; see [`EmbeddedRuntime::parent`]. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -103,7 +107,7 @@ impl EmbeddedRuntime {
             Ok(Facts { nested, ..facts })
         });
         // As long as it has not ended, its number is its own, and so was all that was read.
-        if has_ended(&container.init_fd) {
+        if is_over(container.init.pid, &container.init_fd) {
             return Err(RuntimeError::NotRunning { id: id.to_owned() });
         }
         Ok(Parent { id: id.to_owned(), facts: Arc::new(facts?) })
@@ -116,6 +120,25 @@ impl EmbeddedRuntime {
     pub fn root(&self, id: &str) -> io::Result<OwnedFd> {
         let container = self.0.container(id).map_err(io::Error::other)?;
         open_root(container.init.pid, &container.init_fd)
+    }
+
+    /// Why the folder `path` of a running container cannot be seen live by another one ([`MountSource::Parents`]), in a few words;
+    /// `None` where it can.
+    ///
+    /// # Errors
+    /// When there is no such container or no such folder; when it is no folder (`ENOTDIR`).
+    pub fn live_obstacle(&self, id: &str, path: &Path) -> io::Result<Option<String>> {
+        let (container, root) = (self.0.container(id).map_err(io::Error::other)?, self.root(id)?);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?;
+        let real = fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd()))?;
+        let mut text = Vec::new();
+        let mountinfo = File::open(format!("/proc/{}/mountinfo", container.init.pid))?;
+        mountinfo.take(live::MOUNTINFO_MAX_BYTES).read_to_end(&mut text)?;
+        match has_ended(&container.init_fd) {
+            true => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+            false => Ok(live::obstacle(&String::from_utf8_lossy(&text), &real)),
+        }
     }
 }
 
@@ -144,6 +167,12 @@ fn gather(container: &Container, bundle: &Path, init_fd: OwnedFd) -> Result<Fact
         process: read_process(&bundle.join("config.json"))?,
         etc: bundle.join("etc"),
     })
+}
+
+/// Whether a process has ended, or is about to. A first process that ends stays until all others have been taken note of; its mounts are
+/// gone by then.
+fn is_over(pid: i32, process: &OwnedFd) -> bool {
+    has_ended(process) || fs::read_link(format!("/proc/{pid}/ns/mnt")).is_err()
 }
 
 /// The users of a process, which must be a container's: one range from 0 on, the same for groups.
@@ -221,18 +250,34 @@ impl Parent {
 
     /// Whether it has ended, or does so in a moment: then nothing could be started within it, and that is why.
     pub(super) async fn is_ending(&self) -> bool {
-        tokio::time::timeout(END_DELAY, ended(&self.facts.init_fd)).await.is_ok()
+        let ends = async {
+            while !is_over(self.facts.init.pid, &self.facts.init_fd) {
+                tokio::time::sleep(END_PAUSE).await;
+            }
+        };
+        tokio::time::timeout(END_DELAY, ends).await.is_ok()
     }
 }
 
 /// What a specification asks for that is more than a container within another one may have. In words for whoever asked.
-pub(super) fn check(spec: &super::ContainerSpec) -> Result<(), String> {
-    let Some(_) = &spec.parent else {
-        return match spec.network {
-            super::NetworkMode::Parent => Err("it runs within no other container whose network it could share".to_owned()),
+pub(super) fn check(spec: &ContainerSpec) -> Result<(), String> {
+    let paths = spec.mounts.iter().filter_map(|mount| match &mount.source {
+        MountSource::Parents { path } => Some(path),
+        MountSource::Volume { .. } | MountSource::Bind { .. } | MountSource::Tmpfs { .. } => None,
+    });
+    if let Some(path) = paths.clone().find(|path| !path.is_absolute() || path.as_os_str().len() >= PATH_MAX_BYTES) {
+        return Err(format!("{path:?} is no absolute path"));
+    }
+    if spec.nests && spec.backend != Backend::Embedded {
+        return Err("an OCI runtime is to run it, and others run only within containers of the embedded one".to_owned());
+    }
+    if spec.parent.is_none() {
+        return match (&spec.network, paths.count()) {
+            (NetworkMode::Parent, _) => Err("it runs within no other container whose network it could share".to_owned()),
+            (_, 1..) => Err("it runs within no other container whose folders it could mount".to_owned()),
             _ => Ok(()),
         };
-    };
+    }
     let security = &spec.security;
     let wider = [
         (security.privileged, "be privileged"),
@@ -250,12 +295,9 @@ pub(super) fn check(spec: &super::ContainerSpec) -> Result<(), String> {
         (spec.resources.io_weight.is_some(), "have a share of disk time"),
         (spec.nests, "have others within it"),
         (spec.backend != Backend::Embedded, "be run by an OCI runtime"),
-        (matches!(spec.network, super::NetworkMode::Host), "ask for the host's network"),
-        (matches!(spec.network, super::NetworkMode::Connected(_)), "be connected to a network of its own"),
-        (
-            spec.mounts.iter().any(|mount| matches!(mount.source, super::MountSource::Bind { .. })),
-            "mount files or folders of the host",
-        ),
+        (matches!(spec.network, NetworkMode::Host), "ask for the host's network"),
+        (matches!(spec.network, NetworkMode::Connected(_)), "be connected to a network of its own"),
+        (spec.mounts.iter().any(|mount| matches!(mount.source, MountSource::Bind { .. })), "mount files or folders of the host"),
     ];
     match wider.iter().find(|(is_wider, _)| *is_wider) {
         Some((_, what)) => Err(format!("a container within another one cannot {what}")),

@@ -110,9 +110,9 @@ fn users_failure(reason: &str) -> Failure {
 }
 
 /// Puts everything together, in a mount namespace that this process enters by it.
-pub(crate) fn assemble(request: &Request, mut users: Users) -> Result<Assembled, Failure> {
+pub(crate) fn assemble(request: &Request, mut users: Users, parent: Option<&ParentContainer>) -> Result<Assembled, Failure> {
     leave_host_mounts()?;
-    let (sources, layers) = open_all(request, &mut users)?;
+    let (sources, layers) = open_all(request, &mut users, parent)?;
     let range = users.users.as_ref().map(|(_, range)| *range);
     close_to_host()?;
     let workshop = Workshop::open(request)?;
@@ -154,15 +154,19 @@ pub(crate) fn assemble(request: &Request, mut users: Users) -> Result<Assembled,
 }
 
 /// Opens the sources of all mounts and, with users of its own, the layers, as the container is to see them.
-fn open_all<'a>(request: &'a Request, users: &mut Users) -> Result<(Vec<Source<'a>>, Option<Vec<Tree>>), Failure> {
+fn open_all<'a>(
+    request: &'a Request,
+    users: &mut Users,
+    parent: Option<&ParentContainer>,
+) -> Result<(Vec<Source<'a>>, Option<Vec<Tree>>), Failure> {
     if let Some((file, _)) = &users.users {
-        match (mounts::open(&request.mounts, Some(file)), map_layers(&request.lowers, file)) {
+        match (mounts::open(&request.mounts, Some(file), parent), map_layers(&request.lowers, file)) {
             (Ok(sources), Ok(layers)) => return Ok((sources, Some(layers))),
             (Err(OpenError::Failed(failure)), _) => return Err(failure),
             (Err(OpenError::CannotMap(path, error)), _) | (Ok(_), Err((path, error))) => users.give_up(&path, &error)?,
         }
     }
-    match mounts::open(&request.mounts, None) {
+    match mounts::open(&request.mounts, None, parent) {
         Ok(sources) => Ok((sources, None)),
         Err(OpenError::Failed(failure)) => Err(failure),
         Err(OpenError::CannotMap(path, error)) => Err(Failure::new(FailureKind::Mount, path.to_string_lossy(), &error)),

@@ -22,6 +22,7 @@ mod exec;
 mod exec_request;
 mod executor;
 mod external;
+mod live;
 mod mounts;
 mod namespaces;
 mod parent;

@@ -1,4 +1,4 @@
-//! What the operator mounts into a container: volumes, files and folders of the host, memory, devices.
+//! What the operator mounts into a container: volumes, files and folders of the host, memory, devices, folders of its parent.
 //!
 //! Everything is opened on the host's side first, before anything is covered, and put to its place when the root is there.
 //! Below `/dev`, which is made by whoever runs the container, it is laid aside and named in `config.json` instead.
@@ -14,6 +14,7 @@ use rustix::mount::MountAttrFlags;
 
 use crate::container_root::ContainerRoot;
 use crate::copy_up;
+use crate::parent::ParentContainer;
 use crate::request::{BindPropagation, DeviceNode, Failure, FailureKind, MountFrom, MountRequest, UserRange};
 use crate::root::Workshop;
 use crate::tree::{NO_RIGHTS, Tree};
@@ -43,13 +44,22 @@ pub(crate) struct Aside {
 }
 
 /// Opens the sources of all mounts, as the users of `users` are to see them.
-pub(crate) fn open<'a>(requests: &'a [MountRequest], users: Option<&File>) -> Result<Vec<Source<'a>>, OpenError> {
-    requests.iter().map(|request| open_one(request, users)).collect()
+pub(crate) fn open<'a>(
+    requests: &'a [MountRequest],
+    users: Option<&File>,
+    parent: Option<&ParentContainer>,
+) -> Result<Vec<Source<'a>>, OpenError> {
+    requests.iter().map(|request| open_one(request, users, parent)).collect()
 }
 
-fn open_one<'a>(request: &'a MountRequest, users: Option<&File>) -> Result<Source<'a>, OpenError> {
+fn open_one<'a>(
+    request: &'a MountRequest,
+    users: Option<&File>,
+    parent: Option<&ParentContainer>,
+) -> Result<Source<'a>, OpenError> {
     let (path, tree, propagation) = match &request.source {
         MountFrom::Tmpfs { .. } => return Ok(Source { request, tree: None }),
+        MountFrom::Parents { path } => return open_parents(request, path, parent).map_err(OpenError::Failed),
         MountFrom::Volume { path, .. } => (path, Tree::clone_of(path, true), BindPropagation::Private),
         MountFrom::Bind { path, propagation } => (path, Tree::clone_exactly(path), *propagation),
     };
@@ -58,9 +68,23 @@ fn open_one<'a>(request: &'a MountRequest, users: Option<&File>) -> Result<Sourc
     if let Some(users) = users {
         tree.map_users(users).map_err(|error| OpenError::CannotMap(path.clone(), error))?;
     }
-    let read_only = if request.read_only { libc::MOUNT_ATTR_RDONLY } else { 0 };
-    tree.restrict(NO_RIGHTS | read_only).and_then(|()| tree.propagate(propagation)).map_err(failed)?;
+    restrict(request, &tree, propagation).map_err(failed)?;
     Ok(Source { request, tree: Some(tree) })
+}
+
+/// A folder of the parent. Its owners are shown as they are to be already: the users are the same.
+fn open_parents<'a>(request: &'a MountRequest, path: &Path, parent: Option<&ParentContainer>) -> Result<Source<'a>, Failure> {
+    let failed = |what: String| failure(request, format!("{}: {what}", path.display()));
+    let parent = parent.ok_or_else(|| failed("it has no parent".to_owned()))?;
+    let tree = parent.clone_tree(path).map_err(failed)?;
+    restrict(request, &tree, BindPropagation::Private).map_err(|error| failed(error.to_string()))?;
+    Ok(Source { request, tree: Some(tree) })
+}
+
+fn restrict(request: &MountRequest, tree: &Tree, propagation: BindPropagation) -> io::Result<()> {
+    let read_only = if request.read_only { libc::MOUNT_ATTR_RDONLY } else { 0 };
+    tree.restrict(NO_RIGHTS | read_only)?;
+    tree.propagate(propagation)
 }
 
 /// Fills the volumes that are to be filled from the image.
@@ -88,7 +112,7 @@ pub(crate) fn attach(
         let tree = match (tree, &request.source) {
             (Some(tree), _) => tree,
             (None, MountFrom::Tmpfs { size_bytes, mode }) => memory(*size_bytes, *mode, request, users).map_err(failed)?,
-            (None, MountFrom::Volume { .. } | MountFrom::Bind { .. }) => continue,
+            (None, MountFrom::Volume { .. } | MountFrom::Bind { .. } | MountFrom::Parents { .. }) => continue,
         };
         let folder = tree.is_folder().map_err(|error| failed(error.into()))?;
         if request.target.starts_with(DEVICES) {

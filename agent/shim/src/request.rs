@@ -164,6 +164,11 @@ pub(crate) enum MountFrom {
         /// Permissions of its root.
         mode: u32,
     },
+    /// A folder of the parent, live.
+    Parents {
+        /// As the parent sees it.
+        path: PathBuf,
+    },
 }
 
 /// Mount propagation; see `mount_namespaces(7)`.

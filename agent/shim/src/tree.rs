@@ -33,8 +33,13 @@ impl Tree {
     /// all; one that is met now was put there since, perhaps by a container that may write there.
     pub(crate) fn clone_exactly(path: &Path) -> rustix::io::Result<Tree> {
         let place = openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS)?;
+        Tree::clone_open(place.as_fd())
+    }
+
+    /// What is open, with all that is mounted below it.
+    pub(crate) fn clone_open(place: BorrowedFd<'_>) -> rustix::io::Result<Tree> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        open_tree(&place, "", flags | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::AT_EMPTY_PATH).map(Tree)
+        open_tree(place, "", flags | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::AT_EMPTY_PATH).map(Tree)
     }
 
     /// Memory, owned by root of the container.

@@ -1,22 +1,29 @@
 //! Our own programs: the helpers that start containers, and the agent that runs, all of one release.
 
-use super::Check;
+use super::{Check, Verdict};
 use crate::config::Config;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// The program in the door of a container that may start others.
+const DOOR: &str = "coord";
+const NO_START: &str = "no container starts";
+const NO_DOOR: &str = "containers with `nested` find no program in /run/coord, only the socket";
 const HELPERS: [&str; 2] = ["coord-shim", "coord-monitor"];
 /// Of all programs of a release.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub(super) fn checks(config: &Config) -> Vec<Check> {
-    HELPERS.iter().map(|name| helper(&config.helpers_dir, name)).collect()
+    let mut checks: Vec<Check> = HELPERS.iter().map(|name| helper(&config.helpers_dir, name, NO_START)).collect();
+    let door = helper(&config.helpers_dir, DOOR, NO_DOOR);
+    // The socket is there all the same.
+    checks.push(Check { verdict: door.verdict.min(Verdict::Note), ..door });
+    checks
 }
 
-fn helper(folder: &Path, name: &str) -> Check {
+fn helper(folder: &Path, name: &str, cost: &str) -> Check {
     let path = folder.join(name);
     let what = format!("helper {name}");
-    let cost = "no container starts";
     if !path.is_file() {
         return Check::problem(what, format!("not found in {}", folder.display()), cost)
             .cure("install it beside coord-agent, or set helpers in agent.toml");

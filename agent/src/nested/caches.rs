@@ -1,26 +1,65 @@
 //! The file caches of one container: what its permission leaves of room, which are mounted where, whose time is over.
+//!
+//! A cache has a `turn`: whoever changes which files are visible, or mounts them, waits for it. Files on their way in have none, so a slow
+//! sender holds up nobody. What blocks runs on threads; a few at a time, so that no container takes them all.
+//!
+//! Deliberately absent: containers (they are names here), and how files are kept: see `coord_cache`.
 
+mod changes;
+mod live;
+mod looks;
+mod mounting;
+mod one;
+mod record;
+mod stream;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use crate::clock;
+use coord_cache::{ENTRIES_MAX, Quota, Store};
 use coord_runtime::Mount;
-use coord_shared::decide::{Mono, Now};
 use coord_shared::document::Nested as Permission;
 use coord_shared::names::{CacheName, ChildName};
 use coord_shared::wire::ErrorBody;
-use coord_shared::wire::nested::{CacheMount, CacheView, Entry, MountView, NewCache, PutView, Verified};
+use coord_shared::wire::nested::{CacheView, MountView};
+use one::One;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
-use std::sync::Arc;
-use tokio::io::AsyncRead;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Semaphore;
+
+/// Puts of one container that run at a time: each holds a thread for as long as its sender takes.
+const PUTS_MAX: usize = 4;
+/// Looks at files of one container that run at a time, of the agent's threads.
+const LOOKS_MAX: usize = 4;
 
 /// Opens the root folder of the container that owns the caches, as it sees it.
 pub type OpenRoot = Arc<dyn Fn() -> io::Result<OwnedFd> + Send + Sync>;
+/// Why a folder of that container cannot be seen live by another, in a few words; see `EmbeddedRuntime::live_obstacle`.
+pub type LiveObstacle = Arc<dyn Fn(&Path) -> io::Result<Option<String>> + Send + Sync>;
 
 /// The caches of one container. Cheap to clone.
 #[derive(Clone)]
 pub struct Caches {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     folder: PathBuf,
     permission: Permission,
     root: OpenRoot,
+    obstacle: LiveObstacle,
+    quota: Arc<Quota>,
+    puts: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
+    /// Whoever makes one: there are never two of a name, nor more than there may be.
+    creating: tokio::sync::Mutex<()>,
+    caches: Mutex<BTreeMap<CacheName, Arc<One>>>,
 }
 
 /// A cache on its way into a second container.
@@ -30,6 +69,10 @@ pub struct Mounted {
     pub mount: Mount,
     /// What is said of it.
     pub view: MountView,
+    /// Who.
+    child: ChildName,
+    /// Which state of a store.
+    generation: u64,
 }
 
 /// A cache that may not go on as it is, and is mounted.
@@ -43,120 +86,74 @@ pub struct Over {
     pub reason: String,
 }
 
-fn not_yet() -> ErrorBody {
-    ErrorBody { code: "not_found".to_owned(), message: "no caches".to_owned(), hint: None, detail: None }
-}
-
 impl Caches {
-    /// Those in `folder`, which is made; what an earlier agent left half-done is undone.
+    /// Those in `folder`, which is made; what an earlier agent left half-done is undone. Folders are published as far as `obstacle` lets
+    /// them. It blocks.
     ///
     /// # Errors
     /// When the folder cannot be used.
-    pub fn open(folder: PathBuf, permission: Permission, root: OpenRoot) -> io::Result<Self> {
-        Ok(Self { folder, permission, root })
+    pub fn open(folder: PathBuf, permission: Permission, root: OpenRoot, obstacle: LiveObstacle) -> io::Result<Self> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let bytes = (permission.caches.0, format!("the {} that all caches of this container may hold", permission.caches));
+        let entries = (ENTRIES_MAX, format!("the {ENTRIES_MAX} paths that all caches of a container may have"));
+        let quota = Arc::new(Quota::new(Some(bytes), Some(entries)));
+        let mut caches = BTreeMap::new();
+        for name in Store::recover(&folder).map_err(io::Error::other)? {
+            let path = folder.join(&name);
+            let opened = name.parse::<CacheName>().ok().and_then(|name| match One::open(name.clone(), &path, &quota) {
+                Ok(one) => one.map(|one| (name, Arc::new(one))),
+                Err(error) => {
+                    tracing::warn!(cache = %name, %error, "a file cache cannot be read, and is deleted");
+                    None
+                }
+            });
+            match opened {
+                Some((name, one)) => drop(caches.insert(name, one)),
+                None => Store::remove(&path).map_err(io::Error::other)?,
+            }
+        }
+        let inner = Inner {
+            folder,
+            permission,
+            root,
+            obstacle,
+            quota,
+            puts: Arc::new(Semaphore::new(PUTS_MAX)),
+            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
+            creating: tokio::sync::Mutex::default(),
+            caches: Mutex::new(caches),
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// All of them, by name.
     pub fn list(&self) -> Vec<CacheView> {
-        let _ = (&self.folder, &self.permission, &self.root);
-        Vec::new()
+        let now = clock::now();
+        self.all().iter().map(|one| one.view(now)).collect()
     }
 
     /// One.
     ///
     /// # Errors
     /// `no_such_cache`.
-    pub fn view(&self, _name: &CacheName) -> Result<CacheView, ErrorBody> {
-        Err(not_yet())
+    pub fn view(&self, name: &CacheName) -> Result<CacheView, ErrorBody> {
+        Ok(self.one(name)?.view(clock::now()))
     }
 
-    /// Makes one; see [`coord_shared::decide::nested::admit_cache`].
-    ///
-    /// # Errors
-    /// As there; what is wrong with the folder to be published.
-    pub async fn create(&self, _asked: NewCache) -> Result<CacheView, ErrorBody> {
-        Err(not_yet())
+    fn one(&self, name: &CacheName) -> Result<Arc<One>, ErrorBody> {
+        self.lock().get(name).cloned().ok_or_else(|| words::no_such_cache(name))
     }
 
-    /// Puts the files of a tar stream below `below`, a relative path: all of them or, after an error, none.
-    ///
-    /// # Errors
-    /// `no_such_cache`, `not_a_store`, `bad_archive`, `over_quota`, `disk_full`.
-    pub async fn put_archive(
-        &self,
-        _name: &CacheName,
-        _below: &str,
-        _archive: impl AsyncRead + Unpin + Send + 'static,
-    ) -> Result<PutView, ErrorBody> {
-        Err(not_yet())
+    fn all(&self) -> Vec<Arc<One>> {
+        self.lock().values().cloned().collect()
     }
 
-    /// Puts one file: whole, or not at all.
-    ///
-    /// # Errors
-    /// As above.
-    pub async fn put_file(
-        &self,
-        _name: &CacheName,
-        _path: &str,
-        _mode: u32,
-        _content: impl AsyncRead + Unpin + Send + 'static,
-    ) -> Result<PutView, ErrorBody> {
-        Err(not_yet())
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<CacheName, Arc<One>>> {
+        self.inner.caches.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Its list, in the order of the paths.
-    ///
-    /// # Errors
-    /// `no_such_cache`.
-    pub async fn entries(&self, _name: &CacheName) -> Result<Vec<Entry>, ErrorBody> {
-        Err(not_yet())
-    }
-
-    /// Compares what it holds with its list.
-    ///
-    /// # Errors
-    /// `no_such_cache`; `altered`, with the first path that differs.
-    pub async fn verify(&self, _name: &CacheName) -> Result<Verified, ErrorBody> {
-        Err(not_yet())
-    }
-
-    /// Notes that this container is about to mount these, and says how. To be ended by [`Caches::unmount`], also after a start that failed.
-    ///
-    /// # Errors
-    /// `no_such_cache`, `cache_expired`, `invalid_request`.
-    pub async fn mount(&self, _child: &ChildName, _asked: &[CacheMount]) -> Result<Vec<Mounted>, ErrorBody> {
-        Ok(Vec::new())
-    }
-
-    /// Compares what is visible in a container (its root folder, `O_PATH`) with the lists: what was found, in the order of `mounted`.
-    ///
-    /// # Errors
-    /// In words, with the cache and the first path that differs.
-    pub async fn inspect(&self, _mounted: &[Mounted], _root: &OwnedFd) -> Result<Vec<Verified>, String> {
-        Ok(Vec::new())
-    }
-
-    /// The container has ended, or never started.
-    pub async fn unmount(&self, _child: &ChildName) {}
-
-    /// Deletes one.
-    ///
-    /// # Errors
-    /// `no_such_cache`; `cache_in_use`, with the containers that mount it.
-    pub async fn remove(&self, _name: &CacheName) -> Result<(), ErrorBody> {
-        Err(not_yet())
-    }
-
-    /// After a restart of the agent: whatever mounted a cache and is not among these has ended.
-    pub async fn retain(&self, _living: &[ChildName]) {}
-
-    /// Deletes those whose time is over at `now` and which nobody mounts. Returns those that are over and mounted (whoever mounts them is to
-    /// be ended, and this called again), and when to come again.
-    pub async fn sweep(&self, _now: Now) -> (Vec<Over>, Option<Mono>) {
-        (Vec::new(), None)
-    }
-
-    /// Deletes all, and the folder.
-    pub async fn remove_all(&self) {}
+/// Runs what blocks on a thread. It is done even if nobody waits for it any more.
+async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ErrorBody> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| words::ending())
 }

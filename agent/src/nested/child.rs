@@ -102,7 +102,6 @@ impl Child {
 pub(super) async fn create(door: Arc<Door>, asked: NewChild) -> Result<ChildView, ErrorBody> {
     door.check_open()?;
     let image = image::named(&asked.image, &door.about)?;
-    check(&asked)?;
     let files = match &asked.stdio {
         None => None,
         Some(token) => {
@@ -111,7 +110,6 @@ pub(super) async fn create(door: Arc<Door>, asked: NewChild) -> Result<ChildView
         }
     };
     let child = door.reserve(&asked, &image)?;
-    note(&door, What::Starting, &child, image.to_string());
     match bring_up(&door, &child, (&asked, &image), files).await {
         Ok(engine) => {
             let view = child.view();
@@ -124,20 +122,6 @@ pub(super) async fn create(door: Arc<Door>, asked: NewChild) -> Result<ChildView
             Err(error)
         }
     }
-}
-
-/// What no permission is needed to refuse.
-fn check(asked: &NewChild) -> Result<(), ErrorBody> {
-    let bad = |(name, value): &&(String, String)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
-    if let Some((name, _)) = asked.environment.iter().find(bad) {
-        return Err(refuse("invalid_request", format!("environment: {name:?} cannot be a variable")));
-    }
-    let words = [&asked.command, &asked.entrypoint].into_iter().flatten().flatten();
-    let words = words.chain(&asked.working_dir).chain(&asked.user);
-    if words.into_iter().any(|word| word.contains('\0')) {
-        return Err(refuse("invalid_request", "a command, folder or user cannot hold the byte 0"));
-    }
-    Ok(())
 }
 
 /// Everything up to the execution of its command.
@@ -181,7 +165,8 @@ async fn bring_up(
         spec.inspection = Some(inspection::of(door.caches.clone(), mounted.clone(), seen.clone()));
     }
     let views: Vec<_> = mounted.iter().map(|one| one.view.clone()).collect();
-    door.note(child, |record| {
+    // Written down with the rest, once it runs.
+    child.record.send_modify(|record| {
         (record.view.digest, record.view.caches, record.stop_signal) = (Some(digest), views, Some(stop_signal));
     });
     let running = match engine.runtime.start(spec).await {
@@ -250,7 +235,8 @@ pub(super) async fn attend(door: Arc<Door>, child: Arc<Child>, engine: Engine) {
     let name = child.name();
     door.caches.unmount(&name).await;
     door.caches_changed.notify_one();
-    door.note(&child, |record| has_exited(record, &exit, child.end.borrow().clone()));
+    let why = child.end.borrow().clone().or_else(|| (!door.parent_lives()).then(|| WITH_PARENT.to_owned()));
+    door.note(&child, |record| has_exited(record, &exit, why));
     let view = child.view();
     let exit = view.exit.map(|exit| exit.to_string()).unwrap_or_default();
     note(&door, What::Exited, &child, view.reason.map_or(exit.clone(), |reason| format!("{exit}: {reason}")));
@@ -331,10 +317,10 @@ pub(super) fn signal(door: &Door, child: &Child, signal: Signal) -> Result<Child
 /// What is known of one that runs.
 pub(super) fn running(child: &Child) -> Result<ChildView, ErrorBody> {
     let view = child.view();
-    match view.state {
-        ChildState::Running => Ok(view),
-        state => Err(refuse("not_running", format!("container {} does not run: it is {state}", view.name))),
+    if view.state == ChildState::Running {
+        return Ok(view);
     }
+    Err(refuse("not_running", format!("container {} does not run: it is {}", view.name, view.state)))
 }
 
 fn kill(engine: &Engine, container: &str) {
@@ -348,5 +334,6 @@ fn kill(engine: &Engine, container: &str) {
 fn note(door: &Door, what: What, child: &Child, words: String) {
     let parent = &door.about.container;
     door.tools.hands.happenings.note_within(what, parent, &child.name(), &words, clock::now().wall);
-    tracing::info!(container = %parent, child = %child.name(), %words, "second container: {what}");
+    // What a container makes of its permission is its own affair, and may be much.
+    tracing::debug!(container = %parent, child = %child.name(), %words, "second container: {what}");
 }

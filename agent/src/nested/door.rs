@@ -73,8 +73,10 @@ impl Door {
         make_folder(&places.children(&about.container)).map_err(failed)?;
         about.write(places).map_err(failed)?;
         let (opener, owner) = (runtime.clone(), about.container.clone());
-        let root = Arc::new(move || root_of(&opener, &owner));
-        let caches = Caches::open(places.caches(&about.container), about.permission.clone(), root).map_err(failed)?;
+        let root = Arc::new(move || opener.root(&owner));
+        let (judge, owner) = (runtime.clone(), about.container.clone());
+        let obstacle = Arc::new(move |path: &Path| judge.live_obstacle(&owner, path));
+        let caches = Caches::open(places.caches(&about.container), about.permission.clone(), root, obstacle).map_err(failed)?;
         Ok(Arc::new(Self {
             tools,
             about,
@@ -131,6 +133,11 @@ impl Door {
                 Err(refuse("ending", format!("container {} has ended, or is about to", self.about.container)))
             }
         }
+    }
+
+    /// Whether the container that it is in runs.
+    pub(super) fn parent_lives(&self) -> bool {
+        self.runtime.root(&self.about.container).is_ok()
     }
 
     /// Nobody can knock any more.
@@ -281,10 +288,6 @@ fn runtime_id(parent: &str, child: &ChildName, number: u64) -> String {
     }
     let digest = coord_shared::names::Digest::of(whole.as_bytes());
     format!("{}.{}-{number}", parent.chars().take(40).collect::<String>(), digest.short())
-}
-
-fn root_of(runtime: &EmbeddedRuntime, parent: &str) -> io::Result<std::os::fd::OwnedFd> {
-    runtime.root(parent)
 }
 
 /// The log, and what it was rotated to.

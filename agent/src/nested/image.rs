@@ -65,21 +65,24 @@ pub(super) async fn resolve(tools: &Tools, about: &About, image: &ImageReference
 
 /// Fetches it where it is not here, and mounts it. It must be noted as in use before.
 pub(super) async fn ready(tools: &Tools, reference: &ImageReference, digest: &Digest) -> Result<Ready, ErrorBody> {
-    let image = match look(tools, digest).await? {
-        Some(image) => image,
-        None => pull(tools, reference, digest).await.map_err(|error| not_pulled(reference, &error))?,
-    };
-    let (images, mounted) = (tools.hands.images.clone(), digest.clone());
-    let rootfs = tokio::task::spawn_blocking(move || images.mount(&mounted)).await.map_err(|_| ending())?;
-    Ok(Ready { image, lowers: rootfs.map_err(|error| refuse("agent_failed", crate::chain(&error)))?.lowers })
+    if let Some(ready) = mount(tools, digest).await? {
+        return Ok(ready);
+    }
+    pull(tools, reference, digest).await.map_err(|error| not_pulled(reference, &error))?;
+    let gone = || refuse("pull_failed", format!("image {reference} is gone again; try again"));
+    mount(tools, digest).await?.ok_or_else(gone)
 }
 
-/// One that is damaged is as good as absent: it is pulled, which repairs it.
-async fn look(tools: &Tools, digest: &Digest) -> Result<Option<Image>, ErrorBody> {
+/// One that is here; one that is damaged is as good as absent: it is pulled, which repairs it.
+async fn mount(tools: &Tools, digest: &Digest) -> Result<Option<Ready>, ErrorBody> {
     let (images, digest) = (tools.hands.images.clone(), digest.clone());
-    match tokio::task::spawn_blocking(move || images.get(&digest)).await.map_err(|_| ending())? {
-        Ok(found) => Ok(found),
-        Err(StoreError::Damaged { .. }) => Ok(None),
+    let mounted = tokio::task::spawn_blocking(move || {
+        let Some(image) = images.get(&digest)? else { return Ok(None) };
+        Ok(Some(Ready { image, lowers: images.mount(&digest)?.lowers }))
+    });
+    match mounted.await.map_err(|_| ending())? {
+        Ok(ready) => Ok(ready),
+        Err(StoreError::Damaged { .. } | StoreError::Missing { .. }) => Ok(None),
         Err(error) => Err(refuse("agent_failed", crate::chain(&error))),
     }
 }

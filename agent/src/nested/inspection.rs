@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// What was seen. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
-pub(super) struct Seen(Arc<Mutex<Option<Result<Vec<Verified>, String>>>>);
+pub(super) struct Seen(Arc<Mutex<Option<Found>>>);
+
+type Found = Result<Vec<Verified>, String>;
 
 impl Seen {
     /// In the order of the mounts; nothing where nobody has looked.
@@ -22,7 +24,7 @@ impl Seen {
         self.get()?.err()
     }
 
-    fn get(&self) -> Option<Result<Vec<Verified>, String>> {
+    fn get(&self) -> Option<Found> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -26,7 +26,7 @@ const LIST_MAX_BYTES: u64 = 64 << 20;
 const PIDS: u32 = 64;
 /// Prints each cache's small files with their digests, as lines of sha256sum, and the names of the large ones.
 const SCRIPT: &str = "for path; do cd \"$path\" && echo \"cache\" && \
-    find . -type f -size -2049 -exec sha256sum {} + && find . -type f -size +2048 -exec echo large {} ';' || exit 1; done";
+    find . -type f ! -size +2048 -exec sha256sum {} + && find . -type f -size +2048 -exec echo large {} ';' || exit 1; done";
 
 /// How many files were compared, by cache in the order of the mounts.
 pub(super) async fn compare(

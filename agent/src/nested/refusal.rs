@@ -34,7 +34,7 @@ pub(super) fn status(code: &str) -> StatusCode {
         | "altered" | "stopped" => StatusCode::CONFLICT,
         "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "upgrade_required" => StatusCode::UPGRADE_REQUIRED,
-        "command_not_found" | "command_not_executable" => StatusCode::UNPROCESSABLE_ENTITY,
+        "command_not_found" | "command_not_executable" | "start_failed" | "verify_failed" => StatusCode::UNPROCESSABLE_ENTITY,
         "too_many_containers" | "too_many_caches" | "too_many_connections" => StatusCode::TOO_MANY_REQUESTS,
         "pull_failed" => StatusCode::BAD_GATEWAY,
         "ending" => StatusCode::SERVICE_UNAVAILABLE,

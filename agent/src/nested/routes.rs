@@ -9,6 +9,7 @@ use super::refusal::{cure, ending, refuse};
 use super::socket::Turn;
 use super::{exec, follow};
 use bytes::Bytes;
+use coord_shared::decide::nested::bytes_in;
 use coord_shared::names::{CacheName, ChildName};
 use coord_shared::wire::ErrorBody;
 use coord_shared::wire::nested::{CachesView, ChildrenView, Info, NewCache, NewChild, SignalAsked, Stop};
@@ -75,7 +76,7 @@ fn info(door: &Door) -> Info {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         parent: about.container.clone(),
         containers: (permission.containers, in_use.containers),
-        caches: (permission.caches.0, in_use.caches.iter().map(|cache| cache.bytes).sum()),
+        caches: (permission.caches.0, bytes_in(&in_use.caches)),
         memory: permission.memory,
         cpus: permission.cpus,
         pids: permission.pids,

@@ -9,6 +9,7 @@ use super::record::About;
 use super::refusal::{cure, refuse};
 use crate::execute::{arguments, environment};
 use coord_runtime::{ContainerSpec, LogDriver, LogPolicy, NetworkMode, Parent, Resources, Security, Stdio};
+use coord_shared::decide::nested::capabilities_dropped;
 use coord_shared::document::{Nested as Permission, NestedNetwork};
 use coord_shared::names::{ChildName, HostName};
 use coord_shared::quantity::Signal;
@@ -83,7 +84,7 @@ pub(super) fn child_spec(
         mounts,
         read_only: asked.read_only,
         init: asked.init,
-        security: Security { cap_drop: asked.cap_drop.iter().map(|name| capability(name)).collect(), ..Security::default() },
+        security: Security { cap_drop: capabilities_dropped(asked), ..Security::default() },
         stop_signal,
         stdio: made.files.map_or(Stdio::Logged, |files| Stdio::Given(Arc::new(files))),
         // Whoever asks for it may have written a secret into its environment.
@@ -122,10 +123,4 @@ fn limits(asked: &NewChild, permission: &Permission) -> Resources {
         pids: Some(asked.pids.unwrap_or(PIDS_DEFAULT).min(permission.pids)),
         ..Resources::default()
     }
-}
-
-/// By the kernel's name.
-fn capability(name: &str) -> String {
-    let upper = name.to_ascii_uppercase();
-    if upper.starts_with("CAP_") || upper == "ALL" { upper } else { format!("CAP_{upper}") }
 }

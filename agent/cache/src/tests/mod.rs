@@ -90,19 +90,6 @@ struct Tar(Vec<u8>);
 
 impl Tar {
     fn entry(mut self, entry: &Entry, content: &[u8]) -> Tar {
-        if entry.path.len() > 100 {
-            // An extended header, whose records count their own length.
-            let record = [b" path=", entry.path.as_slice(), b"\n"].concat();
-            let digits = (1..).find(|digits| (record.len() + digits).to_string().len() == *digits).expect("a length");
-            let record = [(record.len() + digits).to_string().as_bytes(), &record].concat();
-            let at = self.0.len();
-            let named =
-                self.entry(&Entry { path: b"x".to_vec(), mode: 0o644, size: record.len() as u64, ..Entry::default() }, &record);
-            self = named;
-            self.0[at + 156] = b'x';
-            puts::seal(&mut self.0[at..at + 512]);
-            return self.entry(&Entry { path: b"short".to_vec(), ..entry.clone() }, content);
-        }
         write_header(&mut self.0, entry).expect("memory takes all");
         self.0.extend_from_slice(content);
         let length = self.0.len() + padding(content.len() as u64);

@@ -47,6 +47,7 @@ pub(crate) fn mount_requests(spec: &ContainerSpec, bundle: &Path) -> Vec<MountRe
             MountSource::Volume { path, copy_up } => MountFrom::Volume { path, copy_up },
             MountSource::Bind { path, propagation } => MountFrom::Bind { path, propagation: from(propagation) },
             MountSource::Tmpfs { size_bytes, mode } => MountFrom::Tmpfs { size_bytes, mode },
+            MountSource::Parents { path } => MountFrom::Parents { path },
         },
     });
     let mounted_on = |target: &Path| spec.mounts.iter().any(|mount| Path::new(&mount.target) == target);

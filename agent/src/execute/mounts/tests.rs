@@ -64,7 +64,7 @@ fn an_instances_own_volume_is_the_same_after_a_replacement() {
     let other = lab.mount("volumes = [\"/cache\", \"data:/data\"]", "web.1-r1-1").expect("mounts");
     let path = |mounts: &[Mount], at: usize| match &mounts[at].source {
         MountSource::Volume { path, copy_up } => (path.clone(), *copy_up),
-        MountSource::Bind { .. } | MountSource::Tmpfs { .. } => panic!("a volume was asked for"),
+        MountSource::Bind { .. } | MountSource::Tmpfs { .. } | MountSource::Parents { .. } => panic!("a volume was asked for"),
     };
     assert_ne!(path(&first, 0).0, path(&other, 0).0, "an instance's own");
     assert_eq!(path(&first, 1).0, path(&other, 1).0, "shared by name");

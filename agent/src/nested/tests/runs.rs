@@ -173,7 +173,8 @@ async fn what_runs_within_a_container_ends_with_it() {
     assert!(!is_alive(pid));
     assert!(!log_of(&rig, "within").is_empty() || rig.path("state/log/nested").exists(), "logs stay");
     let told: Vec<String> = rig.happenings.after(0).into_iter().map(|one| format!("{} {}", one.what, one.words)).collect();
-    assert!(told.iter().any(|one| one.starts_with("exited within: ")), "{told:?}");
+    let ended = told.iter().any(|one| one.starts_with("exited within: ") && one.ends_with(": ended with its parent"));
+    assert!(ended, "{told:?}");
 }
 
 #[tokio::test]
