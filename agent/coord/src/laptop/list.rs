@@ -183,7 +183,7 @@ fn difference(wanted: &Entry, is: &Entry) -> Option<String> {
         return Some(format!("it has {} bytes, not {}", is.size, wanted.size));
     }
     if wanted.digest != is.digest {
-        return Some("its content is another".to_owned());
+        return Some("its content differs".to_owned());
     }
     if wanted.target != is.target {
         return Some("it leads elsewhere".to_owned());

@@ -71,7 +71,7 @@ fn the_first_difference_is_told() {
     };
     let same = compare(&listed(&base), &listed(&base)).expect("no difference");
     assert_eq!((same.files, same.folders, same.links, same.bytes, same.hashed), (1, 1, 1, 3, 1));
-    check(&[(FILE, "a", 0o644, "two"), base[1], base[2]], "a: its content is another");
+    check(&[(FILE, "a", 0o644, "two"), base[1], base[2]], "a: its content differs");
     check(&[(FILE, "a", 0o644, "three"), base[1], base[2]], "a: it has 5 bytes, not 3");
     check(&[(FILE, "a", 0o600, "one"), base[1], base[2]], "a: its mode is 0600, not 0644");
     check(&[(LINK, "a", 0o777, "one"), base[1], base[2]], "a: it is a symbolic link, not a file");
