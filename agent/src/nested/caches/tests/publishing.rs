@@ -15,6 +15,7 @@ async fn a_folder_is_published_as_it_is() {
     symlink("/data", lab.root("link")).expect("a link");
     let view = lab.caches.create(from("live", "/link")).await.expect("a cache");
     assert_eq!((view.kind, view.because, view.from.as_deref()), (CacheKind::Live, None, Some("/link")));
+    assert_eq!((view.files, view.bytes), (1, 3));
     fs::write(lab.root("data/b"), "later").expect("a file");
     assert_eq!(lab.paths("live").await, ["a", "b"]);
     let mounted = lab.mount("one", "live", true).await;
@@ -81,6 +82,20 @@ async fn of_the_kernels_and_the_doors_only_what_all_may_read_is_copied() {
     drop(socket);
     // The agent's own rights are put off for that moment only, and on that thread only.
     assert!(fs::read_dir(lab.root("run/coord/closed")).is_ok());
+}
+
+#[tokio::test]
+async fn what_the_kernel_shows_is_copied_without_the_agents_rights() {
+    let mut lab = lab();
+    lab.caches = open_within(lab.folder.path(), 1 << 20, "/".into());
+    let view = lab.caches.create(from("kernel", "/proc/sys/kernel")).await.expect("a cache");
+    assert_eq!(view.because.as_deref(), Some("/proc/sys/kernel is the kernel's (proc): what it shows is a copy"));
+    let paths = lab.paths("kernel").await;
+    assert!(paths.iter().any(|path| path == "ostype"), "{paths:?}");
+    // Only root may read this one.
+    assert!(Path::new("/proc/sys/kernel/cad_pid").exists() && !paths.iter().any(|path| path == "cad_pid"), "{paths:?}");
+    let MountSource::Volume { path, .. } = lab.mount("one", "kernel", true).await.mount.source else { panic!("a store") };
+    assert_eq!(fs::read(path.join("ostype")).expect("a file"), b"Linux\n");
 }
 
 #[tokio::test]
