@@ -228,10 +228,7 @@ fn no_cache_leads_out_of_itself() -> Result<()> {
         "%2fetc/passwd",
         "/etc/passwd",
         "a%00b",
-        "a//b",
-        "./a",
         "",
-        "a/",
         "%2e%2e%2f%2e%2e%2fcaches%2fother%2fx",
         "%ff%2f..",
         &"n".repeat(300),
@@ -283,7 +280,9 @@ fn no_folder_but_the_parents_own_can_be_published() -> Result<()> {
     }
     // Whatever else is published is the parent's, or is refused: never the host's.
     for from in ["/up", "/root-link", "/proc/1/root/etc", "/proc/self/root", "/proc/1/cwd", "/dev", "/sys"] {
+        let start = std::time::Instant::now();
         let (status, said) = door.json("POST", "/v1/caches", &publish(from))?;
+        println!("{from} {:?} {status} {said}", start.elapsed());
         if status >= 400 {
             assert!(said["code"].is_string(), "{from}: {said}");
             continue;
