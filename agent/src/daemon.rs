@@ -32,7 +32,7 @@ use coord_network::Network;
 use coord_registry::{Registry, login_files};
 use coord_runtime::{EmbeddedRuntime, Recovered, RecoveredState, Runtime as _, RuntimeEvent};
 use coord_shared::decide::planner::{Drain, History, Plan};
-use coord_shared::decide::{Mono, Now};
+use coord_shared::decide::{Mono, Now, told};
 use coord_shared::names::InstanceId;
 use coord_shared::wire::nested::NestedReport;
 use coord_shared::wire::{FullReport, HostState, RegistryLogin};
@@ -210,7 +210,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let doors = start_doors(&config, &opened, (&registry, &room), &happenings);
     doors.recover(ParentKind::Instance, &opened.runtime, &running).await;
     let builder = match &coordinators {
-        Some(coordinators) => start_builder(&config, &opened, (coordinators, &registry, &room), &events)?,
+        Some(coordinators) => start_builder(&config, &opened, (coordinators, &registry, &room), (&doors, &events))?,
         None => None,
     };
     let sessions = coordinators.map(|coordinators| Sessions {
@@ -290,7 +290,7 @@ fn start_builder(
     config: &Config,
     opened: &Opened,
     (coordinators, registry, room): (&Coordinators, &Registry, &Room),
-    events: &mpsc::Sender<Event>,
+    (doors, events): (&Doors, &mpsc::Sender<Event>),
 ) -> Result<Option<Builder>, DaemonError> {
     if config.builder.is_none() {
         return Ok(None);
@@ -302,6 +302,7 @@ fn start_builder(
         room: Some(room.clone()),
         network: opened.network.clone(),
         repositories: builds::programs(config).map_err(part("the sources of builds"))?,
+        doors: doors.clone(),
         events: events.clone(),
     };
     Builder::start(config, hands).map_err(part("the builder"))
@@ -588,6 +589,7 @@ impl Service {
             instance.nested = instance.container.as_ref().and_then(|id| nested.get(&id.to_string()).cloned());
         }
         drop(nested);
+        told::fit(&mut report.instances, told::NESTED_MAX_BYTES);
         if self.told.as_deref() != Some(&report) {
             self.told = Some(Arc::new(report));
         }

@@ -62,6 +62,12 @@ impl Engine {
         self.ends.found().contains(container)
     }
 
+    /// Those of earlier agents that have not ended yet.
+    pub(crate) fn running(&self) -> BTreeSet<String> {
+        let ended = self.ends.ended();
+        self.ends.found().iter().filter(|container| !ended.contains_key(*container)).cloned().collect()
+    }
+
     /// Those of earlier agents whose names begin so.
     pub(crate) fn found(&self, prefix: &str) -> Vec<String> {
         self.ends.found().iter().filter(|container| container.starts_with(prefix)).cloned().collect()

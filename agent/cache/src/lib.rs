@@ -21,6 +21,7 @@ mod compare;
 mod content;
 mod disk;
 mod error;
+mod kernels;
 mod list;
 mod merge;
 mod path;
@@ -42,7 +43,7 @@ pub use remove::remove_tree;
 pub use scan::scan;
 pub use stage::Staged;
 pub use store::Store;
-pub use walk::{Each, Seen, walk};
+use walk::{Seen, walk};
 
 /// Paths in a cache: each costs about 300 bytes of memory while it is compared, and the quota of bytes does not bound empty files.
 pub const ENTRIES_MAX: u64 = 200_000;

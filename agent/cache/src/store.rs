@@ -1,7 +1,7 @@
 //! One cache on the disk; see the crate's picture.
 
 use crate::stage::{FOLDER_MODE, Staged};
-use crate::{Amount, Budget, CacheError, Counts, Mounts, compare, list, merge, remove_tree, scan, unpack};
+use crate::{Amount, Budget, CacheError, Counts, Mounts, compare, kernels, list, merge, remove_tree, scan, unpack};
 use coord_shared::wire::nested::{Entry, Verified};
 use rustix::fs::RenameFlags;
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,6 +146,15 @@ impl Store {
     /// As above, and what cannot be read.
     pub fn stage_folder(&self, from: OwnedFd, budget: Budget) -> Result<Staged, CacheError> {
         unpack::folder(self.next_put(), from, budget)
+    }
+
+    /// Takes a copy of what anybody may read in a folder, read without any of this process's rights: for what the kernel shows as files.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn stage_what_all_may_read(&self, from: OwnedFd, budget: Budget) -> Result<Staged, CacheError> {
+        let archive = kernels::archive_of(from).map_err(|source| CacheError::Input { source })?;
+        self.stage_archive(b"", archive, budget)
     }
 
     /// Makes visible what was taken, all at once: a new generation becomes the current one. Generations that are `in_use` stay as they are.

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 /// What stands under a path.
-pub enum Seen {
+pub(crate) enum Seen {
     /// A folder; what is in it comes next.
     Folder(Stat),
     /// A regular file, open for reading.
@@ -18,13 +18,13 @@ pub enum Seen {
 }
 
 /// Takes a path, and what stands there; says whether to go into it, if it is a folder.
-pub type Each<'a> = dyn FnMut(&[u8], Seen) -> Result<bool, CacheError> + 'a;
+pub(crate) type Each<'a> = dyn FnMut(&[u8], Seen) -> Result<bool, CacheError> + 'a;
 
 /// Calls `each` with every path below `root`, a folder before what is in it. What vanishes meanwhile is passed over.
 ///
 /// # Errors
 /// What cannot be read; [`CacheError::TooMuch`], [`CacheError::MountWithin`], and those of `each`.
-pub fn walk(root: OwnedFd, mounts: Mounts, each: &mut Each<'_>) -> Result<(), CacheError> {
+pub(crate) fn walk(root: OwnedFd, mounts: Mounts, each: &mut Each<'_>) -> Result<(), CacheError> {
     let left = usize::try_from(ENTRIES_MAX).unwrap_or(usize::MAX);
     let mut walk = Walk { mounts, left, each };
     walk.folder(&root, &mut Vec::new(), 0)

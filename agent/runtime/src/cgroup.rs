@@ -124,16 +124,18 @@ impl Cgroups {
     ) -> Result<ContainerCgroup, RuntimeError> {
         let rules = devices::rules(spec)?;
         let mut made = ContainerCgroup { divided: spec.nests, ..ContainerCgroup::default() };
-        if let Some(parent) = &spec.parent {
-            made.weakened.extend(parent.nested().weakened.iter().cloned());
-        }
         let make = || {
             self.create_v2(spec, shim, scope, &mut made)?;
             let rules = self.enforce_in_v2(&spec.id, rules, &mut made);
             self.create_v1(spec, rules, &mut made)
         };
         match make() {
-            Ok(()) => Ok(made),
+            Ok(()) => {
+                let of_all = spec.parent.iter().flat_map(|parent| &parent.nested().weakened);
+                let more = of_all.filter(|words| !made.weakened.contains(words)).cloned().collect::<Vec<_>>();
+                made.weakened.extend(more);
+                Ok(made)
+            }
             Err(error) => {
                 made.remove_now();
                 Err(error)

@@ -13,6 +13,7 @@ use tokio::net::UnixStream;
 use super::parent::open_root;
 use super::request::{Connected, Inspected, Message, ProcessId, Request};
 use super::start::open_process;
+use super::watch::ended;
 use super::{ContainerSpec, NetworkMode, Stdio};
 
 /// What a shim says in all is a few hundred bytes.
@@ -39,7 +40,7 @@ pub(super) async fn hold(socket: StdUnixStream, spec: &ContainerSpec, request: &
                 let _ = to.write_all(&line(&connected)?).await;
             }
             Ok(Message::Ready { init }) => {
-                let inspected = inspect(spec, init).await;
+                let inspected = inspect(spec, init).await?;
                 let _ = to.write_all(&line(&inspected)?).await;
             }
             Ok(last) => return Ok(Some(last)),
@@ -55,11 +56,16 @@ async fn connect(spec: &ContainerSpec, namespace: io::Result<OwnedFd>) -> Connec
     }
 }
 
-async fn inspect(spec: &ContainerSpec, init: ProcessId) -> Inspected {
-    let Some(inspection) = &spec.inspection else { return Ok(()) };
-    let process = open_process(init).ok_or_else(|| "its first process has ended".to_owned())?;
-    let root = open_root(init.pid, &process).map_err(|error| format!("its root folder cannot be opened: {error}"))?;
-    inspection.0(root).await
+/// Fails when the container's first process ends meanwhile: with its parent, which could not end before the shim has.
+async fn inspect(spec: &ContainerSpec, init: ProcessId) -> io::Result<Inspected> {
+    let Some(inspection) = &spec.inspection else { return Ok(Ok(())) };
+    let over = || io::Error::other("its first process has ended");
+    let process = open_process(init).ok_or_else(over)?;
+    let root = open_root(init.pid, &process)?;
+    tokio::select! {
+        inspected = inspection.0(root) => Ok(inspected),
+        () = ended(&process) => Err(over()),
+    }
 }
 
 fn line(said: &impl serde::Serialize) -> io::Result<Vec<u8>> {

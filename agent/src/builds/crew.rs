@@ -189,11 +189,7 @@ impl Crew {
 
     /// What earlier agents left of runs and pipelines that nobody asks for any more.
     async fn clear_unused(&mut self, wish: Wish) {
-        if self.tools.places.has_containers()
-            && let Err(error) = self.tools.engine()
-        {
-            tracing::error!(error = %crate::chain(&error), "cannot tell what has become of steps that run");
-        }
+        self.tools.recover_doors().await;
         for run in self.tools.places.known_runs() {
             if wish.orders.iter().all(|order| order.run != run) {
                 clean_up(&self.tools, &run).await;
@@ -255,6 +251,7 @@ fn start(tools: &Rc<Tools>, listed: &mut Listed, ended: &mpsc::Sender<RunId>) {
 async fn clean_up(tools: &Tools, run: &RunId) {
     if let Some(engine) = tools.engine.get() {
         for container in engine.found(&container_prefix(run)) {
+            tools.doors.close(&container).await;
             step::remove(engine, &tools.places, &container).await;
             tools.release(&container).await;
         }

@@ -30,13 +30,13 @@ pub(super) enum TooMuch {
     Folders,
 }
 
-/// Waits until these folders together hold more than `max_bytes`.
-pub(super) async fn filled(folders: Vec<PathBuf>, max_bytes: u64) -> TooMuch {
-    let Some(first) = folders.first().cloned() else { return std::future::pending().await };
+/// Waits until these folders, which are asked for at each look, together hold more than `max_bytes`.
+pub(super) async fn filled(folders: impl Fn() -> Vec<PathBuf>, max_bytes: u64) -> TooMuch {
+    let Some(first) = folders().into_iter().next() else { return std::future::pending().await };
     loop {
         let free_bytes = facts::disk_free_bytes(&first);
         let began = clock::now().mono;
-        let looked = folders.clone();
+        let looked = folders();
         let used = tokio::task::spawn_blocking(move || measure_all(&looked, max_bytes)).await;
         let used_bytes = match used {
             Ok(Ok(used_bytes)) if used_bytes <= max_bytes => used_bytes,

@@ -21,6 +21,7 @@ mod host_root;
 mod live;
 mod log;
 mod mask;
+mod nested;
 mod places;
 mod prepare;
 mod purge;
@@ -45,6 +46,7 @@ pub use source::{Fetch, Pending, Repositories};
 use crate::config::Config;
 use crate::event::Event;
 use crate::images::Room;
+use crate::nested::Doors;
 use crate::sync::coordinators::Coordinators;
 use board::Board;
 use bytes::Bytes;
@@ -101,6 +103,8 @@ pub struct Hands {
     pub network: Result<Network, String>,
     /// Asks repositories.
     pub repositories: Box<dyn Repositories>,
+    /// Opens doors in steps that may start containers.
+    pub doors: Doors,
     /// Where news are told.
     pub events: mpsc::Sender<Event>,
 }
@@ -138,6 +142,7 @@ impl Builder {
             room: hands.room,
             network: hands.network,
             repositories: hands.repositories,
+            doors: hands.doors,
             door: Door::new(hands.coordinators, config.host.clone()),
             board: board.clone(),
             boot,

@@ -16,10 +16,11 @@ use super::spec::{About, step_spec};
 use super::step::{self, Step};
 use super::tools::Tools;
 use super::verdict::Bounds;
-use super::{Stop, places, spec, stopped};
+use super::{Stop, nested, places, spec, stopped};
 use crate::clock;
 use crate::volumes;
 use coord_archive::{PackLimits, pack};
+use coord_runtime::ContainerSpec;
 use coord_shared::decide::{Mono, backoff};
 use coord_shared::names::SecretName;
 use coord_shared::pipeline::{Pipeline, Stage};
@@ -118,7 +119,13 @@ impl Run {
                 Err(End::Failed(problem)) => self.failure(index, problem),
                 Err(End::Cancelled) => StepEnd { problem: Some("was cancelled".to_owned()), ..StepEnd::default() },
                 Err(End::Skipped) => StepEnd::default(),
-                Err(End::Gone) => return Err(End::Gone),
+                Err(End::Gone) => {
+                    // Not where the agent is ending: then what runs goes on.
+                    if *self.stop.borrow() == Stop::Gone {
+                        self.remove_container(index).await;
+                    }
+                    return Err(End::Gone);
+                }
             };
             self.record.step_ends(index, end, clock::now().wall);
             self.note().map_err(End::Failed)?;
@@ -158,6 +165,7 @@ impl Run {
         let pipeline = &self.record.order.run.pipeline;
         let step = Step {
             engine,
+            doors: &tools.doors,
             name: told.name(),
             container: container.clone(),
             raw_log,
@@ -175,12 +183,25 @@ impl Run {
             let about = self.about();
             let ready = tools.ready(&self.record, &stage, &root, (&told.name(), secrets)).await.map_err(End::Failed)?;
             let made = step_spec((&stage, &told.command), &about, ready, &tools.builder, root.is_host);
+            let made = self.with_door(&step, &stage, made).await.map_err(End::Failed)?;
             step.start(made).await.map_err(End::Failed)?;
         }
         let end = step.finish(&mut self.log, &mut self.stop).await;
         self.check_stop()?;
         let is_good = end.problem.is_none() && end.exit.as_ref().is_some_and(coord_shared::wire::Exit::is_success);
         if is_good { Ok(end) } else { Err(End::FailedStep(Box::new(end))) }
+    }
+
+    /// With a door where the step may start containers within itself. It is closed when the step has ended.
+    async fn with_door(&self, step: &Step<'_>, stage: &Stage, made: ContainerSpec) -> Result<ContainerSpec, String> {
+        let digest = step.name.split('.').next().and_then(|name| self.record.images.get(name));
+        let (Some(asked), Some(image), Some(digest)) = (&stage.nested, &stage.image, digest) else { return Ok(made) };
+        let tools = &self.tools;
+        let permission = nested::permission(asked, &made.resources, &tools.builder);
+        let (run, image) = (&self.record.order.run, image.clone().pin(digest.clone()));
+        let door = tools.open_door(step.engine, &step.container, (run, &step.name), (permission, image)).await?;
+        let mounts = made.mounts.into_iter().chain(door).collect();
+        Ok(ContainerSpec { mounts, nests: true, ..made })
     }
 
     /// What the steps of a stage run in: the same for all of them, and for the tests what built, where they name nothing else.
@@ -319,6 +340,7 @@ impl Run {
         if matches!(told.stage.as_str(), "build" | "test")
             && let Ok(engine) = self.tools.engine()
         {
+            self.tools.doors.close(&container).await;
             step::remove(engine, &self.tools.places, &container).await;
             self.tools.release(&container).await;
         }

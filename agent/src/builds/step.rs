@@ -10,6 +10,7 @@ use super::{Stop, stopped};
 use crate::clock;
 use crate::engine::Engine;
 use crate::logs::Follow;
+use crate::nested::Doors;
 use coord_runtime::{ContainerSpec, Exit, Runtime as _};
 use coord_shared::decide::Mono;
 use coord_shared::quantity::{Signal, Span};
@@ -27,6 +28,7 @@ const BREATH: Duration = Duration::from_millis(20);
 /// A step that is to be run, or gone on with.
 pub(super) struct Step<'a> {
     pub(super) engine: &'a Engine,
+    pub(super) doors: &'a Doors,
     /// As people name it.
     pub(super) name: String,
     pub(super) container: String,
@@ -34,7 +36,7 @@ pub(super) struct Step<'a> {
     pub(super) raw_log: PathBuf,
     /// When its time is over, and which time that is.
     pub(super) until: (Mono, Why),
-    /// What is looked at for the limit of the disk.
+    /// What is looked at for the limit of the disk, beside what is written within it.
     pub(super) folders: Vec<PathBuf>,
     pub(super) bounds: Bounds,
 }
@@ -63,6 +65,7 @@ impl Step<'_> {
         }
         let mut follow = Follow::from_start(&self.raw_log);
         let (exit, why) = self.attend(log, &mut follow, stop).await;
+        self.doors.close(&self.container).await;
         // The monitor has written everything before it said how the container ended.
         while let Ok(lines) = follow.read()
             && !lines.is_empty()
@@ -85,7 +88,8 @@ impl Step<'_> {
         let mut why = None;
         let mut kill_at: Option<Mono> = None;
         let (until, time) = self.until;
-        let filled = disk::filled(self.folders.clone(), self.bounds.disk_bytes);
+        let folders = || self.folders.iter().cloned().chain(self.doors.written(&self.container)).collect();
+        let filled = disk::filled(folders, self.bounds.disk_bytes);
         let mut filled = std::pin::pin!(filled);
         loop {
             let timer = match (why, kill_at) {

@@ -3,6 +3,7 @@
 
 mod coordinator;
 mod hostile;
+mod nested;
 mod rig;
 mod runs;
 mod survival;

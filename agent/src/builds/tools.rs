@@ -9,6 +9,7 @@ use super::users::own_users;
 use crate::config::{BuilderConfig, Config};
 use crate::engine::Engine;
 use crate::images::Room;
+use crate::nested::Doors;
 use coord_image::ImageStore;
 use coord_network::Network;
 use coord_registry::Registry;
@@ -31,6 +32,7 @@ pub(super) struct Tools {
     /// Connects containers; in words, why it cannot.
     pub(super) network: Result<Network, String>,
     pub(super) repositories: Box<dyn Repositories>,
+    pub(super) doors: Doors,
     pub(super) door: Door,
     pub(super) board: Board,
     /// The number of this boot.

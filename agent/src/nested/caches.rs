@@ -6,7 +6,6 @@
 //! Deliberately absent: containers (they are names here), and how files are kept: see `coord_cache`.
 
 mod changes;
-mod kernels;
 mod live;
 mod looks;
 mod mounting;

@@ -167,9 +167,31 @@ impl Doors {
         self.local.run(async move || recover::recover(&tools, kind, &runtime, &running).await).await;
     }
 
+    /// Whether an earlier agent has left something of this kind's containers.
+    pub fn has_left(&self, kind: ParentKind) -> bool {
+        let places = &self.tools.places;
+        places::names(&places.parents())
+            .iter()
+            .any(|name| record::About::read(places, name).is_some_and(|about| about.kind == kind))
+    }
+
+    /// The folders of the host in which what runs within this container writes, its caches included.
+    pub fn written(&self, container: &str) -> Vec<PathBuf> {
+        let Some(door) = self.tools.door(container) else { return Vec::new() };
+        let places = &self.tools.places;
+        let uppers = door.all().into_iter().map(|child| places.upper(&child.record.borrow().container));
+        uppers.chain([places.caches(container)]).collect()
+    }
+
     /// What containers have within them, by the container; told anew whenever it changes.
     pub fn reports(&self) -> watch::Receiver<BTreeMap<String, NestedReport>> {
         self.tools.reporter.reports.subscribe()
+    }
+
+    /// Forgets all doors, as an agent that is killed does: they and what they work with know each other, which keeps both.
+    #[cfg(test)]
+    pub(crate) fn abandon(&self) {
+        self.tools.doors().clear();
     }
 
     /// Whether this container has a door.

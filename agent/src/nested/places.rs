@@ -59,6 +59,11 @@ impl Places {
         self.children(parent).join(format!("{child}.json"))
     }
 
+    /// What a second container has changed of its root.
+    pub(super) fn upper(&self, container: &str) -> PathBuf {
+        self.state.join("c").join(container).join("upper")
+    }
+
     /// All doors' folders.
     pub(super) fn doors(&self) -> PathBuf {
         self.run.join("d")

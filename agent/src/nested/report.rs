@@ -67,7 +67,7 @@ pub(super) async fn tell(tools: Weak<Tools>, reporter: Reporter) {
 }
 
 fn report(door: &Door) -> NestedReport {
-    NestedReport { containers: told(door.views()), caches: door.caches.list() }
+    NestedReport { containers: told(door.views()), caches: door.caches.list(), ..NestedReport::default() }
 }
 
 /// Those that live, and the last that ended.

@@ -19,5 +19,6 @@ pub mod rollout;
 pub mod schedule;
 pub mod targets;
 mod time;
+pub mod told;
 
 pub use time::{Mono, Now};

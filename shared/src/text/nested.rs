@@ -40,6 +40,9 @@ pub fn branches(report: &NestedReport, now: Timestamp, ended_max: usize) -> Vec<
         lines.push((child.name.to_string(), text, tone));
     }
     lines.extend(report.caches.iter().map(|cache| (cache.name.to_string(), cache_text(cache, now), Tone::Plain)));
+    if report.left_out > 0 {
+        lines.push(("…".to_owned(), format!("{} more are not told of: there are very many", report.left_out), Tone::Faint));
+    }
     let last = lines.len().saturating_sub(1);
     let branch = |(at, (name, text, tone)): (usize, (String, String, Tone))| {
         let twig = if at == last { '└' } else { '├' };

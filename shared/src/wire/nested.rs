@@ -432,4 +432,11 @@ pub struct NestedReport {
     /// By name.
     #[serde(default)]
     pub caches: Vec<CacheView>,
+    /// Containers and caches that there was no room to tell of, in the report of a host with very many.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub left_out: u32,
+}
+
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }

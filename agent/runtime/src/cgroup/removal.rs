@@ -12,6 +12,8 @@ use super::nested::processes;
 /// milliseconds, except where the kernel holds one in a device or a network file system.
 const EMPTY_ATTEMPTS: u32 = 2500;
 const EMPTY_PAUSE: Duration = Duration::from_millis(2);
+/// So often is looked whether monitors have ended by themselves: 1 s in all.
+const MONITORS_ATTEMPTS: u32 = 500;
 
 impl ContainerCgroup {
     /// Kills all processes of the container, and of those within it; the monitor lives on, to tell of it.
@@ -27,6 +29,8 @@ impl ContainerCgroup {
 
     /// Kills what is left, the monitor too, and removes the groups. Waits until they are empty.
     pub(crate) fn remove_now(&self) {
+        self.kill();
+        self.wait_for_monitors();
         self.kill_all();
         for group in self.v1.iter().chain(&self.unified) {
             // systemd removes the group of a scope when it sees that it is empty; when the group is gone before, systemd
@@ -36,6 +40,17 @@ impl ContainerCgroup {
             if !gone {
                 tracing::warn!(group = %group.display(), "a killed process does not leave its cgroup");
             }
+        }
+    }
+
+    /// Monitors of containers within this one may be where its own is: they have yet to tell how those have ended.
+    fn wait_for_monitors(&self) {
+        let Some(base) = self.unified.as_ref().filter(|_| self.divided && self.scope.is_some()) else { return };
+        for _ in 0..MONITORS_ATTEMPTS {
+            if processes(&base.join("shim")).map_or(true, |left| left.is_empty()) {
+                return;
+            }
+            std::thread::sleep(EMPTY_PAUSE);
         }
     }
 

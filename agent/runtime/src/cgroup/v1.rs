@@ -59,7 +59,7 @@ impl Cgroups {
             };
             match *controller {
                 "memory" => made.oom_events = Some(own.join("memory.oom_control")),
-                "cpuset" => inherit_cpuset(&tree.mount, &own).map_err(failed("prepare", &own))?,
+                "cpuset" => inherit_cpuset(&tree.mount, &group).map_err(failed("prepare", &group))?,
                 "devices" => {
                     if let Some(rules) = &rules {
                         set_device_rules(&group, rules).map_err(failed("set device rules in", &group))?;
@@ -69,8 +69,8 @@ impl Cgroups {
             }
             limits::set(&spec.id, &group, &limits, &mut made.weakened)?;
             if *controller == "cpuset" && made.divided {
-                // What was inherited is wider than what is set now.
-                limits::set(&spec.id, &own, &limits, &mut made.weakened)?;
+                // Not earlier: none may have more than the one above.
+                inherit_cpuset(&tree.mount, &own).map_err(failed("prepare", &own))?;
             }
         }
         if rules.is_some() && !self.v1.iter().any(|(name, _)| *name == "devices") {

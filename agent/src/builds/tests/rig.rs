@@ -3,7 +3,9 @@
 use super::super::{Builder, Fetch, Hands, Pending, Repositories};
 use super::coordinator::Coordinator;
 use crate::config::{BuilderConfig, Config};
+use crate::containers::happenings::Happenings;
 use crate::event::Event;
+use crate::nested::{self, Doors};
 use crate::sync::coordinators::Coordinators;
 use coord_image::ImageStore;
 use coord_registry::fake::{FakeLayer, FakeRegistry};
@@ -31,6 +33,7 @@ pub(super) struct Rig {
     pub(super) coordinator: Coordinator,
     registry: FakeRegistry,
     builder: Option<Builder>,
+    doors: Option<Doors>,
     local: LocalSet,
     orders: Vec<BuildOrder>,
     watches: Vec<SourceWatch>,
@@ -90,6 +93,7 @@ impl Rig {
             coordinator,
             registry,
             builder: None,
+            doors: None,
             local: LocalSet::new(),
             orders: Vec::new(),
             watches: Vec::new(),
@@ -104,14 +108,16 @@ impl Rig {
 
     /// Begins anew, as an agent that was killed and started again. Nothing of it lives on but containers and what is on the disk.
     pub(super) fn restart(&mut self) {
-        self.builder = None;
-        self.local = LocalSet::new();
+        self.pause();
         self.start();
     }
 
     /// Kills the agent.
     pub(super) fn pause(&mut self) {
         self.builder = None;
+        if let Some(doors) = self.doors.take() {
+            doors.abandon();
+        }
         self.local = LocalSet::new();
     }
 
@@ -160,16 +166,29 @@ impl Rig {
         let images = ImageStore::open_with(&self.folder.path().join("state/images"), options).expect("an image store");
         let registry = Registry::new(self.config.registries.clone(), None).expect("a client");
         let (events, mut inbox) = mpsc::channel(16);
+        let _entered = self.local.enter();
+        let doors = Doors::start(nested::Hands {
+            host: self.config.host.clone(),
+            state_dir: self.config.state_dir.clone(),
+            run_dir: self.config.run_dir.clone(),
+            helpers_dir: self.config.helpers_dir.clone(),
+            isolation: self.config.isolation.of_containers(),
+            images: images.clone(),
+            registry: registry.clone(),
+            room: None,
+            happenings: Happenings::default(),
+        });
+        self.doors = Some(doors.clone());
         let hands = Hands {
             coordinators: Coordinators::new(&self.config).expect("a client"),
             images,
             registry,
             room: None,
+            doors,
             network: Err("no network in tests".to_owned()),
             repositories: Box::new(Folder(self.folder.path().join("source"))),
             events,
         };
-        let _entered = self.local.enter();
         self.local.spawn_local(async move { while let Some(Event::Builds) = inbox.recv().await {} });
         self.builder = Builder::start(&self.config, hands).expect("a builder");
         self.wish();
@@ -290,6 +309,12 @@ impl Rig {
         fs::read_to_string(log).unwrap_or_default().contains(&format!("\"line\":\"{line}\""))
     }
 
+    /// The number of a file, if it is there.
+    pub(super) fn inode(&self, path: &str) -> Option<u64> {
+        use std::os::unix::fs::MetadataExt as _;
+        fs::symlink_metadata(self.folder.path().join(path)).ok().map(|found| found.ino())
+    }
+
     /// Everything of builds that is left: files but those that are kept, and processes.
     pub(super) fn leftovers(&self) -> Vec<String> {
         let below = |path: &str| {
@@ -297,20 +322,20 @@ impl Rig {
             let names = fs::read_dir(folder).into_iter().flatten().flatten();
             names.map(|entry| entry.path().display().to_string()).collect::<Vec<_>>()
         };
+        let within = ["state/nested/p", "state/nested/c", "run/nested/c", "run/nested/d", "run/nested/images"];
         let folders =
             ["state/builds/runs", "state/builds/c", "state/builds/raw", "run/builds/c", "run/builds/raw", "run/builds/images"];
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
         let builds = self.folder.path().join("state/builds").display().to_string();
         let mounts = mounts.lines().filter(|line| line.contains(&builds)).map(str::to_owned);
-        folders.into_iter().flat_map(below).chain(mounts).chain(cgroups(self.folder.path())).collect()
+        folders.into_iter().chain(within).flat_map(below).chain(mounts).chain(cgroups(self.folder.path())).collect()
     }
 }
 
 impl Drop for Rig {
     /// Whatever a failed test has left.
     fn drop(&mut self) {
-        self.builder = None;
-        self.local = LocalSet::new();
+        self.pause();
         let groups = cgroups(self.folder.path());
         for _ in 0..REMOVALS_MAX {
             self.kill_all();

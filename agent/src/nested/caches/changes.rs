@@ -3,13 +3,14 @@
 use super::live::Published;
 use super::one::{One, Turn};
 use super::record::Record;
-use super::{Caches, kernels, live, on_thread, stream, words};
+use super::{Caches, live, on_thread, stream, words};
 use crate::clock;
 use coord_cache::{Amount, Budget, CacheError, Staged, Store, remove_tree};
 use coord_shared::decide::nested::{self, InUse};
 use coord_shared::names::CacheName;
 use coord_shared::wire::ErrorBody;
 use coord_shared::wire::nested::{CacheKind, CacheView, NewCache, PutView};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
@@ -183,12 +184,9 @@ fn fill(one: &One, source: Source) -> Result<(), CacheError> {
     let staged = match source.how {
         Published::Live => return Ok(()),
         Published::Copy(_) => one.store.stage_folder(source.folder, one.budget())?,
-        Published::CopyOfKernels(_) => {
-            let archive = kernels::archive_of(source.folder).map_err(|source| CacheError::Input { source })?;
-            one.store.stage_archive(b"", archive, one.budget())?
-        }
+        Published::CopyOfKernels(_) => one.store.stage_what_all_may_read(source.folder, one.budget())?,
     };
-    one.store.commit(staged, &std::collections::BTreeSet::new()).map(drop)
+    one.store.commit(staged, &BTreeSet::new()).map(drop)
 }
 
 /// Whether files can be put now.

@@ -88,7 +88,7 @@ pub(super) fn judge(root: BorrowedFd<'_>, folder: BorrowedFd<'_>, path: &str, ob
 /// Which of the kernel's file systems a folder is on, if any.
 pub(super) fn kernels(folder: BorrowedFd<'_>) -> io::Result<Option<&'static str>> {
     let magic = rustix::fs::fstatfs(folder)?.f_type;
-    Ok(KERNELS.into_iter().find(|(known, _)| i64::from(*known) == i64::from(magic)).map(|(_, name)| name))
+    Ok(KERNELS.into_iter().find(|(known, _)| i64::from(*known) == magic).map(|(_, name)| name))
 }
 
 /// Whether an open folder is `place`, or below it: up from folder to folder, as no link can hide.

@@ -87,7 +87,7 @@ impl Lab {
         let folder = match &mounted.mount.source {
             MountSource::Volume { path, .. } => path.clone(),
             MountSource::Parents { path } => self.root(path.strip_prefix("/").expect("absolute").to_str().expect("text")),
-            other => panic!("{other:?}"),
+            other @ (MountSource::Bind { .. } | MountSource::Tmpfs { .. }) => panic!("{other:?}"),
         };
         let root = tempfile::tempdir().expect("a folder");
         // In a container it is mounted; the same files in the same place do as well.

@@ -465,7 +465,7 @@ fn runner() -> WorkloadView {
         used_by: vec!["unit-6".parse().expect("a name")],
     };
     let instance = with_report(instance("runner", "ci-1"), |report| {
-        report.nested = Some(NestedReport { containers, caches: vec![cache] });
+        report.nested = Some(NestedReport { containers, caches: vec![cache], left_out: 0 });
     });
     workload("runner", vec![instance])
 }

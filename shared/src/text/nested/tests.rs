@@ -78,8 +78,11 @@ fn every_state_has_its_words() {
     let by_log = ChildView { caches: vec![mount("work", true, Some(1), Some(1))], ..ended("lint", 0) };
     let over = ChildView { reason: Some("cache work: its time to live of 30m is over".to_owned()), ..ended("slow", 143) };
     let altered = ChildView { reason: Some("a/b.txt: its content differs".to_owned()), ..child("e2e", ChildState::Failed) };
-    let report =
-        NestedReport { containers: vec![child("new", ChildState::Starting), running, by_log, over, altered], caches: vec![] };
+    let report = NestedReport {
+        containers: vec![child("new", ChildState::Starting), running, by_log, over, altered],
+        caches: vec![],
+        left_out: 0,
+    };
     check(
         &report,
         9,
@@ -112,7 +115,11 @@ fn caches_say_what_they_are_and_how_long() {
         bytes: 12,
         ..cache("copy")
     };
-    let report = NestedReport { containers: vec![child("unit", ChildState::Running)], caches: vec![copy, live, cache("work")] };
+    let report = NestedReport {
+        containers: vec![child("unit", ChildState::Running)],
+        caches: vec![copy, live, cache("work")],
+        left_out: 0,
+    };
     check(
         &report,
         9,
@@ -130,7 +137,7 @@ fn caches_say_what_they_are_and_how_long() {
 fn those_that_ended_are_bounded_and_counted() {
     let mut containers: Vec<ChildView> = (0..15).map(|number| ended(&format!("t{number}"), 0)).collect();
     containers.insert(2, child("runs", ChildState::Running));
-    let report = NestedReport { containers, caches: Vec::new() };
+    let report = NestedReport { containers, caches: Vec::new(), left_out: 7 };
     check(
         &report,
         2,
@@ -138,7 +145,8 @@ fn those_that_ended_are_bounded_and_counted() {
             "├ …  13 more have ended",
             "├ runs  running for 50s; tools/sh:1",
             "├ t13  exit code 0, 5s ago; tools/sh:1",
-            "└ t14  exit code 0, 5s ago; tools/sh:1",
+            "├ t14  exit code 0, 5s ago; tools/sh:1",
+            "└ …  7 more are not told of: there are very many",
         ],
     );
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::read;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::super::lab::Lab;
 use super::{child_spec, parent_spec, start_parent};
@@ -32,20 +33,40 @@ async fn root_nested_is_looked_at_when_all_is_mounted() {
     start_parent(&lab, parent_spec(&lab, "")).await;
     let seen = Arc::new(Mutex::new(String::new()));
     let spec = |verdict: Result<(), String>| {
-        let mut spec = child_spec(&lab, "child", "cat /work/file; cat /work/ran 2>/dev/null; echo ran >/work/ran; exit 4");
+        let mut spec = child_spec(&lab, "child", "cat /kept/file; cat /kept/ran 2>/dev/null; echo ran >/kept/ran; exit 4");
         let source = MountSource::Volume { path: lab.path("cache"), copy_up: false };
-        spec.mounts = vec![Mount { target: "/work".to_owned(), source, read_only: false }];
-        spec.inspection = Some(reading("work/file", seen.clone(), verdict));
+        spec.mounts = vec![Mount { target: "/kept".to_owned(), source, read_only: false }];
+        spec.inspection = Some(reading("kept/file", seen.clone(), verdict));
         spec
     };
-    let error = lab.runtime.start(spec(Err("work/file differs".to_owned()))).await.expect_err("a refusal");
-    assert!(matches!(&error, RuntimeError::Inspection { what, .. } if what == "work/file differs"), "{error}");
+    let error = lab.runtime.start(spec(Err("kept/file differs".to_owned()))).await.expect_err("a refusal");
+    assert!(matches!(&error, RuntimeError::Inspection { what, .. } if what == "kept/file differs"), "{error}");
     assert_eq!(seen.lock().expect("no panic").as_str(), "content");
     // Nothing of it has run, and nothing is left of it.
     assert!(!lab.path("cache/ran").exists());
     assert!(!lab.path("state/c/child").exists() && !lab.path("run/c/child").exists());
     let (log, exit) = lab.output(spec(Ok(()))).await;
     assert_eq!((log.as_str(), exit.code), ("content\n", Some(4)));
+    lab.runtime.remove("parent").await.expect("a removal");
+    assert_eq!(lab.leftovers(), Vec::<String>::new());
+}
+
+/// Its parent ends while it is looked at: neither waits for that.
+#[tokio::test]
+async fn root_nested_is_looked_at_no_longer_than_it_lives() {
+    let mut lab = Lab::new();
+    let parent = start_parent(&lab, parent_spec(&lab, "")).await;
+    let pid = Pid::from_raw(parent.pid).expect("a number");
+    let mut spec = child_spec(&lab, "child", "true");
+    spec.inspection = Some(Inspection(Arc::new(move |_root: OwnedFd| {
+        Box::pin(async move {
+            kill_process(pid, Signal::KILL).expect("a kill");
+            std::future::pending().await
+        })
+    })));
+    let error = lab.runtime.start(spec).await.expect_err("its parent ends");
+    assert!(matches!(&error, RuntimeError::ParentEnded { parent, .. } if parent == "parent"), "{error}");
+    assert_eq!(lab.exit("parent").await.signal, Some(libc::SIGKILL));
     lab.runtime.remove("parent").await.expect("a removal");
     assert_eq!(lab.leftovers(), Vec::<String>::new());
 }

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::super::lab::{Lab, log_text, until};
-use super::{child_spec, parent_spec, start_parent};
-use crate::{Resources, Runtime};
+use super::{child_spec, parent_spec, start_parent, status};
+use crate::{Resources, Runtime, survey};
 
 /// The text of a file in the group `below` of the parent's: of v2, or of the v1 controller.
 fn in_group(lab: &Lab, below: &str, v2: &str, v1: &str) -> String {
@@ -21,7 +21,9 @@ async fn root_nested_limits_are_those_of_whole_share_and_one() {
     let lab = Lab::new();
     let mut spec = parent_spec(&lab, "");
     let resources = Resources { memory_bytes: Some(96 << 20), cpus_milli: Some(800), pids: Some(60), ..Resources::default() };
-    spec.resources = resources;
+    // Not every kernel has cpusets.
+    let has_cpusets = survey().expect("a survey").controllers.contains(&"cpuset");
+    spec.resources = Resources { cpuset: has_cpusets.then(|| "0".to_owned()), ..resources };
     let parent = start_parent(&lab, spec).await;
     let mut spec = child_spec(&lab, "child", "echo up; sleep 1000");
     spec.resources = Resources { memory_bytes: Some(16 << 20), cpus_milli: Some(5000), pids: Some(9), ..Resources::default() };
@@ -40,6 +42,9 @@ async fn root_nested_limits_are_those_of_whole_share_and_one() {
         check(&below, "memory.max", "memory.limit_in_bytes", &[memory]);
         check(&below, "cpu.max", "cpu.cfs_quota_us", &cpu);
         check(&below, "pids.max", "pids.max", &[pids]);
+    }
+    for pid in [parent.pid, child.pid].into_iter().filter(|_| has_cpusets) {
+        assert_eq!(status(pid, "Cpus_allowed_list"), "0");
     }
     // Each is where it belongs, and the whole is counted.
     let groups = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("groups");

@@ -9,7 +9,7 @@ use crate::{ContainerSpec, Mount, MountSource, Runtime, RuntimeError};
 
 fn with_folder(mut spec: ContainerSpec, path: &str, read_only: bool) -> ContainerSpec {
     let source = MountSource::Parents { path: path.into() };
-    spec.mounts = vec![Mount { target: "/work".to_owned(), source, read_only }];
+    spec.mounts = vec![Mount { target: "/seen".to_owned(), source, read_only }];
     spec
 }
 
@@ -40,16 +40,16 @@ async fn root_nested_sees_folders_of_its_parent_live() {
         ("/../../own", "file", "own\n"),
     ];
     for (number, (path, file, expect)) in cases.into_iter().enumerate() {
-        let spec = with_folder(child_spec(&lab, &format!("child-{number}"), &format!("cat /work/{file}")), path, true);
+        let spec = with_folder(child_spec(&lab, &format!("child-{number}"), &format!("cat /seen/{file}")), path, true);
         assert_eq!(lab.output(spec).await.0, expect, "{path}");
     }
     // What is refused is refused for writing too, and a program there gains nothing.
-    let script = "(echo x >/work/new) 2>/dev/null || echo closed; grep ' /work ' /proc/self/mounts | grep -c 'ro,nosuid,nodev'";
+    let script = "(echo x >/seen/new) 2>/dev/null || echo closed; grep ' /seen ' /proc/self/mounts | grep -c 'ro,nosuid,nodev'";
     let spec = with_folder(child_spec(&lab, "closed", script), "/own", true);
     assert_eq!(lab.output(spec).await.0, "closed\n1\n");
     // Both ways, at once, with the same owners.
     let script =
-        "echo hello >/work/answer; while ! test -e /work/late; do usleep 10000; done; cat /work/late; stat -c %u:%a /work/file";
+        "echo hello >/seen/answer; while ! test -e /seen/late; do usleep 10000; done; cat /seen/late; stat -c %u:%a /seen/file";
     let spec = with_folder(child_spec(&lab, "open", script), "/own", false);
     assert_eq!(lab.output(spec).await.0, "late\n0:600\n");
     until("the parent to see it", || log_text(&lab.path("log/parent.jsonl")).contains("seen: hello\n0\n")).await;
@@ -82,7 +82,7 @@ async fn root_nested_sees_no_folder_of_the_kernel_or_the_door() {
         assert!(obstacle.as_ref().is_some_and(|obstacle| obstacle.contains(expect)), "{path}: {obstacle:?}");
         let error = lab.runtime.start(with_folder(child_spec(&lab, "child", "true"), path, true)).await.expect_err(path);
         assert!(error.to_string().contains(expect), "{path}: {error}");
-        assert!(error.to_string().contains("cannot mount /work: "), "{path}: {error}");
+        assert!(error.to_string().contains("cannot mount /seen: "), "{path}: {error}");
     }
     for (path, expect) in [("/none", "(os error 2)"), ("/own/root", "(os error 40)")] {
         assert!(lab.runtime.live_obstacle("parent", Path::new(path)).is_err(), "{path}");
@@ -106,8 +106,8 @@ async fn root_nested_mounts_do_not_spread() {
     let mut spec = parent_spec(&lab, script);
     spec.security.cap_add = vec!["CAP_SYS_ADMIN".to_owned()];
     start_parent(&lab, spec).await;
-    let script = "touch /work/go; while ! test -e /work/done; do usleep 10000; done; ls /work/below | wc -l
-        mount -t tmpfs none /work/below 2>/dev/null || echo refused";
+    let script = "touch /seen/go; while ! test -e /seen/done; do usleep 10000; done; ls /seen/below | wc -l
+        mount -t tmpfs none /seen/below 2>/dev/null || echo refused";
     let spec = with_folder(child_spec(&lab, "child", script), "/own", false);
     assert_eq!(lab.output(spec).await.0, "0\nrefused\n");
     until("the parent to have mounted", || log_text(&lab.path("log/parent.jsonl")).contains("mounted")).await;

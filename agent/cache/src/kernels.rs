@@ -3,7 +3,7 @@
 //! The agent is root. What it reads in `/proc` or `/sys` can be what the kernel shows to nobody else, so its rights are put off first, and
 //! what is not open to all is passed over, as are files that do not end.
 
-use coord_cache::{CacheError, Mounts, Seen, walk};
+use crate::{CacheError, Mounts, Seen, walk};
 use coord_tar::{END_BYTES, Entry, Kind, padding, write_header};
 use rustix::fs::Stat;
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
@@ -21,7 +21,7 @@ const ENTER_BY_ALL: u32 = 0o001;
 ///
 /// # Errors
 /// When there is no pipe or no thread.
-pub(super) fn archive_of(folder: OwnedFd) -> io::Result<PipeReader> {
+pub(crate) fn archive_of(folder: OwnedFd) -> io::Result<PipeReader> {
     let (reader, mut writer) = io::pipe()?;
     std::thread::Builder::new().name("copy".to_owned()).spawn(move || {
         let none = CapabilitySets {
