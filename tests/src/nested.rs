@@ -318,10 +318,8 @@ impl Door {
     /// When it is granted, or the answer has not the shape of errors.
     pub fn refused(&self, method: &str, path: &str, body: &Value) -> Result<String> {
         let (status, said) = self.json(method, path, body)?;
-        let message = said["error"]["message"].as_str().or(said["message"].as_str());
-        let code = said["error"]["code"].as_str().or(said["code"].as_str());
-        match (code, message) {
-            (Some(code), Some(message)) if status >= 400 && !message.is_empty() => Ok(code.to_owned()),
+        match (said["code"].as_str(), said["message"].as_str()) {
+            (Some(code), Some(message)) if is_refusal(status) && !message.is_empty() => Ok(code.to_owned()),
             _ => bail!("{method} {path} {body}: {status} {said}"),
         }
     }
@@ -337,6 +335,12 @@ impl Door {
         let _ = stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer);
         Ok(answer)
     }
+}
+
+/// Whoever asks is told what is wrong: it is no fault of the agent's.
+fn is_refusal(status: u16) -> bool {
+    const INSUFFICIENT_STORAGE: u16 = 507;
+    (400..500).contains(&status) || status == INSUFFICIENT_STORAGE
 }
 
 /// Longer than a socket's address may be: reached through a descriptor of its folder.
