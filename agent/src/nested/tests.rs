@@ -1,5 +1,6 @@
 //! Doors with real containers behind them.
 
+mod caches;
 mod limits;
 mod rig;
 mod routes;

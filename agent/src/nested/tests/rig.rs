@@ -43,6 +43,8 @@ pub(super) struct Rig {
     pub(super) doors: Option<Doors>,
     pub(super) local: LocalSet,
     lowers: Vec<PathBuf>,
+    /// The first process of the last parent.
+    parent_pid: i32,
 }
 
 /// The one parent of most tests.
@@ -88,6 +90,7 @@ impl Rig {
             doors: None,
             local: LocalSet::new(),
             lowers: Vec::new(),
+            parent_pid: 0,
         };
         rig.start().await;
         let images = rig.images.clone().expect("images");
@@ -166,7 +169,7 @@ impl Rig {
         let args = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"].map(str::to_owned).to_vec();
         let log = LogPolicy { path: self.path("parent.jsonl"), max_bytes: 1 << 20, max_files: 1, ..LogPolicy::default() };
         let spec = ContainerSpec { mounts, nests: true, ..ContainerSpec::new(parent, self.lowers.clone(), args, log) };
-        self.local.run_until(runtime.start(spec)).await.expect("a parent");
+        self.parent_pid = self.local.run_until(runtime.start(spec)).await.expect("a parent").pid;
     }
 
     pub(super) fn doors(&self) -> Doors {
@@ -266,6 +269,10 @@ impl Rig {
         let mounts = mounts.lines().filter(|line| line.contains(&nested)).map(str::to_owned);
         let groups = cgroups(&self.path("state/nested/c"));
         folders.into_iter().flat_map(below).chain(mounts).chain(groups).collect()
+    }
+
+    pub(super) fn pid_of_parent(&self) -> i32 {
+        self.parent_pid
     }
 
     pub(super) fn pid_of(&self, view: &ChildView) -> i32 {
