@@ -8,7 +8,9 @@
 //!
 //! Ending the service ends no container: they have monitors of their own, and the next agent finds them.
 
-use crate::builds::{self, Builder, Hands};
+mod parts;
+
+use crate::builds::Builder;
 use crate::clock;
 use crate::config::Config;
 use crate::containers::happenings::Happenings;
@@ -17,26 +19,26 @@ use crate::event::Event;
 use crate::execute::{Executor, LogSettings};
 use crate::images::{Images, Room};
 use crate::metrics::{self, Metrics};
-use crate::nested::{self, Doors, ParentKind};
+use crate::nested;
 use crate::network_keeper::Wish;
 use crate::programs::Programs;
 use crate::sessions::Sessions;
 use crate::state::{Agent, Watched};
-use crate::sync::coordinators::Coordinators;
 use crate::sync::ledger::{HistoryFile, Ledger};
-use crate::sync::{logins, poll, report, standalone};
+use crate::sync::{logins, poll, report};
 use crate::volumes::Volumes;
 use crate::{drain_keeper, durable, facts, logs_sweep, network_keeper, one_off, watch_config};
 use coord_image::{ImageStore, StoreError};
 use coord_network::Network;
 use coord_registry::{Registry, login_files};
-use coord_runtime::{EmbeddedRuntime, Recovered, RecoveredState, Runtime as _, RuntimeEvent};
+use coord_runtime::{EmbeddedRuntime, Runtime as _, RuntimeEvent};
 use coord_shared::decide::planner::{Drain, History, Plan};
 use coord_shared::decide::{Mono, Now, told};
 use coord_shared::names::InstanceId;
 use coord_shared::wire::nested::NestedReport;
 use coord_shared::wire::{FullReport, HostState, RegistryLogin};
-use std::collections::{BTreeMap, BTreeSet};
+use parts::{keep_network, running, start_builder, start_doors, who_says_what_runs};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -207,8 +209,7 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     drop(tokio::task::spawn_blocking(move || volumes.sweep()));
     let programs = Programs::new(Arc::new(opened.runtime.clone()), shown.clone());
     let room = Room::new(images.clone(), policy, events.clone());
-    let doors = start_doors(&config, &opened, (&registry, &room), &happenings);
-    doors.recover(ParentKind::Instance, &opened.runtime, &running).await;
+    let doors = start_doors(&config, &opened, (&registry, &room), (&happenings, running)).await;
     let builder = match &coordinators {
         Some(coordinators) => start_builder(&config, &opened, (coordinators, &registry, &room), (&doors, &events))?,
         None => None,
@@ -252,81 +253,6 @@ pub async fn run(config_path: &Path, config: Config, state: Option<PathBuf>) -> 
     let _ = writer.await;
     tracing::info!("ended; containers go on");
     Ok(())
-}
-
-/// The containers that run.
-fn running(recovered: &[Recovered]) -> BTreeSet<String> {
-    let running = recovered.iter().filter(|one| matches!(one.state, RecoveredState::Running(_)));
-    running.map(|one| one.id.clone()).collect()
-}
-
-/// Makes ready for containers that may start others.
-fn start_doors(config: &Config, opened: &Opened, (registry, room): (&Registry, &Room), happenings: &Happenings) -> Doors {
-    Doors::start(nested::Hands {
-        host: config.host.clone(),
-        state_dir: config.state_dir.clone(),
-        run_dir: config.run_dir.clone(),
-        helpers_dir: config.helpers_dir.clone(),
-        isolation: config.isolation.of_containers(),
-        images: opened.images.clone(),
-        registry: registry.clone(),
-        room: Some(room.clone()),
-        happenings: happenings.clone(),
-    })
-}
-
-/// Has the host's network kept as it will be wished.
-fn keep_network(opened: &Opened, agent: &mut Agent, events: mpsc::Sender<Event>) -> watch::Sender<Option<Wish>> {
-    let (wish, wishes) = watch::channel(None);
-    if let Err(problem) = &opened.network {
-        agent.apply(Event::NetworkProblem(Some(problem.clone())), clock::now());
-    }
-    drop(tokio::spawn(network_keeper::run(opened.network.clone().ok(), wishes, events)));
-    wish
-}
-
-/// Has this host build, if it is to.
-fn start_builder(
-    config: &Config,
-    opened: &Opened,
-    (coordinators, registry, room): (&Coordinators, &Registry, &Room),
-    (doors, events): (&Doors, &mpsc::Sender<Event>),
-) -> Result<Option<Builder>, DaemonError> {
-    if config.builder.is_none() {
-        return Ok(None);
-    }
-    let hands = Hands {
-        coordinators: coordinators.clone(),
-        images: opened.images.clone(),
-        registry: registry.clone(),
-        room: Some(room.clone()),
-        network: opened.network.clone(),
-        repositories: builds::programs(config).map_err(part("the sources of builds"))?,
-        doors: doors.clone(),
-        events: events.clone(),
-    };
-    Builder::start(config, hands).map_err(part("the builder"))
-}
-
-/// Connects the loop with the coordinators, or with the standalone source that `state` names.
-fn who_says_what_runs(
-    config: &Config,
-    state: Option<PathBuf>,
-    (registry, accepted): (&Registry, HostState),
-    events: &mpsc::Sender<Event>,
-) -> Result<Option<Coordinators>, DaemonError> {
-    let Some(path) = state else {
-        return Coordinators::new(config).map(Some).map_err(part("the coordinator client"));
-    };
-    let source = standalone::Source {
-        path,
-        host: config.host.clone(),
-        labels: config.labels.clone(),
-        registry: registry.clone(),
-        accepted,
-    };
-    tokio::spawn(standalone::run(source, events.clone()));
-    Ok(None)
 }
 
 /// Opens the control socket. Without it the host can only be asked through the coordinator; containers are worth more than that.

@@ -49,6 +49,20 @@ impl Quota {
         *used = used.minus(before).plus(after);
     }
 
+    /// The limit that is passed, in words; none as long as none is.
+    pub fn is_over(&self) -> Option<&str> {
+        let used = self.used();
+        let over = |limit: &Option<(u64, String)>, used: u64| limit.as_ref().is_some_and(|(limit, _)| used > *limit);
+        let limit = if over(&self.bytes, used.bytes) {
+            &self.bytes
+        } else if over(&self.entries, used.entries) {
+            &self.entries
+        } else {
+            return None;
+        };
+        limit.as_ref().map(|(_, words)| words.as_str())
+    }
+
     fn take(&self, amount: Amount) -> Result<(), CacheError> {
         let mut used = self.lock();
         let then = used.plus(amount);
@@ -148,8 +162,11 @@ mod tests {
     fn nothing_left_still_lets_nothing_in() {
         let quota = quota(10);
         quota.settle(Amount::default(), Amount { bytes: 50, entries: 1 });
-        let mut budget = Budget::new(vec![quota]);
+        assert_eq!(quota.is_over(), Some("10 bytes"));
+        let mut budget = Budget::new(vec![Arc::clone(&quota)]);
         assert!(budget.take(Amount { bytes: 0, entries: 1 }).is_ok());
         assert!(budget.take(Amount { bytes: 1, entries: 0 }).is_err());
+        quota.settle(Amount { bytes: 50, entries: 1 }, Amount { bytes: 10, entries: 1 });
+        assert_eq!(quota.is_over(), None);
     }
 }

@@ -40,7 +40,7 @@ pub use disk::Mounts;
 pub use error::CacheError;
 pub use list::Counts;
 pub use remove::remove_tree;
-pub use scan::scan;
+pub use scan::{measure, scan};
 pub use stage::Staged;
 pub use store::Store;
 use walk::{Seen, walk};

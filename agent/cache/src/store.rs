@@ -1,7 +1,7 @@
 //! One cache on the disk; see the crate's picture.
 
 use crate::stage::{FOLDER_MODE, Staged};
-use crate::{Amount, Budget, CacheError, Counts, Mounts, compare, kernels, list, merge, remove_tree, scan, unpack};
+use crate::{Amount, Budget, CacheError, Counts, Mounts, compare, kernels, list, measure, merge, remove_tree, scan, unpack};
 use coord_shared::wire::nested::{Entry, Verified};
 use rustix::fs::RenameFlags;
 use std::collections::{BTreeMap, BTreeSet};
@@ -264,6 +264,15 @@ impl Store {
         let counts = Counts::of(&entries);
         self.lock().counts = counts;
         Ok(counts)
+    }
+
+    /// What the current generation takes of a quota as it is on the disk, while somebody may write into it.
+    ///
+    /// # Errors
+    /// [`CacheError::TooMuch`], or what cannot be read.
+    pub fn measured(&self) -> Result<Amount, CacheError> {
+        let measured = measure(&self.open_files(self.current())?, Mounts::Refuse)?;
+        Ok(measured.amount().plus(Amount { bytes: self.lock().held.values().sum(), entries: 0 }))
     }
 
     /// Compares the current generation with its list.

@@ -130,17 +130,18 @@ impl Introduction {
         Ok(Introduction { ours, theirs })
     }
 
-    /// Whoever has sent a byte, if somebody has.
-    pub(crate) fn received(&self) -> io::Result<Option<ProcessId>> {
+    /// Whoever has sent a byte.
+    pub(crate) fn received(&self) -> io::Result<ProcessId> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut byte = [0];
         recvmsg(&self.ours, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::empty())?;
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmCredentials(sender) = message {
-                return Ok(ProcessId::of(sender.pid.as_raw_nonzero().get()));
+                let gone = || io::Error::other("the container's first process was gone before it could be looked at");
+                return ProcessId::of(sender.pid.as_raw_nonzero().get()).ok_or_else(gone);
             }
         }
-        Ok(None)
+        Err(io::Error::other("the container's first process has not said who it is"))
     }
 }

@@ -15,6 +15,7 @@ use nix::sched::{CloneFlags, setns};
 use rustix::fs::{Gid, Mode, OFlags, Uid, open};
 use rustix::mount::mount_bind;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::agent::{Agent, STDIO};
 use crate::assemble::{Assembled, Users, assemble};
@@ -140,19 +141,14 @@ fn run(
     };
     let created = created.and_then(|mut container| {
         let init = introduction.received().map_err(LibcontainerError::OtherIO)?;
-        container.set_pid(init.map_or(0, |init| init.pid));
+        container.set_pid(init.pid);
         Ok((container, init))
     });
     // The rights that libcontainer was told are more than the container gets, if the filters need them to be loaded.
     made.save_final_spec(request)?;
-    if created.is_ok() && request.network == Network::Connected {
-        agent.wait_until_connected()?;
-    }
-    if request.is_inspected
-        && let Ok((_, Some(init))) = &created
-    {
-        agent.say(&Message::Ready { init: *init });
-        agent.wait_until_inspected()?;
+    if let Ok((_, init)) = &created {
+        // It waits to be started, and would do so for ever where there is no agent any more to end it.
+        agree(request, *init, agent).inspect_err(|_| end(*init))?;
     }
     let created = created.and_then(|(mut container, init)| container.start().map(|()| init));
     drop(failure_pipe);
@@ -163,11 +159,27 @@ fn run(
     match (told, created) {
         (Some(failure), _) => Err(failure),
         (None, Err(error)) => Err(Failure::new(FailureKind::Host, "", &error)),
-        (None, Ok(init)) => init.ok_or_else(|| Failure {
-            kind: FailureKind::Host,
-            object: "the container's first process".to_owned(),
-            detail: "it was gone before it could be looked at".to_owned(),
-        }),
+        (None, Ok(init)) => Ok(init),
+    }
+}
+
+/// Waits for all that the agent has to do or to say before the command may be executed.
+fn agree(request: &Request, init: ProcessId, agent: &mut Agent) -> Result<(), Failure> {
+    if request.network == Network::Connected {
+        agent.wait_until_connected()?;
+    }
+    if request.is_inspected {
+        agent.say(&Message::Ready { init });
+        agent.wait_until_inspected()?;
+    }
+    Ok(())
+}
+
+/// Ends a first process that executes nothing. It is a child that nobody has taken note of: its number is still its own.
+fn end(init: ProcessId) {
+    if let Some(pid) = Pid::from_raw(init.pid) {
+        let _ = kill_process(pid, Signal::KILL);
+        let _ = waitpid(Some(pid), WaitOptions::empty());
     }
 }
 

@@ -35,6 +35,10 @@ pub(super) async fn exec(mut request: Request<Incoming>, door: &Door, child: &Ch
     if command.is_empty() {
         return Err(cure(refuse("invalid_request", "no command to run"), "name a program and its arguments"));
     }
+    let variables = environment.iter().flat_map(|(name, value)| [name, value]);
+    if command.iter().chain(&working_dir).chain(&user).chain(variables).any(|word| word.contains('\0')) {
+        return Err(refuse("invalid_request", "a word of the request has a NUL in it, which no program can get"));
+    }
     let spec = ExecSpec { args: command, env: environment, cwd: working_dir, user, terminal, stdin };
     let container = child.record.borrow().container.clone();
     let exec = door.tools.engine()?.runtime.exec(&container, spec).await.map_err(|error| refusal(&error))?;

@@ -211,11 +211,10 @@ async fn close(door: &Arc<Door>) {
     }
     door.given.clear();
     door.caches.remove_all().await;
-    let (places, container) = (door.tools.places.clone(), door.about.container.clone());
-    // Blocks, but for a moment: a few small files.
-    recover::forget(&places, &container);
-    door.tools.doors().remove(&container);
-    door.tools.reporter.closed(&container);
+    let container = &door.about.container;
+    recover::forget(&door.tools.places, container).await;
+    door.tools.doors().remove(container);
+    door.tools.reporter.closed(container);
     door.stage.send_replace(Stage::Closed);
 }
 

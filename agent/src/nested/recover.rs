@@ -17,7 +17,6 @@ use coord_shared::names::ChildName;
 use coord_shared::wire::nested::ChildState;
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
 use std::sync::Arc;
 
 /// Why a second container is not there that was being made.
@@ -47,7 +46,7 @@ pub(super) async fn recover(tools: &Arc<Tools>, kind: ParentKind, runtime: &Embe
     }
     if kind == ParentKind::Instance {
         for name in names(&places.doors()).into_iter().filter(|name| !kept.contains(name)) {
-            forget(places, &name);
+            forget(places, &name).await;
         }
         sweep(places, engine.as_ref(), &kept).await;
     }
@@ -75,9 +74,10 @@ async fn take_over(tools: &Arc<Tools>, about: About, runtime: &EmbeddedRuntime, 
 async fn take_in(door: &Arc<Door>, record: Record, engine: Option<&Engine>) -> bool {
     let child: Arc<Child> = door.take_in(record.clone());
     if record.has_ended() {
-        // Its removal may have been cut short.
-        if let Some(engine) = engine.filter(|engine| engine.has_found(&record.container)) {
-            child::clear(door, &child, engine).await;
+        match engine.filter(|engine| engine.has_found(&record.container)) {
+            // Its removal was cut short.
+            Some(engine) => child::clear(door, &child, engine).await,
+            None => child.is_gone(),
         }
         return false;
     }
@@ -114,7 +114,7 @@ async fn remove(tools: &Tools, parent: &str, engine: Option<&Engine>) {
         }
         places.forget_image(&record.container);
     }
-    forget(places, parent);
+    forget(places, parent).await;
 }
 
 /// Second containers that nobody knows: theirs were never noted, or were forgotten before they were removed.
@@ -137,17 +137,17 @@ async fn clear(engine: &Engine, container: &str) {
     }
 }
 
-/// Removes a parent's folders; the one by which it is found last. Blocks.
-pub(super) fn forget(places: &Places, parent: &str) {
-    for folder in [places.door(parent), places.parent(parent)] {
-        // Its caches first, which may be deep: what others have put is never walked by paths.
-        let caches = folder.join("caches");
-        let removed = crate::volumes::delete(&caches).map_err(|error| io::Error::other(crate::chain(&error)));
-        match removed.and_then(|()| fs::remove_dir_all(&folder)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(folder = %folder.display(), %error, "something is left of a door; the next agent tries again");
+/// Removes a parent's folders; the one by which it is found last.
+pub(super) async fn forget(places: &Places, parent: &str) {
+    let folders = [places.door(parent), places.parent(parent)];
+    let removed = tokio::task::spawn_blocking(move || {
+        for folder in folders {
+            // What others have put is never walked by paths.
+            if let Err(error) = crate::volumes::delete(&folder) {
+                tracing::warn!(error = %crate::chain(&error), "something is left of a door; the next agent tries again");
             }
-            Ok(()) | Err(_) => {}
         }
-    }
+    });
+    // Not done where the agent is ending: the next one does it.
+    let _ = removed.await;
 }

@@ -33,10 +33,10 @@ pub(super) fn status(code: &str) -> StatusCode {
         }
         "method_not_allowed" => StatusCode::METHOD_NOT_ALLOWED,
         "cache_exists" | "cache_in_use" | "cache_expired" | "not_a_store" | "container_exists" | "not_running" | "not_logged"
-        | "altered" | "stopped" | "verify_failed" => StatusCode::CONFLICT,
+        | "altered" | "stopped" => StatusCode::CONFLICT,
         "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "upgrade_required" => StatusCode::UPGRADE_REQUIRED,
-        "command_not_found" | "command_not_executable" | "start_failed" => StatusCode::UNPROCESSABLE_ENTITY,
+        "command_not_found" | "command_not_executable" | "start_failed" | "verify_failed" => StatusCode::UNPROCESSABLE_ENTITY,
         "too_many_containers" | "too_many_caches" | "too_many_connections" => StatusCode::TOO_MANY_REQUESTS,
         "pull_failed" => StatusCode::BAD_GATEWAY,
         "ending" | "unavailable" => StatusCode::SERVICE_UNAVAILABLE,

@@ -134,3 +134,41 @@ fn folders_without_end_are_removed_all_the_same() {
     Store::remove(&cache.path()).expect("removed");
     assert_eq!(names(cache.folder.path()), Vec::<String>::new());
 }
+
+/// While one exchanges a folder for a link that leads out, again and again, others walk through it.
+#[test]
+fn a_link_that_comes_and_goes_leads_nowhere() {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let cache = cache();
+    let outside = cache.folder.path().join("outside");
+    std::fs::create_dir(&outside).expect("a folder");
+    std::fs::write(outside.join("secret"), "of the host").expect("a file");
+    cache.put(&tar().file("d/a", b"a").end()).expect("a put");
+    let (folder, link) = (cache.files().join("d"), cache.folder.path().join("link"));
+    symlink(&outside, &link).expect("a link");
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                renameat_with(CWD, &folder, CWD, &link, RenameFlags::EXCHANGE).expect("exchanged");
+            }
+        });
+        for _ in 0..300 {
+            let list = crate::scan(open(&cache.files()), crate::Mounts::Enter);
+            // It may well be neither for a moment: then it is an error, and not a list of what is outside.
+            let has_secret = list.is_ok_and(|list| list.iter().any(|entry| entry.path.contains("secret")));
+            assert!(!has_secret, "the walk was led out");
+            let _ = cache.store.verify();
+            // Joins what is there with what is put: into the folder, or not at all.
+            let staged = cache.store.stage_file(b"d/evil", 0o644, b"evil".as_slice(), cache.budget()).expect("staged");
+            let _ = crate::merge::move_into(&staged.items, &open(&staged.folder().join("files")), &open(&cache.files()));
+        }
+        is_done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(names(&outside), ["secret"]);
+}
+
+fn open(folder: &Path) -> std::os::fd::OwnedFd {
+    std::fs::File::open(folder).expect("a folder").into()
+}

@@ -142,3 +142,22 @@ async fn root_nested_in_a_parent_that_shares_the_hosts_namespaces() {
     }
     assert_eq!(lab.leftovers(), Vec::<String>::new());
 }
+
+/// A parent that may do everything: what runs within it is as closed as any other container.
+#[tokio::test]
+async fn root_nested_in_a_privileged_parent_is_not() {
+    for by_program in [true, false] {
+        let mut lab = Lab::new();
+        lab.runtime.0.cgroups.refuse_device_programs(!by_program);
+        let mut spec = parent_spec(&lab, "");
+        spec.security.privileged = true;
+        start_parent(&lab, spec).await;
+        let script = "grep -E 'NoNewPrivs|Seccomp:|CapBnd' /proc/self/status | tr '\\t\\n' ' ;'; echo
+            for device in null zero kmsg mem; do head -c 1 /dev/$device >/dev/null 2>&1 && echo $device; done
+            touch /sys/x /proc/sys/kernel/x 2>/dev/null || echo closed; mknod /x c 1 1 2>/dev/null || echo none";
+        let (text, _) = lab.output(child_spec(&lab, "child", script)).await;
+        assert_eq!(text, "CapBnd: 00000000800405fb;NoNewPrivs: 1;Seccomp: 2;\nnull\nzero\nclosed\nnone\n", "{by_program}");
+        lab.runtime.remove("parent").await.expect("a removal");
+        assert_eq!(lab.leftovers(), Vec::<String>::new());
+    }
+}

@@ -5,7 +5,7 @@ use super::one::{One, Turn};
 use super::record::Record;
 use super::{Caches, live, on_thread, stream, words};
 use crate::clock;
-use coord_cache::{Amount, Budget, CacheError, Staged, Store, remove_tree};
+use coord_cache::{Amount, Budget, CacheError, Mounts, Staged, Store, measure, remove_tree};
 use coord_shared::decide::nested::{self, InUse};
 use coord_shared::names::CacheName;
 use coord_shared::wire::ErrorBody;
@@ -182,7 +182,10 @@ impl Caches {
 /// What is to be published but cannot be seen live is copied.
 fn fill(one: &One, source: Source) -> Result<(), CacheError> {
     let staged = match source.how {
-        Published::Live => return Ok(()),
+        Published::Live => {
+            one.saw(measure(&source.folder, Mounts::Enter)?);
+            return Ok(());
+        }
         Published::Copy(_) => one.store.stage_folder(source.folder, one.budget())?,
         Published::CopyOfKernels(_) => one.store.stage_what_all_may_read(source.folder, one.budget())?,
     };

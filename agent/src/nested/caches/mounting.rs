@@ -1,16 +1,17 @@
 //! Caches on their way into containers, and out of them.
 
 use super::one::One;
-use super::record::MountRecord;
-use super::{Caches, Mounted, on_thread, words};
+use super::record::{MountRecord, Record};
+use super::{Caches, Mounted, live, on_thread, words};
 use crate::clock;
 use coord_runtime::{Mount, MountSource};
 use coord_shared::decide::nested;
 use coord_shared::names::ChildName;
 use coord_shared::wire::ErrorBody;
 use coord_shared::wire::nested::{CacheKind, CacheMount, MountView};
+use rustix::fs::StatVfsMountFlags;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::os::fd::AsFd as _;
 
 impl Caches {
     /// Notes that this container is about to mount these, and says how. To be ended by [`Caches::unmount`], also after a start that failed.
@@ -35,14 +36,16 @@ impl Caches {
         let one = self.one(&asked.name)?;
         let turn = one.turn().await?;
         let _slot = self.inner.looks.acquire().await.map_err(|_| words::ending())?;
-        let (working, child, asked) = (Arc::clone(&one), child.clone(), asked.clone());
+        let (caches, child, asked) = (self.clone(), child.clone(), asked.clone());
         on_thread(move || {
-            let one = working;
             let (record, now) = (one.record(), clock::now());
             if nested::expires(&record.life()).is_some_and(|at| at <= now.mono) {
                 return Err(words::expired(&one.name, record.ttl));
             }
             one.refresh(&turn).map_err(|error| words::of(&one.name, error))?;
+            if !asked.read_only {
+                caches.may_write(&one, &record)?;
+            }
             let generation = one.store.current();
             let noted = MountRecord { child: child.clone(), read_only: asked.read_only, generation };
             let written = one.change(&turn, |record| {
@@ -54,6 +57,19 @@ impl Caches {
             Ok(mounted(&one, child, &asked, generation))
         })
         .await?
+    }
+
+    /// Whether a container may write into it.
+    fn may_write(&self, one: &One, record: &Record) -> Result<(), ErrorBody> {
+        let (CacheKind::Live, Some(from)) = (record.kind, &record.from) else {
+            return one.is_over().map_or(Ok(()), |limit| Err(words::over(&one.name, &limit)));
+        };
+        let is_read_only = (self.inner.root)().map_err(|error| words::internal(error.to_string())).and_then(|root| {
+            let folder = live::open(root.as_fd(), from)?;
+            let about = rustix::fs::fstatvfs(folder).map_err(|error| words::internal(error.to_string()))?;
+            Ok(about.f_flag.contains(StatVfsMountFlags::RDONLY))
+        });
+        if is_read_only? { Err(words::read_only(&one.name, from)) } else { Ok(()) }
     }
 
     /// The container has ended, or never started.

@@ -153,12 +153,17 @@ impl One {
         Budget::new(self.own.iter().chain([&self.all]).cloned().collect())
     }
 
+    /// Whether it, or all caches together, hold more than they may; in words. Only who writes into a cache gets so far.
+    pub(super) fn is_over(&self) -> Option<String> {
+        self.own.iter().chain([&self.all]).find_map(|quota| quota.is_over()).map(str::to_owned)
+    }
+
     /// What it holds counts from here on.
     pub(super) fn settle(&self) {
         self.settle_as(self.store.amount());
     }
 
-    /// Nothing of it counts any more.
+    /// So much of it counts from here on.
     pub(super) fn settle_as(&self, amount: Amount) {
         let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
         self.own.iter().chain([&self.all]).for_each(|quota| quota.settle(*settled, amount));

@@ -44,6 +44,24 @@ pub(super) fn in_writing(name: &CacheName, by: &[ChildName]) -> ErrorBody {
     refusal("cache_in_use", message, Some(hint))
 }
 
+/// Nobody may write into it, as there is too much already.
+pub(super) fn over(name: &CacheName, limit: &str) -> ErrorBody {
+    let hint = format!(
+        "mount it read-only (--cache {name}:ro), delete what is not needed, or set nested.caches in the document to more"
+    );
+    refusal("over_quota", holds_too_much(name, limit), Some(hint))
+}
+
+pub(super) fn holds_too_much(name: &CacheName, limit: &str) -> String {
+    format!("cache {name}: there is more in it than {limit}")
+}
+
+pub(super) fn read_only(name: &CacheName, from: &str) -> ErrorBody {
+    let message =
+        format!("nobody can write into cache {name}: the folder {from} is read-only in the container that publishes it");
+    refusal("invalid_request", message, Some(format!("mount it read-only (--cache {name}:ro), or put the files into a cache")))
+}
+
 /// Something of the host's, which whoever asked cannot help.
 pub(super) fn internal(message: String) -> ErrorBody {
     tracing::error!(error = %message, "a file cache cannot be served");

@@ -10,7 +10,10 @@ use std::fs;
 async fn a_second_container_outlives_its_agent() {
     let mut rig = Rig::new().await;
     let view = rig.run("long", "trap 'exit 4' TERM; echo ready; while :; do sleep 0.05; done").await;
+    rig.run("done", "exit 2").await;
+    rig.wait("done").await;
     rig.restart().await;
+    assert_eq!(rig.get("/v1/containers/done").await["exit"]["code"], json!(2), "what ended is remembered");
     let found = rig.get("/v1/containers/long").await;
     assert_eq!((&found["state"], &found["pid"]), (&json!("running"), &json!(view.pid)));
     rig.restart().await;

@@ -70,19 +70,26 @@ async fn root_nested_ends_with_its_parent_without_an_agent() {
     assert_eq!(lab.leftovers(), Vec::<String>::new());
 }
 
+/// Eight that are started at the same time.
 #[tokio::test]
 async fn root_nested_is_removed_with_its_parent() {
     let mut lab = Lab::new();
     start_parent(&lab, parent_spec(&lab, "")).await;
-    for id in ["one", "two"] {
-        lab.runtime.start(child_spec(&lab, id, "sleep 1000")).await.expect("a start");
+    let ids = (0..8).map(|number| format!("child-{number}")).collect::<Vec<_>>();
+    let start = |id: &String| {
+        let (runtime, mut spec) = (lab.runtime.clone(), child_spec(&lab, id, "sleep 1000"));
+        spec.resources.memory_bytes = Some(8 << 20);
+        tokio::spawn(async move { runtime.start(spec).await })
+    };
+    for started in ids.iter().map(start).collect::<Vec<_>>() {
+        started.await.expect("no panic").expect("a start");
     }
     lab.runtime.remove("parent").await.expect("a removal");
-    for _ in 0..3 {
+    for _ in 0..9 {
         assert_eq!(lab.any_exit().await.1.signal, Some(libc::SIGKILL));
     }
-    for id in ["one", "two"] {
-        lab.runtime.remove(id).await.expect("a removal");
+    for id in ids {
+        lab.runtime.remove(&id).await.expect("a removal");
     }
     assert_eq!(lab.leftovers(), Vec::<String>::new());
 }

@@ -135,6 +135,27 @@ async fn a_cache_of_its_own_size_holds_no_more() {
 }
 
 #[tokio::test]
+async fn whoever_writes_more_than_fits_is_ended() {
+    let lab = lab_of(10);
+    lab.create("work").await;
+    let MountSource::Volume { path, .. } = lab.mount("writer", "work", false).await.mount.source else { panic!("a store") };
+    lab.mount("reader", "work", true).await;
+    fs::write(path.join("a"), "1234567890").expect("a file");
+    let (over, next) = lab.caches.sweep(later(0, 0)).await;
+    assert!(over.is_empty() && next.is_some(), "it is exactly full");
+    fs::write(path.join("b"), "1").expect("a file");
+    let (over, _) = lab.caches.sweep(later(0, 0)).await;
+    let reason = "cache work: there is more in it than the 10B that all caches of this container may hold".to_owned();
+    assert_eq!(over, [Over { cache: name("work"), children: vec![child("writer")], reason }]);
+    lab.caches.unmount(&child("writer")).await;
+    let (over, next) = lab.caches.sweep(later(0, 0)).await;
+    assert!(over.is_empty() && next.is_none());
+    assert_eq!(code(lab.caches.mount(&child("again"), &[mount("work", false)]).await), "over_quota");
+    lab.mount("again", "work", true).await;
+    assert_eq!(code(lab.put("work", "c", b"1").await), "over_quota");
+}
+
+#[tokio::test]
 async fn of_two_that_make_one_cache_one_does() {
     let lab = lab();
     let (one, other) = tokio::join!(lab.caches.create(asked("work")), lab.caches.create(asked("work")));

@@ -15,6 +15,7 @@ async fn a_folder_is_published_as_it_is() {
     symlink("/data", lab.root("link")).expect("a link");
     let view = lab.caches.create(from("live", "/link")).await.expect("a cache");
     assert_eq!((view.kind, view.because, view.from.as_deref()), (CacheKind::Live, None, Some("/link")));
+    assert_eq!((view.files, view.bytes), (1, 3));
     fs::write(lab.root("data/b"), "later").expect("a file");
     assert_eq!(lab.paths("live").await, ["a", "b"]);
     let mounted = lab.mount("one", "live", true).await;
