@@ -205,11 +205,11 @@ async fn what_becomes_of_caches_is_told() {
     let (status, _) = rig.ask("DELETE", "/v1/caches/work", b"").await;
     assert_eq!(status, 204);
     make(&rig, json!({ "ttl": "1s" })).await;
-    let told =
-        || -> Vec<String> { rig.happenings.after(0).into_iter().map(|one| format!("{} {}", one.what, one.words)).collect() };
-    while rig.ask("GET", "/v1/caches/work", b"").await.0 == 200 || told().len() < 4 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let told = |rig: &Rig| -> Vec<String> {
+        let all = rig.happenings.after(0);
+        all.into_iter().map(|one| format!("{} {}", one.what, one.words)).collect()
+    };
+    rig.until("its end", |rig| (told(rig).len() >= 4).then_some(())).await;
     let made = "cache made work: store, open at /shared";
-    assert_eq!(told(), [made, "cache deleted work", made, "cache deleted work: its time to live is over"]);
+    assert_eq!(told(&rig), [made, "cache deleted work", made, "cache deleted work: its time to live is over"]);
 }
