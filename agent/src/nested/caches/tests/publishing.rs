@@ -93,10 +93,7 @@ async fn what_the_kernel_shows_is_copied_without_the_agents_rights() {
     let paths = lab.paths("kernel").await;
     assert!(paths.iter().any(|path| path == "ostype"), "{paths:?}");
     // Only root may read this one.
-    assert!(
-        Path::new("/proc/sys/kernel/cad_pid").exists() && !paths.iter().any(|path| path == "cad_pid"),
-        "{paths:?}"
-    );
+    assert!(Path::new("/proc/sys/kernel/cad_pid").exists() && !paths.iter().any(|path| path == "cad_pid"), "{paths:?}");
     let MountSource::Volume { path, .. } = lab.mount("one", "kernel", true).await.mount.source else { panic!("a store") };
     assert_eq!(fs::read(path.join("ostype")).expect("a file"), b"Linux\n");
 }
