@@ -19,6 +19,7 @@ mod logs;
 mod nested;
 mod nested_attacks;
 mod nested_inside;
+mod nested_laptop;
 mod nested_line;
 mod nested_noise;
 mod network;

@@ -39,7 +39,7 @@ pub(super) fn status(code: &str) -> StatusCode {
         "command_not_found" | "command_not_executable" | "start_failed" | "verify_failed" => StatusCode::UNPROCESSABLE_ENTITY,
         "too_many_containers" | "too_many_caches" | "too_many_connections" => StatusCode::TOO_MANY_REQUESTS,
         "pull_failed" => StatusCode::BAD_GATEWAY,
-        "ending" => StatusCode::SERVICE_UNAVAILABLE,
+        "ending" | "unavailable" => StatusCode::SERVICE_UNAVAILABLE,
         "over_quota" | "disk_full" => StatusCode::INSUFFICIENT_STORAGE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
