@@ -208,6 +208,41 @@ check_isolation() {
     check "it is gone when its document is" within 60 eval '[ "$(scopes)" = 5 ]'
 }
 
+# A container that starts another one within itself: limits stand at three levels of the tree.
+nested_group() { echo "$(group outer)/nested"; }
+inner_group() { find "$(nested_group)" -mindepth 1 -maxdepth 1 -type d; }
+inner_at_its_limit() { [ "$(cat "$(inner_group)/pids.current")" -le 20 ] && grep -q "^max [1-9]" "$(inner_group)/pids.events"; }
+no_nested_left() {
+    equal "$(scopes)" 5 && equal "$(find /run/coord/nested/{c,d} /var/lib/coord/nested/{c,p} -mindepth 1 2>/dev/null)" "" &&
+        not grep nested/ /proc/self/mountinfo
+}
+write_nested() {
+    local coord=/run/coord/coord image=$registry/guest/box:1 bomb='(while :; do sleep 1000 & done) 2>/dev/null & exec sleep 1000'
+    document outer "command = ['sh', '-c', '''
+echo published >/tmp/file && $coord cache create work --path /work && $coord cache put work /tmp/file &&
+    $coord run --image $image --cache work:ro -- cat /work/file &&
+    $coord run -d --name inner --pids 20 --image $image -- sh -c \"$bomb\"
+exec sleep 100000''']" 'nested = { containers = 2, memory = "48MiB", cpus = 0.5, pids = 60 }' '[resources]' 'memory = "96MiB"' 'pids = 200'
+}
+inner_survives() {
+    local before
+    before=$(cat "$(inner_group)/cgroup.procs" | head -n 1)
+    systemctl restart coord-agent && within 30 is outer '"\(.state) \(.restarts)"' "running 0" && kill -0 "$before"
+}
+check_nested() {
+    write_nested
+    check "a container starts another one within itself, and hands it a file" within 120 grep -qs '"published"' "$logs/outer.0.jsonl"
+    check "and one that stays" within 60 eval '[ -n "$(inner_group)" ]'
+    check "the first one's own processes are in a leaf" eval '[ -n "$(cat "$(group outer)/main/cgroup.procs")" ] && [ -z "$(cat "$(group outer)/cgroup.procs")" ]'
+    check "its limits hold for the sum" equal "$(cat "$(group outer)"/{memory,pids}.max | xargs)" "$((96 << 20)) 200"
+    check "those of its permission for all within it" equal "$(cat "$(nested_group)"/{memory,pids,cpu}.max | xargs)" "$((48 << 20)) 60 50000 100000"
+    check "and the second one's own for that one" equal "$(cat "$(inner_group)/pids.max")" 20
+    check "a fork bomb in it runs into that" within 60 inner_at_its_limit
+    check "the agent's restart ends neither" inner_survives
+    rm "$documents/outer.toml"
+    check "with the first one's document all of it is gone" within 60 no_nested_left
+}
+
 restarted() { [ "$(prop coord-agent MainPID)" != "$1" ] && [ "$(prop coord-agent ActiveState)" = active ]; }
 check_agent_restarts() {
     local before agent
@@ -265,6 +300,7 @@ first_boot() {
     check_placement
     check_limits
     check_isolation
+    check_nested
     check_agent_restarts
     check_scopes
     check_daemons

@@ -162,8 +162,8 @@ fn an_agent_that_is_replaced_keeps_detached_ones() -> Result<()> {
     nest.host.stop_agent()?;
     assert!(runs(before), "it does not end with the agent");
     nest.host.start_agent()?;
-    nest.host.wait_agent()?;
     let parent = nest.parent("runner")?;
+    parent.wait_door()?;
     assert_eq!(pid_of(&parent, "d")?, before, "the same process, under the new agent");
     assert_eq!(parent.ok("coord cache verify work >/dev/null && touch /gate/go && coord wait d")?.trim(), "7");
     let log = parent.ok("coord logs d")?;
@@ -198,7 +198,6 @@ fn a_parent_that_is_killed_while_no_agent_is_there_takes_all_along() -> Result<(
     kill(init, Signal::SIGKILL)?;
     wait_until(LONE_LIMIT, "the kernel ends the second containers", || !children.into_iter().any(runs))?;
     nest.host.start_agent()?;
-    nest.host.wait_agent()?;
     nest.nothing_left()?;
     nest.end(&["runner"])
 }

@@ -104,8 +104,8 @@ fn a_second_container_sees_only_itself() -> Result<()> {
         assert_ne!(code, 0, "{attempt}: {said}");
     }
     // Everything that it can see: its own processes.
-    let (_, said) = inside(&parent, "", "kill -9 -1; echo $(ls -d /proc/[0-9]* | wc -l)")?;
-    assert!(said.trim().is_empty() || said.trim().parse::<u32>().is_ok_and(|count| count <= 3), "{said}");
+    let (_, said) = inside(&parent, "", "kill -9 -1 2>/dev/null; echo $(ls -d /proc/[0-9]* | wc -l)")?;
+    assert!(said.trim().is_empty() || said.trim().parse::<u32>().is_ok_and(|count| count <= 5), "{said}");
     let sibling = parent.door().granted("GET", "/v1/containers/sibling", &Value::Null)?;
     assert_eq!(sibling["state"], "running", "{sibling}");
     assert!(runs(parent.init));

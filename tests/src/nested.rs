@@ -29,8 +29,16 @@ use crate::wait::{wait_for, wait_until};
 /// Longest silence of a door: it may pull an image, or end a container.
 const DOOR_LIMIT: Duration = Duration::from_secs(60);
 /// The folders of nested containers, as an agent makes them once. What is in them is counted, and they are not.
-const LASTING: [&str; 7] =
-    ["state/nested", "state/nested/c", "state/nested/p", "run/nested", "run/nested/c", "run/nested/d", "run/nested/images"];
+const LASTING: [&str; 8] = [
+    "state/nested",
+    "state/nested/c",
+    "state/nested/p",
+    "run/nested",
+    "run/nested/c",
+    "run/nested/d",
+    "run/nested/images",
+    "run/nested/lists",
+];
 /// Filters of system calls, each made once: `seccomp-0.bpf`.
 const FILTER: &str = "run/nested/seccomp";
 /// For an agent that tidies up; the machine may be building something at the same time.
@@ -91,6 +99,13 @@ impl Nest {
         let instance = format!("{workload}.0");
         let seen = self.host.wait_running(&instance)?;
         let init = seen.init.context("a container that runs has a first process")?;
+        // The agent hears of it a moment later.
+        let knows = || {
+            let all = self.host.ok(&["ps", "-o", "json"]).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
+            let all = all.as_ref().and_then(Value::as_array).into_iter().flatten();
+            all.into_iter().any(|row| row["instance"] == instance.as_str() && row["state"] != "starting")
+        };
+        wait_until(LONE_LIMIT, &format!("the agent knows that {instance} runs"), knows).with_context(|| self.host.agent_log())?;
         Ok(Parent { nest: self, instance, id: seen.id, init: Pid::from_raw(init) })
     }
 
@@ -210,6 +225,12 @@ impl Parent<'_> {
         Door { socket: self.nest.seen_from_agent(&format!("run/nested/d/{}/nested.sock", self.id)) }
     }
 
+    /// Waits until somebody is behind it, after an agent was started anew.
+    pub fn wait_door(&self) -> Result<()> {
+        let answers = || self.door().ask("GET", "/v1/info", b"").is_ok_and(|answer| answer.status == 200);
+        wait_until(LONE_LIMIT, "the door is served", answers).with_context(|| self.nest.host.agent_log())
+    }
+
     /// The folder of the agent's in which its caches are.
     pub fn caches(&self) -> PathBuf {
         self.nest.seen_from_agent(&format!("state/nested/p/{}/caches", self.id))
@@ -297,10 +318,8 @@ impl Door {
     /// When it is granted, or the answer has not the shape of errors.
     pub fn refused(&self, method: &str, path: &str, body: &Value) -> Result<String> {
         let (status, said) = self.json(method, path, body)?;
-        let message = said["error"]["message"].as_str().or(said["message"].as_str());
-        let code = said["error"]["code"].as_str().or(said["code"].as_str());
-        match (code, message) {
-            (Some(code), Some(message)) if status >= 400 && !message.is_empty() => Ok(code.to_owned()),
+        match (said["code"].as_str(), said["message"].as_str()) {
+            (Some(code), Some(message)) if is_refusal(status) && !message.is_empty() => Ok(code.to_owned()),
             _ => bail!("{method} {path} {body}: {status} {said}"),
         }
     }
@@ -316,6 +335,12 @@ impl Door {
         let _ = stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer);
         Ok(answer)
     }
+}
+
+/// Whoever asks is told what is wrong: it is no fault of the agent's.
+fn is_refusal(status: u16) -> bool {
+    const INSUFFICIENT_STORAGE: u16 = 507;
+    (400..500).contains(&status) || status == INSUFFICIENT_STORAGE
 }
 
 /// Longer than a socket's address may be: reached through a descriptor of its folder.

@@ -18,6 +18,8 @@ const USER_MAX_BYTES: usize = 256;
 const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 /// Least memory of a container, in bytes: with less, not even the kernel's own pages of it fit.
 const MEMORY_MIN_BYTES: u64 = 4 << 20;
+/// Least share of a CPU: the kernel's smallest quota is 1 ms in 100 ms.
+const CPUS_MIN: MilliCpus = MilliCpus(10);
 
 /// Whether the request makes sense, whatever the permission says.
 pub(super) fn check_form(asked: &NewChild) -> Result<(), ErrorBody> {
@@ -89,11 +91,11 @@ pub(super) fn check(permission: &Nested, asked: &NewChild) -> Result<(), ErrorBo
     if let Some(memory) = asked.memory.filter(|memory| memory.0 < MEMORY_MIN_BYTES) {
         return Err(invalid(format!("no container runs in {memory} of memory"), "ask for 4MiB or more"));
     }
-    if asked.cpus == Some(MilliCpus(0)) || asked.pids == Some(0) {
-        return Err(invalid(
-            "no container runs without any CPU time or process".to_owned(),
-            "leave the limit out, or ask for more",
-        ));
+    if let Some(cpus) = asked.cpus.filter(|cpus| *cpus < CPUS_MIN) {
+        return Err(invalid(format!("no container runs with {cpus} of a CPU"), "ask for 0.01 or more, which is 10 thousandths"));
+    }
+    if asked.pids == Some(0) {
+        return Err(invalid("no container runs without any process".to_owned(), "leave the limit out, or ask for more"));
     }
     if let (Some(asked), Some(all)) = (asked.memory, permission.memory)
         && asked > all

@@ -136,7 +136,11 @@ fn own_limits_are_within_those_of_all() {
     );
     check_child(
         |asked| asked.pids = Some(0),
-        "invalid_request: no container runs without any CPU time or process; leave the limit out, or ask for more",
+        "invalid_request: no container runs without any process; leave the limit out, or ask for more",
+    );
+    check_child(
+        |asked| asked.cpus = Some(crate::quantity::MilliCpus(2)),
+        "invalid_request: no container runs with 0.002 of a CPU; ask for 0.01 or more, which is 10 thousandths",
     );
     let unlimited = Nested { memory: None, cpus: None, ..permission() };
     let asked = NewChild { memory: Some(ByteSize(1 << 40)), ..child() };
