@@ -3,6 +3,7 @@
 use super::child;
 use super::door::Door;
 use crate::clock;
+use crate::containers::happenings::What;
 use coord_shared::wire::nested::Stop;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +19,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) async fn keep(door: Arc<Door>) {
     let mut ending = BTreeSet::new();
     loop {
+        let before = door.caches.list();
         let (over, next) = door.caches.sweep(clock::now()).await;
+        // One without a time is gone because somebody wanted that, and told so.
+        let gone = before.iter().filter(|cache| cache.expires_at.is_some() && door.caches.view(&cache.name).is_err());
+        gone.for_each(|cache| door.note_cache(What::CacheDeleted, &cache.name, "its time to live is over"));
         for one in &over {
             for name in &one.children {
                 let Ok(child) = door.child(name) else { continue };
