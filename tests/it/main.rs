@@ -18,6 +18,7 @@ mod logs;
 
 mod nested;
 mod nested_attacks;
+mod nested_fleet;
 mod nested_inside;
 mod nested_line;
 mod nested_noise;
