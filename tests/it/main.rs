@@ -20,6 +20,7 @@ mod nested;
 mod nested_attacks;
 mod nested_fleet;
 mod nested_inside;
+mod nested_laptop;
 mod nested_line;
 mod nested_noise;
 mod network;

@@ -8,7 +8,7 @@
 //!
 //! A put never touches what is visible: it is unpacked beside, joined with links to the files of the present generation, and becomes the
 //! next generation by one rename of `current`. So it is visible as a whole or not at all, whenever the process ends, and whoever mounts an
-//! earlier generation keeps what was verified. What is not `current` and not mounted is removed when the store is opened the next time.
+//! earlier generation keeps what was verified. (One file alone is renamed into a generation that nobody mounts.) What is not `current` and not mounted is removed when the store is opened the next time.
 //!
 //! Nothing is synced: a cache does not outlive its container, and no container outlives the machine's boot.
 //!

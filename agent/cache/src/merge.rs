@@ -87,6 +87,16 @@ fn takes_the_place(path: &[u8], put: EntryKind, there: &str) -> CacheError {
     CacheError::bad_path(path, format!("is {there} in the cache, and {} cannot take its place", in_words(put)))
 }
 
+/// Whether what was put is one file or link, in folders that are there.
+pub(crate) fn is_one_file(present: &[Entry], staged: &Staged) -> bool {
+    let is_there = |folder: &str| {
+        let found = present.binary_search_by(|entry| path::order(&entry.path, folder));
+        found.is_ok_and(|at| present[at].kind == EntryKind::Folder)
+    };
+    let mut others = staged.items.values().filter(|item| !(item.is_implied && is_there(&item.entry.path)));
+    others.next().is_some_and(|item| item.entry.kind != EntryKind::Folder) && others.next().is_none()
+}
+
 /// The list of the next generation, and how many bytes of the present one are not in it.
 pub(crate) fn merged(present: Vec<Entry>, staged: &Staged) -> (Vec<Entry>, u64) {
     let mut all: BTreeMap<Key, Entry> = present.into_iter().map(|entry| (Key(entry.path.clone()), entry)).collect();

@@ -17,6 +17,9 @@ const UNFINISHED_PREFIX: &str = ".";
 /// Names that are tried for what is on its way out: more than caches can be on their way out at once.
 const GONE_TRIES: u32 = 1000;
 
+/// A list that is about to take the place of `list`.
+const NEXT_LIST: &str = "list.next";
+
 /// The files of one cache. All calls block.
 #[derive(Debug)]
 pub struct Store {
@@ -79,6 +82,7 @@ impl Store {
                 Some(_) | None => remove_tree(&path)?,
             }
         }
+        choose_list(&folder.join("g").join(current.to_string()))?;
         let counts = list::read_counts(&folder.join("g").join(current.to_string()).join("list"))?;
         Ok(Store::with(folder, State { current, next_put: 0, counts, held }))
     }
@@ -170,9 +174,16 @@ impl Store {
         let next =
             before.checked_add(1).ok_or_else(|| CacheError::io("put", b".", io::Error::from(io::ErrorKind::QuotaExceeded)))?;
         let failed = |error: io::Error| CacheError::io("put", b"files", error);
-        let (entries, replaced) = merge::merged(self.list_of(before)?, &staged);
+        let present = self.list_of(before)?;
+        let is_one = merge::is_one_file(&present, &staged) && !in_use.contains(&before);
+        let (entries, replaced) = merge::merged(present, &staged);
         if entries.len() as u64 > crate::ENTRIES_MAX {
             return Err(CacheError::TooMuch { limit: format!("{} paths", crate::ENTRIES_MAX) });
+        }
+        if is_one {
+            let counts = self.put_in_place(before, &entries, &staged)?;
+            self.hold_more(replaced);
+            return Ok(counts);
         }
         // It takes the stage's own folder where there is nothing to join it with, as for the first put.
         let is_first = counts == Counts::default() && entries.len() == staged.items.len();
@@ -204,8 +215,28 @@ impl Store {
             }
         }
         if !is_held {
+            self.hold_more(replaced);
             remove_or_warn(&self.generation(before));
         }
+        Ok(counts)
+    }
+
+    /// One file needs no generation of its own, which would cost as much as there are files: where nobody mounts the present one, a single
+    /// rename puts it there. Whether that was done is found out by [`Store::open`], if this is not done to its end.
+    fn put_in_place(&self, current: u64, entries: &[Entry], staged: &Staged) -> Result<Counts, CacheError> {
+        let generation = self.generation(current);
+        let (list, next) = (generation.join("list"), generation.join(NEXT_LIST));
+        list::write(&next, entries)?;
+        let from = staged.folder().join("files");
+        let open = |path: &Path| fs::File::open(path).map(OwnedFd::from).map_err(|error| CacheError::io("put", b"files", error));
+        let moved = open(&from).and_then(|from| merge::move_into(&staged.items, &from, &open(&self.files(current))?));
+        if moved.is_err() {
+            remove_or_warn(&next);
+        }
+        moved?;
+        fs::rename(&next, &list).map_err(|error| CacheError::io("write", b"the list", error))?;
+        let counts = Counts::of(entries);
+        self.lock().counts = counts;
         Ok(counts)
     }
 
@@ -214,9 +245,21 @@ impl Store {
         let _changing = self.change();
         let Some(bytes) = self.lock().held.remove(&generation) else { return };
         remove_or_warn(&self.generation(generation));
-        // What it shared with an older one is still on the disk; who has what is not known, so all of it counts on.
-        if let Some((_, older)) = self.lock().held.range_mut(..generation).next_back() {
-            *older += bytes;
+        if self.lock().held.range(..generation).next().is_some() {
+            self.hold_more(bytes);
+        }
+    }
+
+    /// So many bytes are in no generation that is left, but for one that is mounted, perhaps: who has what is not known, so they count on.
+    fn hold_more(&self, bytes: u64) {
+        let held = self.lock().held.iter_mut().next_back().map(|(generation, held)| {
+            *held = held.saturating_add(bytes);
+            (*generation, *held)
+        });
+        if let Some((generation, held)) = held
+            && let Err(error) = fs::write(self.generation(generation).join("held"), held.to_string())
+        {
+            tracing::warn!(%error, "how much an earlier state of a cache holds is not written down");
         }
     }
 
@@ -327,6 +370,21 @@ impl Store {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A list that was written but not put into its place counts if it says what is there.
+fn choose_list(generation: &Path) -> Result<(), CacheError> {
+    let (list, next) = (generation.join("list"), generation.join(NEXT_LIST));
+    if !next.exists() {
+        return Ok(());
+    }
+    let failed = |error: io::Error| CacheError::io("open", b"the files", error);
+    let files = OwnedFd::from(fs::File::open(generation.join("files")).map_err(failed)?);
+    let says_so = list::read(&next).and_then(|entries| compare(&files, &entries, Mounts::Refuse));
+    match says_so {
+        Ok(_) => fs::rename(&next, &list).map_err(failed),
+        Err(_) => remove_tree(&next),
     }
 }
 

@@ -21,13 +21,16 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 
 /// Where a container finds its door.
 const INSIDE: &str = "/run/coord";
 /// The door's program, in the folder of helpers and inside.
 const PROGRAM: &str = "coord";
+
+/// Lists of files at a time: each may be some megabytes.
+const LISTS_MAX: usize = 2;
 
 /// How far a door is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub(super) struct Door {
     pub(super) caches: Caches,
     /// Standard files that were handed over, and are not used yet.
     pub(super) given: Given,
+    /// Lists of files that are read, or made, at a time.
+    pub(super) lists: Arc<Semaphore>,
     /// Told when caches' times may be over at another moment than before.
     pub(super) caches_changed: Notify,
     pub(super) stage: watch::Sender<Stage>,
@@ -83,6 +88,7 @@ impl Door {
             runtime,
             caches,
             given: Given::default(),
+            lists: Arc::new(Semaphore::new(LISTS_MAX)),
             caches_changed: Notify::new(),
             stage: watch::Sender::new(Stage::Open),
             children: Mutex::default(),

@@ -21,8 +21,8 @@ use std::time::Duration;
 
 /// How long it may take: a gigabyte of files is hashed in some seconds.
 const TIMEOUT: Duration = Duration::from_secs(300);
-/// What it may print: some hundred thousand files.
-const LIST_MAX_BYTES: u64 = 64 << 20;
+/// What it may print: fifty thousand files.
+const LIST_MAX_BYTES: u64 = 8 << 20;
 const PIDS: u32 = 64;
 /// Prints each cache's small files with their digests, as lines of sha256sum, and the names of the large ones.
 const SCRIPT: &str = "for path; do cd \"$path\" && echo \"cache\" && \
@@ -37,6 +37,8 @@ pub(super) async fn compare(
 ) -> Result<Vec<u64>, ErrorBody> {
     let container = format!("{}-list", child.record.borrow().container);
     let log = door.tools.places.list_log(&container);
+    // Few at a time: what they print is read whole.
+    let _slot = door.lists.acquire().await.map_err(|_| ending())?;
     let listed = list(door, child, engine, (&container, ready, mounted, &log)).await;
     if let Err(error) = engine.remove(&container).await {
         tracing::warn!(%container, error = %crate::chain(&error), "something is left of a container that listed files");

@@ -28,7 +28,7 @@ pub(super) fn status(code: &str) -> StatusCode {
     match code {
         "invalid_request" | "invalid_reference" | "bad_archive" | "not_a_folder" | "no_such_stdio" => StatusCode::BAD_REQUEST,
         "image_not_allowed" | "network_not_allowed" | "over_limit" => StatusCode::FORBIDDEN,
-        "no_such_cache" | "no_such_container" | "no_such_folder" | "no_such_version" | "no_such_route" | "image_not_found" => {
+        "no_such_cache" | "no_such_container" | "no_such_version" | "no_such_route" | "no_such_folder" | "image_not_found" => {
             StatusCode::NOT_FOUND
         }
         "method_not_allowed" => StatusCode::METHOD_NOT_ALLOWED,

@@ -8,11 +8,10 @@ use super::door::Door;
 use super::refusal::{cure, ending, refuse};
 use super::socket::Turn;
 use super::{exec, follow};
-use bytes::Bytes;
 use coord_shared::decide::nested::bytes_in;
 use coord_shared::names::{CacheName, ChildName};
 use coord_shared::wire::ErrorBody;
-use coord_shared::wire::nested::{CachesView, ChildrenView, Info, NewCache, NewChild, SignalAsked, Stop};
+use coord_shared::wire::nested::{CachesView, ChildrenView, Entry, Info, NewCache, NewChild, SignalAsked, Stop};
 use futures_util::stream as streams;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue};
@@ -126,12 +125,21 @@ async fn caches(
         }
         ([_, "files", _, ..], _) => Err(not_allowed(&method, path, "PUT")),
         ([name, "list"], &Method::GET) => {
-            let entries = all.entries(&cache_name(name)?).await?;
-            let pieces: Vec<Bytes> = entries.chunks(PIECE_LINES).map(encode_lines).collect();
-            Ok(lines(streams::iter(pieces)))
+            let name = cache_name(name)?;
+            // As long as it is read, and few at a time: it may be long.
+            let slot = door.lists.clone().acquire_owned().await.map_err(|_| ending())?;
+            let entries = finishing(turn, async move { all.entries(&name).await }).await?;
+            let pieces = streams::unfold((entries.into_iter(), slot), async |(mut entries, slot)| {
+                let piece: Vec<Entry> = entries.by_ref().take(PIECE_LINES).collect();
+                (!piece.is_empty()).then(|| (encode_lines(&piece), (entries, slot)))
+            });
+            Ok(lines(pieces))
         }
         ([_, "list"], _) => Err(not_allowed(&method, path, "GET")),
-        ([name, "verify"], &Method::POST) => Ok(ok(&all.verify(&cache_name(name)?).await?)),
+        ([name, "verify"], &Method::POST) => {
+            let name = cache_name(name)?;
+            Ok(ok(&finishing(turn, async move { all.verify(&name).await }).await?))
+        }
         ([_, "verify"], _) => Err(not_allowed(&method, path, "POST")),
         _ => Err(no_such_route(&method, path)),
     }
@@ -181,17 +189,27 @@ async fn containers(
     }
 }
 
-/// Does something to its end, whatever becomes of whoever asked.
+/// Changes something, to its end.
 async fn changing<T: 'static>(
     door: &Arc<Door>,
     turn: &Turn,
     work: impl Future<Output = Result<T, ErrorBody>> + 'static,
 ) -> Result<T, ErrorBody> {
-    let (door, turn) = (door.clone(), turn.clone());
-    let done = tokio::task::spawn_local(async move {
+    let door = door.clone();
+    let changing = async move {
         let done = work.await;
         door.changed();
         door.caches_changed.notify_one();
+        done
+    };
+    finishing(turn, changing).await
+}
+
+/// Does something to its end, whatever becomes of whoever asked; so long they have their place among the connections.
+async fn finishing<T: 'static>(turn: &Turn, work: impl Future<Output = Result<T, ErrorBody>> + 'static) -> Result<T, ErrorBody> {
+    let turn = turn.clone();
+    let done = tokio::task::spawn_local(async move {
+        let done = work.await;
         drop(turn);
         done
     });

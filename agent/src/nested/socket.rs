@@ -27,8 +27,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A place among the connections; work that goes on when its connection is gone keeps it.
 pub(super) type Turn = Arc<OwnedSemaphorePermit>;
 
+/// Between two looks whether the start of the container is known here.
+const START_PAUSE: Duration = Duration::from_millis(2);
+
 /// Serves connections until the future is dropped.
 pub(super) async fn serve(listener: UnixListener, door: Arc<Door>) {
+    // It may knock with its first instruction, and has to wait until what is asked can be done: nobody is told that he is not there.
+    while !door.parent_lives() {
+        tokio::time::sleep(START_PAUSE).await;
+    }
     let count = CONNECTIONS_MAX.saturating_add(door.about.permission.containers as usize);
     let turns = Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
     loop {

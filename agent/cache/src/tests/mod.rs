@@ -1,6 +1,7 @@
 //! Tests of whole stores, on real folders. They run as root, as the agent does.
 
 mod attacks;
+mod killed;
 mod puts;
 mod verifying;
 

@@ -171,9 +171,15 @@ fn whoever_mounts_a_generation_keeps_it() {
     // The next process finds it, as long as it is in use.
     let store = Store::open(&cache.path(), &in_use).expect("a store");
     assert_eq!(store.amount(), cache.store.amount());
+    // What is replaced now was never in the old one, but nobody knows: it counts.
+    let staged = store.stage_file(b"a", 0o644, b"newest".as_slice(), cache.budget()).expect("staged");
+    store.commit(staged, &in_use).expect("a put");
+    assert_eq!(store.amount(), Amount { bytes: 10 + 3 + 5, entries: 2 });
+    let store = Store::open(&cache.path(), &in_use).expect("a store");
+    assert_eq!(store.amount(), Amount { bytes: 10 + 3 + 5, entries: 2 });
     store.release(old);
-    assert_eq!(store.amount(), Amount { bytes: 9, entries: 2 });
-    cache.is_at_rest();
+    assert_eq!(store.amount(), Amount { bytes: 10, entries: 2 });
+    cache.reopened().is_at_rest();
 }
 
 #[test]
@@ -209,4 +215,46 @@ fn what_a_killed_process_left_is_removed() {
     Store::remove(&cache.path()).expect("removed");
     assert_eq!(names(cache.folder.path()), Vec::<String>::new());
     Store::remove(&cache.path()).expect("removed is removed");
+}
+
+#[test]
+fn one_file_alone_needs_no_generation_of_its_own() {
+    let cache = cache();
+    cache.put(&tar().file("d/a", b"a").file("d/b", b"b").end()).expect("a put");
+    let generation = cache.store.current();
+    cache.put_file("d/c", b"c").expect("a put");
+    cache.put_file("d/a", b"changed").expect("a put");
+    assert_eq!(cache.store.current(), generation);
+    assert_eq!(cache.listed(), ["Folder 0755 0 d", "File 0644 7 d/a", "File 0644 1 d/b", "File 0644 1 d/c"]);
+    cache.is_at_rest();
+    // With a folder, or while somebody mounts it, it does.
+    cache.put_file("e/x", b"x").expect("a put");
+    assert!(cache.store.current() > generation);
+    let (generation, in_use) = (cache.store.current(), BTreeSet::from([cache.store.current()]));
+    let staged = cache.store.stage_file(b"d/a", 0o644, b"new".as_slice(), cache.budget()).expect("staged");
+    cache.store.commit(staged, &in_use).expect("a put");
+    assert_eq!(std::fs::read(cache.store.files(generation).join("d/a")).expect("the old one"), b"changed");
+    assert!(cache.put_file("d", b"x").is_err());
+    assert!(!cache.path().join("g").join(cache.store.current().to_string()).join("list.next").exists());
+}
+
+#[test]
+fn a_process_killed_between_a_file_and_its_list_leaves_both_or_none() {
+    for was_renamed in [false, true] {
+        let cache = cache();
+        cache.put(&tar().file("a", b"old").file("b", b"b").end()).expect("a put");
+        let generation = cache.path().join("g").join(cache.store.current().to_string());
+        let old = std::fs::read(generation.join("list")).expect("a list");
+        cache.put_file("a", b"newer").expect("a put");
+        // Back to the moment before the list was renamed, or to the one before the file was.
+        std::fs::rename(generation.join("list"), generation.join("list.next")).expect("renamed");
+        std::fs::write(generation.join("list"), old).expect("the old list");
+        if !was_renamed {
+            std::fs::write(generation.join("files/a"), "old").expect("the old file");
+        }
+        let cache = cache.reopened();
+        let size = if was_renamed { 5 } else { 3 };
+        assert_eq!(cache.listed(), [format!("File 0644 {size} a"), "File 0644 1 b".to_owned()]);
+        assert_eq!(names(&generation), ["files", "list"]);
+    }
 }

@@ -69,7 +69,17 @@ async fn create(engine: &Engine, args: CreateArgs, output: &Output) -> Result<()
     let from = args.from.as_deref().map(absolute).transpose()?;
     let asked =
         NewCache { name: args.name, path: args.path, ttl: args.ttl, ttl_from: args.ttl_from.into(), from, size: args.size };
-    let cache = engine.create_cache(&asked).await?;
+    let mut cache = engine.create_cache(&asked).await?;
+    if let (Engine::Laptop(_), Some(from)) = (engine, &args.from) {
+        // A copy, half of which is no use.
+        cache = match put(engine, &asked.name, from, None, output).await {
+            Ok(put) => put.cache,
+            Err(error) => {
+                engine.remove_cache(&asked.name).await?;
+                return Err(error.into());
+            }
+        };
+    }
     if let Some(because) = &cache.because {
         output.note(&format!("cache {} is a copy of {}: {because}", cache.name, cache.from.as_deref().unwrap_or("the folder")));
     }

@@ -16,6 +16,7 @@ use coord_shared::names::ChildName;
 use coord_shared::quantity::{Signal, Span};
 use coord_shared::wire::ErrorBody;
 use coord_shared::wire::nested::{ChildView, NewChild, Stop};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -29,6 +30,8 @@ const ASKS: [i32; 2] = [2, 15];
 const ASKED_MAX: u32 = 3;
 /// SIGWINCH (signal(7)).
 const RESIZED: i32 = 28;
+/// Whoever gives up does not wait for an agent that is away.
+const GIVE_UP_MAX: Duration = Duration::from_secs(2);
 /// News that may wait.
 const NEWS_MAX: usize = 8;
 
@@ -42,9 +45,16 @@ pub(super) async fn run(engine: &Engine, args: RunArgs, output: &Output) -> Resu
         return Ok(0);
     }
     let mut news = news(wanted.tty).map_err(|e| local("wait for signals", e))?;
-    let started = tokio::select! {
-        started = start(engine, &asked, wanted) => started,
-        number = terminated(&mut news) => return Ok(give_up(engine, &asked, number).await),
+    let starting = start(engine, &asked, wanted);
+    tokio::pin!(starting);
+    let started = loop {
+        let number = tokio::select! {
+            started = &mut starting => break started,
+            number = terminated(&mut news) => number,
+        };
+        if !pass_on_early(engine, &asked, number).await {
+            return Ok(give_up(engine, &asked, number).await);
+        }
     };
     let (child, sitting) = started?;
     let raw = raw(wanted.tty, wanted.stdin)?;
@@ -206,12 +216,25 @@ async fn terminated(news: &mut mpsc::Receiver<i32>) -> i32 {
     }
 }
 
+/// It may run already, although we have not heard so yet: then the signal is its own. Whether it was passed on.
+async fn pass_on_early(engine: &Engine, asked: &NewChild, number: i32) -> bool {
+    let Some(name) = &asked.name else { return false };
+    let passed_on = tokio::time::timeout(GIVE_UP_MAX, engine.signal(name, Signal(number))).await;
+    passed_on.is_ok_and(|passed_on| passed_on.is_ok())
+}
+
 /// Nobody wants it any more before it runs.
 async fn give_up(engine: &Engine, asked: &NewChild, number: i32) -> u8 {
     if let Some(name) = &asked.name {
         let stop = Stop { signal: Some(Signal::KILL), grace: Some(Span::seconds(0)) };
+        let stopped = async {
+            match engine {
+                Engine::Door(door) => door.stop(name, &stop).await.map(drop),
+                Engine::Laptop(laptop) => laptop.discard(name).await,
+            }
+        };
         // It may not be there yet, and then never is: the question for it was taken back.
-        let _ = engine.stop(name, &stop).await;
+        let _ = tokio::time::timeout(GIVE_UP_MAX, stopped).await;
     }
     u8::try_from(SIGNAL_BASE + number).unwrap_or(u8::MAX)
 }

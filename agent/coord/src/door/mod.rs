@@ -142,7 +142,7 @@ const BROKEN: &str = "broken_off";
 
 /// Whether an agent went away before it answered.
 pub(crate) fn is_interrupted(error: &ErrorBody) -> bool {
-    [BROKEN, "ending"].contains(&error.code.as_str())
+    [BROKEN, "ending", "unavailable"].contains(&error.code.as_str())
 }
 
 /// Whether an agent that is being replaced looks like this.

@@ -5,6 +5,7 @@ use crate::failure::failure;
 use crate::http::{self, Asked, Body, Trouble};
 use coord_shared::wire::ErrorBody;
 use hyper::body::Incoming;
+use hyper::header::SERVER;
 use hyper::{Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -69,20 +70,6 @@ impl From<ApiError> for ErrorBody {
 #[derive(Debug, Deserialize)]
 struct Message {
     message: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Version {
-    version: String,
-    #[serde(default)]
-    components: Vec<Component>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Component {
-    name: String,
 }
 
 /// A container in a list.
@@ -216,10 +203,12 @@ impl Api {
     /// The engine at this socket, if one answers there.
     pub(crate) async fn open(socket: &Path) -> Result<Api, ApiError> {
         let mut api = Api { socket: socket.to_owned(), engine: "an engine".to_owned(), version: String::new() };
-        let version: Version = api.get("/version").await?;
-        let is_podman = version.components.iter().any(|component| component.name.contains("Podman"));
-        api.engine = if is_podman { "Podman" } else { "Docker" }.to_owned();
-        api.version = version.version;
+        // What it is stands in a header; `/version` starts programs first.
+        let response = api.response(Asked::get("/_ping")).await?;
+        let server = response.headers().get(SERVER).and_then(|server| server.to_str().ok()).unwrap_or_default();
+        let (name, rest) = server.split_once('/').unwrap_or((server, ""));
+        api.engine = if name == "Libpod" { "Podman" } else { "Docker" }.to_owned();
+        api.version = rest.split(' ').next().unwrap_or_default().to_owned();
         Ok(api)
     }
 

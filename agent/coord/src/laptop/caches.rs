@@ -16,7 +16,7 @@ use std::io;
 use tokio::sync::mpsc;
 
 /// An image without a file in it, made here: no registry is asked for it.
-const EMPTY_IMAGE: (&str, &str) = ("coord-empty", "1");
+const EMPTY_IMAGE: (&str, &str) = ("localhost/coord-empty", "latest");
 /// A container must have a command, also one that is never started.
 const NO_COMMAND: &str = "/never-started";
 /// Pieces on their way.
@@ -228,7 +228,7 @@ fn users(children: &[Child], name: &CacheName) -> Vec<ChildName> {
 fn counted(mut archive: Content) -> (Body, tokio::task::JoinHandle<Result<Vec<Entry>, coord_tar::TarError>>) {
     let (to_engine, body) = mpsc::channel(PIECES_MAX);
     let (to_count, counting) = mpsc::channel(PIECES_MAX);
-    let counting = tokio::task::spawn_blocking(move || list::read(Pieces::new(counting), 0));
+    let counting = tokio::task::spawn_blocking(move || list::read(Pieces::new(counting)));
     tokio::spawn(async move {
         while let Some(piece) = archive.recv().await {
             let copy = piece.as_ref().map(Bytes::clone).map_err(|e| io::Error::new(e.kind(), e.to_string()));

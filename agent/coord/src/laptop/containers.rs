@@ -109,8 +109,9 @@ impl Laptop {
         let attached = match attached {
             Ok(attached) => attached,
             Err(error) => {
-                stop_and_remove(&self.api, &prepared.made.id).await?;
-                return Err(error.into());
+                remove(&self.api, &prepared.made.id).await?;
+                // Podman looks at the command already now.
+                return Err(not_started(error));
             }
         };
         self.begin(&prepared).await?;
@@ -162,7 +163,7 @@ impl Laptop {
             self.note_use(cache, !view.read_only).await?;
         }
         if let Err(error) = self.api.act(&format!("/containers/{}/start", prepared.made.id)).await {
-            stop_and_remove(&self.api, &prepared.made.id).await?;
+            remove(&self.api, &prepared.made.id).await?;
             return Err(not_started(error));
         }
         Ok(())
@@ -191,7 +192,7 @@ impl Laptop {
         };
         let made = self.make_pulling(&format!("{}-list", Cache::container(&cache.name)), &new).await?;
         let listed = self.listed_by(&made.id).await;
-        stop_and_remove(&self.api, &made.id).await?;
+        remove(&self.api, &made.id).await?;
         let found = listed?;
         let mut wanted: Vec<&str> =
             entries.iter().filter(|entry| entry.kind == EntryKind::File).map(|entry| entry.path.as_str()).collect();
@@ -261,7 +262,7 @@ impl Laptop {
     async fn forget_oldest(&self) -> Result<(), ErrorBody> {
         let ended: Vec<Child> = self.listed_children().await?.into_iter().filter(|child| !child.is_running).collect();
         for child in ended.iter().rev().skip(ENDED_MAX) {
-            stop_and_remove(&self.api, &child.id).await?;
+            remove(&self.api, &child.id).await?;
         }
         Ok(())
     }
@@ -287,7 +288,12 @@ impl Laptop {
                 self.list_anew(&cache).await?;
             }
         }
-        stop_and_remove(&self.api, &format!("{PREFIX}{}", ended.name)).await
+        remove(&self.api, &format!("{PREFIX}{}", ended.name)).await
+    }
+
+    /// Removes one that nobody wants any more, whatever it does.
+    pub(crate) async fn discard(&self, name: &ChildName) -> Result<(), ErrorBody> {
+        remove(&self.api, &format!("{PREFIX}{name}")).await
     }
 
     pub(crate) async fn stop(&self, name: &ChildName, asked: &Stop) -> Result<ChildView, ErrorBody> {
@@ -457,9 +463,9 @@ fn missing_or(name: &ChildName, error: ApiError) -> ErrorBody {
 fn not_started(error: ApiError) -> ErrorBody {
     let text = error.to_string();
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    let code = if says(&["executable file not found", "no such file or directory", "not found in $PATH"]) {
+    let code = if says(&["not found in $PATH", "no such file or directory", "No such file or directory"]) {
         "command_not_found"
-    } else if says(&["permission denied", "is a directory", "exec format error"]) {
+    } else if says(&["permission denied", "is a directory", "exec format error", "OCI permission denied"]) {
         "command_not_executable"
     } else {
         "not_started"
@@ -467,10 +473,15 @@ fn not_started(error: ApiError) -> ErrorBody {
     failure(code, text, None)
 }
 
-/// Ends one, if it runs, and removes it. One that is gone is gone.
+/// Asks one that runs to end, and removes it.
 pub(super) async fn stop_and_remove(api: &Api, id: &str) -> Result<(), ErrorBody> {
     // 304 where it does not run; what does not stop is killed by the removal.
     let _ = api.act(&format!("/containers/{id}/stop?t={}", GRACE.0.as_secs())).await;
+    remove(api, id).await
+}
+
+/// Removes one, whatever it does. One that is gone is gone.
+async fn remove(api: &Api, id: &str) -> Result<(), ErrorBody> {
     match api.delete(&format!("/containers/{id}?force=true&v=true")).await {
         Err(ApiError::Refused { status: StatusCode::NOT_FOUND | StatusCode::CONFLICT, .. }) | Ok(()) => Ok(()),
         Err(error) => Err(error.into()),

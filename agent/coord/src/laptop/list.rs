@@ -50,17 +50,17 @@ impl Read for Pieces {
     }
 }
 
-/// Reads an archive to its end: what it holds, by path, without the first `skipped` parts of each.
+/// Reads an archive to its end: what it holds, by path.
 ///
 /// # Errors
 /// When it is no proper archive, or does not come to its end.
-pub(crate) fn read(from: impl BufRead, skipped: usize) -> Result<Vec<Entry>, TarError> {
+pub(crate) fn read(from: impl BufRead) -> Result<Vec<Entry>, TarError> {
     let mut archive = Archive::new(from);
     let mut entry = coord_tar::Entry::default();
     let mut entries: Vec<Entry> = Vec::new();
     while archive.next_entry(&mut entry)? {
         let digest = hashed(&mut archive)?;
-        let path = without(&entry.path, skipped);
+        let path = trimmed(&entry.path);
         if path.is_empty() {
             continue;
         }
@@ -69,7 +69,7 @@ pub(crate) fn read(from: impl BufRead, skipped: usize) -> Result<Vec<Entry>, Tar
             Kind::File => EntryKind::File,
             Kind::Symlink => EntryKind::Link,
             Kind::HardLink => {
-                let of = written(without(&entry.link, skipped));
+                let of = written(trimmed(&entry.link));
                 let same = entries.iter().rfind(|other| other.path == of).cloned();
                 entries.extend(same.map(|same| Entry { path: written(path), ..same }));
                 continue;
@@ -110,16 +110,7 @@ fn hashed(archive: &mut Archive<impl BufRead>) -> Result<Digest, TarError> {
     Ok(Digest::from_sha256(hash.finalize().into()))
 }
 
-/// A path without its first parts, nor slashes around it.
-fn without(path: &[u8], skipped: usize) -> &[u8] {
-    let mut path = trimmed(path);
-    for _ in 0..skipped {
-        let end = path.iter().position(|byte| *byte == b'/').unwrap_or(path.len());
-        path = trimmed(&path[end..]);
-    }
-    path
-}
-
+/// A path without `./` before it and slashes around it.
 fn trimmed(mut path: &[u8]) -> &[u8] {
     loop {
         path = match path {
@@ -192,7 +183,7 @@ fn difference(wanted: &Entry, is: &Entry) -> Option<String> {
         return Some(format!("it has {} bytes, not {}", is.size, wanted.size));
     }
     if wanted.digest != is.digest {
-        return Some("its content is another".to_owned());
+        return Some("its content differs".to_owned());
     }
     if wanted.target != is.target {
         return Some("it leads elsewhere".to_owned());

@@ -207,8 +207,9 @@ async fn kept(api: &Api, name: &CacheName, file: &str) -> Result<Vec<u8>, ErrorB
 
 /// Looks at what is in a cache now.
 pub(super) async fn look(api: &Api, cache: &Cache) -> Result<Vec<Entry>, ErrorBody> {
-    let response = archive_of(api, &cache.name, &cache.path).await?;
-    let read = with_archive(response, |pieces| list::read(pieces, 1)).await;
+    // Of a folder, engines call the entries by its name or not; of what is in it, all of them call them the same.
+    let response = archive_of(api, &cache.name, &format!("{}/.", cache.path)).await?;
+    let read = with_archive(response, list::read).await;
     read.map_err(|problem| failure("engine", format!("the files of cache {} cannot be read: {problem}", cache.name), None))
 }
 

@@ -92,6 +92,7 @@ impl Caches {
             match compared {
                 Ok(verified) => return Ok(verified),
                 Err(_) if !is_still && looks > 0 => {}
+                Err(error) if !is_still => return Err(format!("{} (somebody writes into it)", failed(error))),
                 Err(error) => return Err(failed(error)),
             }
         }

@@ -37,7 +37,10 @@ fn lab_of(bytes: u64) -> Lab {
 }
 
 fn open(folder: &Path, bytes: u64) -> Caches {
-    let root = folder.join("root");
+    open_within(folder, bytes, folder.join("root"))
+}
+
+fn open_within(folder: &Path, bytes: u64, root: PathBuf) -> Caches {
     let open_root = Arc::new(move || fs::File::open(&root).map(OwnedFd::from));
     let obstacle = Arc::new(|path: &Path| Ok(path.ends_with("odd").then(|| "is odd".to_owned())));
     Caches::open(folder.join("caches"), permission(bytes), open_root, obstacle).expect("caches")

@@ -26,7 +26,7 @@ fn archive(rig: &Rig, files: &[(&str, &str)]) -> Vec<u8> {
 /// Makes a cache with two files.
 async fn make(rig: &Rig, mut asked: Value) {
     asked["name"] = json!("work");
-    asked["path"] = json!("/work");
+    asked["path"] = json!("/shared");
     let (status, body) = rig.post("/v1/caches", asked).await;
     assert_eq!(status, 201, "{body}");
     let packed = archive(rig, &[("a.txt", "one\n"), ("sub/b.txt", "two\n")]);
@@ -60,10 +60,11 @@ async fn what_was_put_is_found_by_name_and_path() {
     let (status, verified) = rig.ask("POST", "/v1/caches/work/verify", b"").await;
     assert_eq!((status, &verified["files"], &verified["hashed"]), (200, &json!(3), &json!(3)), "{verified}");
 
-    let (status, view) = rig.post("/v1/containers", mounting(&rig, "read", "cat /work/a.txt /work/sub/b.txt; sleep 3600")).await;
+    let (status, view) =
+        rig.post("/v1/containers", mounting(&rig, "read", "cat /shared/a.txt /shared/sub/b.txt; sleep 3600")).await;
     assert_eq!(status, 201, "{view}");
     let cache = &view["caches"][0];
-    assert_eq!((&cache["path"], &cache["read_only"], &cache["verified"]["files"]), (&json!("/work"), &json!(true), &json!(3)));
+    assert_eq!((&cache["path"], &cache["read_only"], &cache["verified"]["files"]), (&json!("/shared"), &json!(true), &json!(3)));
     assert_eq!(rig.get("/v1/caches/work").await["used_by"], json!(["read"]));
     rig.refused(("DELETE", "/v1/caches/work", b""), (409, "cache_in_use", "read")).await;
     let log = rig.path("state/log/nested").join(PARENT).join("read.jsonl");

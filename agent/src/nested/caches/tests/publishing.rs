@@ -85,6 +85,20 @@ async fn of_the_kernels_and_the_doors_only_what_all_may_read_is_copied() {
 }
 
 #[tokio::test]
+async fn what_the_kernel_shows_is_copied_without_the_agents_rights() {
+    let mut lab = lab();
+    lab.caches = open_within(lab.folder.path(), 1 << 20, "/".into());
+    let view = lab.caches.create(from("kernel", "/proc/sys/kernel")).await.expect("a cache");
+    assert_eq!(view.because.as_deref(), Some("/proc/sys/kernel is the kernel's (proc): what it shows is a copy"));
+    let paths = lab.paths("kernel").await;
+    assert!(paths.iter().any(|path| path == "ostype"), "{paths:?}");
+    // Only root may read this one.
+    assert!(Path::new("/proc/sys/kernel/cad_pid").exists() && !paths.iter().any(|path| path == "cad_pid"), "{paths:?}");
+    let MountSource::Volume { path, .. } = lab.mount("one", "kernel", true).await.mount.source else { panic!("a store") };
+    assert_eq!(fs::read(path.join("ostype")).expect("a file"), b"Linux\n");
+}
+
+#[tokio::test]
 async fn a_copy_that_is_too_large_leaves_nothing() {
     let lab = lab_of(10);
     fs::create_dir(lab.root("odd")).expect("a folder");
