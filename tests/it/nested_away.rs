@@ -1,6 +1,7 @@
 //! Second containers while others are away: they need no coordinator, which hears of them when it is back, and outlive any number of agents.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -65,13 +66,14 @@ exec sleep 100000
 
 #[test]
 fn an_agent_that_is_killed_at_any_moment_leaves_nothing_half_there() -> Result<()> {
-    const KILLS: u64 = 8;
+    const KILLS: u64 = 10;
     let mut nest = Nest::start()?;
     let init = nest.running("runner", "containers = 4, caches = \"64MiB\"", BUSY)?.init;
+    let log = PathBuf::from(format!("/proc/{init}/root/tmp/log"));
+    let done = || fs::read_to_string(&log).unwrap_or_default().lines().count();
     for number in 0..KILLS {
-        let parent = nest.parent("runner")?;
-        parent.wait_door()?;
-        assert_eq!(parent.init, init, "the parent runs on");
+        let before = done();
+        wait_until(FLEET_LIMIT, "something is done", || done() > before)?;
         // Moments that differ: in the middle of a put, of a start, of a deletion. None is waited for.
         std::thread::sleep(Duration::from_millis(number * 37 % 150));
         nest.host.kill_agent()?;
@@ -81,6 +83,7 @@ fn an_agent_that_is_killed_at_any_moment_leaves_nothing_half_there() -> Result<(
     parent.wait_door()?;
     fs::write(parent.path("/tmp/stop"), "")?;
     parent.wait_says("stopped")?;
+    assert_eq!(parent.init, init, "the parent runs on");
     // The door is as good as new: all that is there can be used, or deleted.
     parent.ok(
         "for n in $(coord ps --json | sed -n 's/.*\"name\":\"\\([^\"]*\\)\".*/\\1/p'); do coord stop --time 0 $n; done; true",
@@ -93,7 +96,5 @@ fn an_agent_that_is_killed_at_any_moment_leaves_nothing_half_there() -> Result<(
     parent.ok("coord run --image $IMAGE --cache last:ro -- check /work 0")?;
     let log = fs::read_to_string(nest.host.path("agent.log"))?;
     assert!(!log.contains("panicked"), "{log}");
-    let started = log.matches("second container: started").count();
-    assert!(started >= 5, "only {started} were started");
     nest.end(&["runner"])
 }
