@@ -18,6 +18,7 @@ mod logs;
 
 mod nested;
 mod nested_attacks;
+mod nested_away;
 mod nested_inside;
 mod nested_laptop;
 mod nested_line;
