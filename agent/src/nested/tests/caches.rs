@@ -208,3 +208,19 @@ async fn no_more_is_put_than_allowed_and_nothing_by_halves() {
     let cache = rig.get("/v1/caches/work").await;
     assert_eq!((&cache["files"], &cache["bytes"]), (&json!(2), &json!(8)), "{cache}");
 }
+
+#[tokio::test]
+async fn what_becomes_of_caches_is_told() {
+    let rig = Rig::new().await;
+    make(&rig, json!({})).await;
+    let (status, _) = rig.ask("DELETE", "/v1/caches/work", b"").await;
+    assert_eq!(status, 204);
+    make(&rig, json!({ "ttl": "1s" })).await;
+    let told = |rig: &Rig| -> Vec<String> {
+        let all = rig.happenings.after(0);
+        all.into_iter().map(|one| format!("{} {}", one.what, one.words)).collect()
+    };
+    rig.until("its end", |rig| (told(rig).len() >= 4).then_some(())).await;
+    let made = "cache made work: store, open at /shared";
+    assert_eq!(told(&rig), [made, "cache deleted work", made, "cache deleted work: its time to live is over"]);
+}
