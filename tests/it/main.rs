@@ -18,10 +18,12 @@ mod logs;
 
 mod nested;
 mod nested_attacks;
+mod nested_away;
 mod nested_inside;
 mod nested_laptop;
 mod nested_line;
 mod nested_noise;
+mod nested_streams;
 mod network;
 mod prefetch;
 mod refusals;
