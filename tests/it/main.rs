@@ -23,6 +23,7 @@ mod nested_inside;
 mod nested_laptop;
 mod nested_line;
 mod nested_noise;
+mod nested_streams;
 mod network;
 mod prefetch;
 mod refusals;

@@ -63,6 +63,8 @@ fn nothing_is_left(fleet: &Fleet) -> Result<()> {
         .iter()
         .flat_map(|folder| [agent.state_dir.join("nested").join(folder), agent.run_dir.join("nested").join(folder)])
         .collect();
+    // A step may have handed a secret to what it started.
+    let folders = [folders, vec![agent.state_dir.join("log/nested")]].concat();
     let left = || -> Vec<PathBuf> {
         let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
         entries.map(|entry| entry.path()).collect()

@@ -4,7 +4,7 @@ use crate::stage::in_words;
 use crate::walk::sorted;
 use crate::{CacheError, ENTRIES_MAX, Mounts, content, disk, path};
 use coord_shared::wire::nested::{Entry, EntryKind, Verified, WHOLE_MAX_BYTES};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, StatVfsMountFlags};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -25,7 +25,20 @@ pub fn visible_at(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, CacheErro
 /// # Errors
 /// [`CacheError::Altered`] with the first path that differs, or what cannot be read.
 pub fn compare(folder: &OwnedFd, list: &[Entry], mounts: Mounts) -> Result<Verified, CacheError> {
-    let mut walk = Walk { list, mounts, next: 0, found: Verified::default(), buffer: Vec::new() };
+    // Nothing that is mounted in it could have devices nevertheless: that is refused.
+    let has_no_devices = mounts == Mounts::Refuse
+        && rustix::fs::fstatvfs(folder).is_ok_and(|about| about.f_flag.contains(StatVfsMountFlags::NODEV));
+    compare_with(folder, list, mounts, has_no_devices)
+}
+
+/// The same, with or without the knowledge that nothing in the folder is a device that can be opened.
+pub(crate) fn compare_with(
+    folder: &OwnedFd,
+    list: &[Entry],
+    mounts: Mounts,
+    has_no_devices: bool,
+) -> Result<Verified, CacheError> {
+    let mut walk = Walk { list, mounts, has_no_devices, next: 0, found: Verified::default(), buffer: Vec::new() };
     walk.folder(folder, "")?;
     Ok(walk.found)
 }
@@ -33,6 +46,7 @@ pub fn compare(folder: &OwnedFd, list: &[Entry], mounts: Mounts) -> Result<Verif
 struct Walk<'a> {
     list: &'a [Entry],
     mounts: Mounts,
+    has_no_devices: bool,
     /// What of the list comes next.
     next: usize,
     found: Verified,
@@ -97,7 +111,7 @@ impl Walk<'_> {
                 self.found.folders += 1;
                 return Ok(Some(opened));
             }
-            EntryKind::File => match disk::open_file_here(folder, name, self.mounts)? {
+            EntryKind::File => match self.open(folder, name)? {
                 disk::Opened::Mount => return differs("another file system is mounted there"),
                 disk::Opened::Other => return differs(is_not(folder, name, entry.kind)?),
                 disk::Opened::File(file, stat) => self.file(file, &stat, entry)?,
@@ -121,6 +135,14 @@ impl Walk<'_> {
             }
         }
         Ok(None)
+    }
+
+    fn open(&self, folder: &OwnedFd, name: &[u8]) -> io::Result<disk::Opened> {
+        if self.has_no_devices {
+            disk::open_file_directly(folder, name, self.mounts)
+        } else {
+            disk::open_file_here(folder, name, self.mounts)
+        }
     }
 
     fn file(&mut self, mut file: File, stat: &Stat, entry: &Entry) -> Result<(), Difference> {

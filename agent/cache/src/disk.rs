@@ -78,6 +78,22 @@ pub(crate) fn open_file_here(folder: impl AsFd, name: &[u8], mounts: Mounts) -> 
     Ok(Opened::File(File::from(file), stat))
 }
 
+/// The same where no device can be opened (`nodev`): in fewer steps, which counts where a container waits for them.
+pub(crate) fn open_file_directly(folder: impl AsFd, name: &[u8], mounts: Mounts) -> io::Result<Opened> {
+    // Opening a pipe for reading does not wait with this.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
+    let file = match open_beneath(folder, name, flags, mounts.flags()) {
+        Ok(file) => file,
+        Err(rustix::io::Errno::XDEV) => return Ok(Opened::Mount),
+        // A link; a socket; a device.
+        Err(rustix::io::Errno::LOOP | rustix::io::Errno::NXIO | rustix::io::Errno::ACCESS) => return Ok(Opened::Other),
+        Err(error) => return Err(error.into()),
+    };
+    let stat = rustix::fs::fstat(&file)?;
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    Ok(if is_file { Opened::File(File::from(file), stat) } else { Opened::Other })
+}
+
 fn open_beneath(root: impl AsFd, path: &[u8], flags: OFlags, more: ResolveFlags) -> rustix::io::Result<OwnedFd> {
     let mut tries = OPEN_TRIES;
     loop {

@@ -251,7 +251,7 @@ fn start(tools: &Rc<Tools>, listed: &mut Listed, ended: &mpsc::Sender<RunId>) {
 async fn clean_up(tools: &Tools, run: &RunId) {
     if let Some(engine) = tools.engine.get() {
         for container in engine.found(&container_prefix(run)) {
-            tools.doors.close(&container).await;
+            tools.close_door(&container).await;
             step::remove(engine, &tools.places, &container).await;
             tools.release(&container).await;
         }

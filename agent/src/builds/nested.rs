@@ -4,7 +4,7 @@
 use super::tools::Tools;
 use crate::config::BuilderConfig;
 use crate::engine::Engine;
-use crate::nested::{NewParent, ParentKind};
+use crate::nested::{NewParent, ParentKind, log_folder};
 use coord_runtime::{Mount, Resources};
 use coord_shared::document::Nested;
 use coord_shared::names::{PinnedImage, RunId};
@@ -28,6 +28,17 @@ impl Tools {
             image,
         };
         self.doors.open(parent).await
+    }
+
+    /// Ends what runs within a step, if anything does. What that has logged goes with it: a step may have handed it a secret.
+    pub(super) async fn close_door(&self, container: &str) {
+        self.doors.close(container).await;
+        let logs = log_folder(&self.config.state_dir.join("log")).join(container);
+        if logs.exists()
+            && let Ok(Err(error)) = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(logs)).await
+        {
+            tracing::warn!(%container, %error, "logs of what ran within a step stay for a week");
+        }
     }
 
     /// Takes over the doors that an earlier agent has left, or what is left of them. To be called once, before anything is started.

@@ -340,7 +340,7 @@ impl Run {
         if matches!(told.stage.as_str(), "build" | "test")
             && let Ok(engine) = self.tools.engine()
         {
-            self.tools.doors.close(&container).await;
+            self.tools.close_door(&container).await;
             step::remove(engine, &self.tools.places, &container).await;
             self.tools.release(&container).await;
         }

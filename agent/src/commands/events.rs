@@ -33,9 +33,15 @@ fn line(happening: &Happening, output: &Output) -> String {
         What::PullFailed | What::StartFailed | What::HookFailed | What::RemoveFailed => Tone::Bad,
         What::Killing | What::Unhealthy => Tone::Warn,
         What::Started | What::Healthy => Tone::Good,
-        What::Pulling | What::Pulled | What::Starting | What::Stopping | What::Exited | What::Removed | What::Other => {
-            Tone::Plain
-        }
+        What::Pulling
+        | What::Pulled
+        | What::Starting
+        | What::Stopping
+        | What::Exited
+        | What::Removed
+        | What::CacheMade
+        | What::CacheDeleted
+        | What::Other => Tone::Plain,
     };
     let what = output.palette.paint(tone, &format!("{what:WHAT_COLUMNS$}"));
     let whom = match (container, instance) {

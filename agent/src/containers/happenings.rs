@@ -3,15 +3,17 @@
 //! A ring in memory, filled by the loop: what it is told, and what it sets going. Deliberately absent: keeping it across a restart of
 //! the agent (the log of the service has it), and deciding anything by it.
 
+use crate::builds;
 use crate::event::Event;
 use crate::state::Task;
 use coord_runtime::RuntimeEvent;
 use coord_shared::decide::health::{Status, brief};
-use coord_shared::names::{ChildName, ContainerId, InstanceId};
+use coord_shared::names::{ContainerId, InstanceId};
 use coord_shared::wire::Exit;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -72,6 +74,10 @@ pub enum What {
     Removed,
     /// It cannot be removed.
     RemoveFailed,
+    /// A file cache was made within it.
+    CacheMade,
+    /// One was deleted.
+    CacheDeleted,
     /// Something that a newer agent tells of.
     #[serde(other)]
     Other,
@@ -94,6 +100,8 @@ impl std::fmt::Display for What {
             Self::Exited => "exited",
             Self::Removed => "removed",
             Self::RemoveFailed => "remove failed",
+            Self::CacheMade => "cache made",
+            Self::CacheDeleted => "cache deleted",
             Self::Other => "other",
         })
     }
@@ -161,10 +169,10 @@ impl Happenings {
         }
     }
 
-    /// Notes what happened to a second container within `parent`, a container's ID.
-    pub fn note_within(&self, what: What, parent: &str, child: &ChildName, words: &str, now: Timestamp) {
-        let words = if words.is_empty() { child.to_string() } else { format!("{child}: {words}") };
-        self.note(what, parent.parse().ok().as_ref(), words, now);
+    /// Notes what happened to a second container or a cache, `name`, within `parent`: the ID of a container, or of a step's.
+    pub fn note_within(&self, what: What, parent: &str, name: &impl Display, words: &str, now: Timestamp) {
+        let words = if words.is_empty() { name.to_string() } else { format!("{name}: {words}") };
+        self.note(what, parent.parse().ok().or_else(|| builds::shown_as(parent)).as_ref(), words, now);
     }
 
     fn note(&self, what: What, container: Option<&ContainerId>, words: String, at: Timestamp) {

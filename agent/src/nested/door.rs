@@ -8,9 +8,10 @@ use super::refusal::{broken, cure, ending, refuse};
 use super::tools::Tools;
 use super::{NewParent, given::Given, socket, stdio, ttl};
 use crate::clock;
+use crate::containers::happenings::What;
 use coord_runtime::{EmbeddedRuntime, Mount, MountSource, Propagation};
 use coord_shared::decide::nested::{InUse, admit_child};
-use coord_shared::names::{ChildName, ImageReference};
+use coord_shared::names::{CacheName, ChildName, ImageReference};
 use coord_shared::wire::ErrorBody;
 use coord_shared::wire::nested::{ChildState, ChildView, ENDED_MAX, NewChild};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -139,6 +140,11 @@ impl Door {
                 Err(refuse("ending", format!("container {} has ended, or is about to", self.about.container)))
             }
         }
+    }
+
+    /// For whoever asks what went on here a while ago.
+    pub(super) fn note_cache(&self, what: What, cache: &CacheName, words: &str) {
+        self.tools.hands.happenings.note_within(what, &self.about.container, cache, words, clock::now().wall);
     }
 
     /// Whether the container that it is in runs.

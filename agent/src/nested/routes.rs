@@ -8,6 +8,7 @@ use super::door::Door;
 use super::refusal::{cure, ending, refuse};
 use super::socket::Turn;
 use super::{exec, follow};
+use crate::containers::happenings::What;
 use coord_shared::decide::nested::bytes_in;
 use coord_shared::names::{CacheName, ChildName};
 use coord_shared::wire::ErrorBody;
@@ -98,13 +99,16 @@ async fn caches(
         ([], &Method::POST) => {
             let asked: NewCache = json(request).await?;
             let view = changing(door, turn, async move { all.create(asked).await }).await?;
+            door.note_cache(What::CacheMade, &view.name, &format!("{}, open at {}", view.kind, view.path));
             Ok(created(&view))
         }
         ([], _) => Err(not_allowed(&method, path, "GET, POST")),
         ([name], &Method::GET) => Ok(ok(&all.view(&cache_name(name)?)?)),
         ([name], &Method::DELETE) => {
             let name = cache_name(name)?;
-            changing(door, turn, async move { all.remove(&name).await }).await?;
+            let gone = name.clone();
+            changing(door, turn, async move { all.remove(&gone).await }).await?;
+            door.note_cache(What::CacheDeleted, &name, "");
             Ok(nothing())
         }
         ([_], _) => Err(not_allowed(&method, path, "GET, DELETE")),

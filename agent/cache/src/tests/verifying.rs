@@ -15,9 +15,13 @@ fn check(change: impl FnOnce(&Path), expect: &str) {
     let verified = cache.store.verify().expect("nothing has changed yet");
     assert_eq!((verified.files, verified.folders, verified.links, verified.hashed, verified.sampled), (4, 2, 1, 3, 1));
     change(&cache.files());
-    match cache.store.verify() {
-        Err(error) => assert_eq!(error.to_string(), expect),
-        Ok(_) => assert_eq!("nothing found", expect),
+    let list = cache.store.list_of(cache.store.current()).expect("a list");
+    for has_no_devices in [false, true] {
+        let files = fs::File::open(cache.files()).expect("a folder").into();
+        match crate::compare::compare_with(&files, &list, crate::Mounts::Refuse, has_no_devices) {
+            Err(error) => assert_eq!(error.to_string(), expect),
+            Ok(_) => assert_eq!("nothing found", expect),
+        }
     }
 }
 
@@ -51,6 +55,11 @@ fn the_first_difference_is_named() {
         rustix::fs::mknodat(rustix::fs::CWD, files.join(name), rustix::fs::FileType::Fifo, 0o644.into(), 0).unwrap();
     };
     check(|files| pipe(files, "a/b.txt"), "a/b.txt: it is a pipe, socket or device, not a file");
+    let socket = |files: &Path| {
+        fs::remove_file(files.join("a/b.txt")).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(files.join("a/b.txt")).unwrap());
+    };
+    check(socket, "a/b.txt: it is a pipe, socket or device, not a file");
     check(
         |files| fs::remove_file(files.join("l")).and_then(|()| fs::write(files.join("l"), "a")).unwrap(),
         "l: it is a file, not a symbolic link",

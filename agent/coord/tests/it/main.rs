@@ -6,3 +6,4 @@ mod containers;
 mod door;
 mod lab;
 mod run;
+mod terminal;

@@ -130,6 +130,17 @@ async fn whoever_mounts_a_cache_whose_time_is_over_is_ended() {
     rig.refused(("GET", "/v1/caches/work", b""), (404, "no_such_cache", "work")).await;
 }
 
+/// Being asked to end with all the time of the world is no way around.
+#[tokio::test]
+async fn a_long_grace_does_not_lengthen_a_caches_life() {
+    let rig = Rig::new().await;
+    make(&rig, json!({ "ttl": "1s" })).await;
+    rig.post("/v1/containers", mounting(&rig, "long", PATIENT)).await;
+    let stop = rig.post("/v1/containers/long/stop", json!({ "signal": "SIGCONT", "grace": "1h" }));
+    let (_, view) = stop.await;
+    assert_eq!((&view["state"], &view["exit"]["code"]), (&json!("exited"), &json!(0)), "{view}");
+}
+
 #[tokio::test]
 async fn time_goes_on_while_there_is_no_agent() {
     let mut rig = Rig::new().await;
