@@ -77,7 +77,7 @@ async fn take_in(door: &Arc<Door>, record: Record, engine: Option<&Engine>) -> b
         match engine.filter(|engine| engine.has_found(&record.container)) {
             // Its removal was cut short.
             Some(engine) => child::clear(door, &child, engine).await,
-            None => child.is_gone(),
+            None => is_gone(door, &child, &record),
         }
         return false;
     }
@@ -99,9 +99,15 @@ async fn take_in(door: &Arc<Door>, record: Record, engine: Option<&Engine>) -> b
     });
     match found {
         Some(engine) => child::clear(door, &child, engine).await,
-        None => child.is_gone(),
+        None => is_gone(door, &child, &record),
     }
     false
+}
+
+/// Its folders went with the earlier agent, or with the runtime that was opened; its image is in use no more.
+fn is_gone(door: &Door, child: &Child, record: &Record) {
+    door.tools.places.forget_image(&record.container);
+    child.is_gone();
 }
 
 /// Ends what is left within a container that is gone.
