@@ -178,7 +178,7 @@ fn nothing_is_left_half_done() {
 
 fn machine_paths(source: &Source) -> Vec<Offence> {
     // In two parts, so that this file does not name what it forbids.
-    let paths = [concat!("/wo", "rk/"), concat!("/ro", "ot/.")];
+    let paths = [concat!("/wo", "rk/main"), concat!("/wo", "rk/w/"), concat!("/wo", "rk/."), concat!("/ro", "ot/.")];
     let starts = |line: &str, path: &str| {
         line.match_indices(path).any(|(at, _)| {
             let before = line[..at].chars().next_back();
@@ -192,8 +192,10 @@ fn machine_paths(source: &Source) -> Vec<Offence> {
 
 #[test]
 fn no_file_knows_the_machine_it_was_written_on() {
-    check(machine_paths, "a.md", concat!("see /wo", "rk/a\n"), &[1]);
+    check(machine_paths, "a.md", concat!("see /wo", "rk/main/a\n"), &[1]);
     check(machine_paths, "a.sh", concat!("x=/ro", "ot/.cargo\n"), &[1]);
-    check(machine_paths, "a.rs", concat!("{id}/wo", "rk/ is overlayfs's\n"), &[]);
+    check(machine_paths, "a.rs", concat!("{id}/wo", "rk/w/ is overlayfs's\n"), &[]);
+    // Where a container is shown its files.
+    check(machine_paths, "a.md", concat!("coord run -- /wo", "rk/check\n"), &[]);
     check_repository(machine_paths);
 }
