@@ -219,8 +219,8 @@ no_nested_left() {
 write_nested() {
     local coord=/run/coord/coord image=$registry/guest/box:1 bomb='(while :; do sleep 1000 & done) 2>/dev/null & exec sleep 1000'
     document outer "command = ['sh', '-c', '''
-echo published >/tmp/file && $coord cache create work --path /work && $coord cache put work /tmp/file &&
-    $coord run --image $image --cache work:ro -- cat /work/file &&
+echo published >/tmp/file && $coord cache create work --path /files && $coord cache put work /tmp/file &&
+    $coord run --image $image --cache work:ro -- cat /files/file &&
     $coord run -d --name inner --pids 20 --image $image -- sh -c \"$bomb\"
 exec sleep 100000''']" 'nested = { containers = 2, memory = "48MiB", cpus = 0.5, pids = 60 }' '[resources]' 'memory = "96MiB"' 'pids = 200'
 }

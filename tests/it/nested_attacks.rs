@@ -263,7 +263,7 @@ fn no_cache_leads_out_of_itself() -> Result<()> {
     // A link to the host leads, in a second container, to that one's own files.
     let link = archive(&[entry("passwd", 0o777, Kind::Symlink(b"/etc/passwd"))]);
     assert_eq!(door.ask("PUT", "/v1/caches/work/archive", &link)?.status, 200);
-    let seen = parent.ok("coord run --image $IMAGE --cache work:ro -- cat /work/passwd")?;
+    let seen = parent.ok("coord run --image $IMAGE --cache work:ro:/files -- cat /files/passwd")?;
     assert_eq!(seen, parent.ok("cat /etc/passwd")?);
     nest.end(&["runner"])
 }

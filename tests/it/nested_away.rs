@@ -15,8 +15,8 @@ use serde_json::Value;
 
 const SCRIPT: &str = r#"
 until [ -e /tmp/go ]; do usleep 20000; done
-coord cache create work --path /work && coord cache put work /source || exit 1
-for n in 1 2 3; do coord run --name c$n --image "$IMAGE" --cache work:ro -- check /work $n; echo "c$n: $?"; done
+coord cache create work --path /files && coord cache put work /source || exit 1
+for n in 1 2 3; do coord run --name c$n --image "$IMAGE" --cache work:ro -- check /files $n; echo "c$n: $?"; done
 coord run -d --name stays --image "$IMAGE" --cache work:ro -- sleep 100000
 exec sleep 100000
 "#;
@@ -55,8 +55,8 @@ const BUSY: &str = r#"
 n=0
 while [ ! -e /tmp/stop ]; do
     n=$((n+1))
-    coord cache create w$n --path /work && coord cache put w$n /source && coord run --image $IMAGE --cache w$n:ro -- check /work 0
-    coord run -d --name d$n --image $IMAGE --cache w$n -- sh -c 'sleep 1; echo x >/work/new'
+    coord cache create w$n --path /files && coord cache put w$n /source && coord run --image $IMAGE --cache w$n:ro -- check /files 0
+    coord run -d --name d$n --image $IMAGE --cache w$n -- sh -c 'sleep 1; echo x >/files/new'
     coord cache rm w$n || coord stop d$n
     usleep 20000
 done >/tmp/log 2>&1
@@ -92,8 +92,8 @@ fn an_agent_that_is_killed_at_any_moment_leaves_nothing_half_there() -> Result<(
     for cache in caches["caches"].as_array().into_iter().flatten().filter_map(|cache| cache["name"].as_str()) {
         parent.door().granted("POST", &format!("/v1/caches/{cache}/verify"), &Value::Null)?;
     }
-    parent.ok("coord cache create last --path /work && coord cache put last /source")?;
-    parent.ok("coord run --image $IMAGE --cache last:ro -- check /work 0")?;
+    parent.ok("coord cache create last --path /files && coord cache put last /source")?;
+    parent.ok("coord run --image $IMAGE --cache last:ro -- check /files 0")?;
     let log = fs::read_to_string(nest.host.path("agent.log"))?;
     assert!(!log.contains("panicked"), "{log}");
     nest.end(&["runner"])

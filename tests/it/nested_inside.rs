@@ -71,7 +71,7 @@ fn a_second_container_has_no_right_that_its_parent_lacks() -> Result<()> {
 fn a_second_container_sees_only_itself() -> Result<()> {
     let nest = Nest::start()?;
     let parent = nest.idle("runner", PERMISSION)?;
-    parent.ok("coord cache create work --path /work && coord cache put work /source/d00")?;
+    parent.ok("coord cache create work --path /files && coord cache put work /source/d00")?;
     let before = parent.ok("cat /proc/self/mountinfo")?;
     let of_host = fs::read_to_string("/proc/self/mountinfo")?;
     parent.ok(
@@ -116,29 +116,29 @@ fn a_second_container_sees_only_itself() -> Result<()> {
 fn a_cache_gives_no_rights() -> Result<()> {
     let nest = Nest::start()?;
     let parent = nest.idle("runner", PERMISSION)?;
-    parent.ok("coord cache create work --path /work && coord cache put work /source/d00")?;
+    parent.ok("coord cache create work --path /files && coord cache put work /source/d00")?;
     for (attempt, script) in [
-        ("to write", "echo x >/work/new"),
-        ("to change", "echo x >>/work/file-0000"),
-        ("to delete", "rm -f /work/file-0000"),
-        ("to change rights", "chmod 777 /work/file-0000"),
-        ("to mount it anew", "mount -o remount,rw,bind /work /work"),
-        ("by another path", "echo x >/proc/self/root/work/new || echo x >/proc/1/cwd/work/new"),
-        ("by a descriptor", "cd /work && exec 3</work && echo x >/proc/self/fd/3/new"),
-        ("by a mount of its mount", "mkdir /again && mount --bind /work /again && echo x >/again/new"),
-        ("to take it away", "umount /work || umount -l /work || mv /work /away"),
+        ("to write", "echo x >/files/new"),
+        ("to change", "echo x >>/files/file-0000"),
+        ("to delete", "rm -f /files/file-0000"),
+        ("to change rights", "chmod 777 /files/file-0000"),
+        ("to mount it anew", "mount -o remount,rw,bind /files /files"),
+        ("by another path", "echo x >/proc/self/root/files/new || echo x >/proc/1/cwd/files/new"),
+        ("by a descriptor", "cd /files && exec 3</files && echo x >/proc/self/fd/3/new"),
+        ("by a mount of its mount", "mkdir /again && mount --bind /files /again && echo x >/again/new"),
+        ("to take it away", "umount /files || umount -l /files || mv /files /away"),
     ] {
         let (code, said) = inside(&parent, "--cache work:ro", script)?;
         assert_ne!(code, 0, "{attempt}: {said}");
     }
     parent.ok("coord cache verify work")?;
     // What one second container leaves in it gives another one nothing.
-    let leave = "cp /probe /work/su && chmod 6755 /work/su && chown 0:0 /work/su; mknod /work/zero c 1 5; ln -s /proc/1/root/etc /work/etc; true";
+    let leave = "cp /probe /files/su && chmod 6755 /files/su && chown 0:0 /files/su; mknod /files/zero c 1 5; ln -s /proc/1/root/etc /files/etc; true";
     let (code, said) = inside(&parent, "--cache work", leave)?;
     assert_eq!(code, 0, "{said}");
-    let (code, said) = inside(&parent, "--cache work:ro -u 1000:1000", "/work/su rights")?;
+    let (code, said) = inside(&parent, "--cache work:ro -u 1000:1000", "/files/su rights")?;
     assert_eq!(code, 0, "a setuid program of a cache gives rights: {said}");
-    let (code, said) = inside(&parent, "--cache work:ro", "test ! -e /work/zero || ! head -c 1 /work/zero")?;
+    let (code, said) = inside(&parent, "--cache work:ro", "test ! -e /files/zero || ! head -c 1 /files/zero")?;
     assert_eq!(code, 0, "a device of a cache can be opened: {said}");
     nest.end(&["runner"])
 }
