@@ -113,7 +113,7 @@ fn wait_gate(fleet: &Fleet) -> Result<PathBuf> {
             let log = fs::read_to_string(parent.join(format!("{part}.jsonl"))).unwrap_or_default();
             log.contains("begins in")
         };
-        PARTS.iter().all(|part| has_begun(&part)).then(|| agent.state_dir.join("builds/work/shop/workspace"))
+        PARTS.iter().all(has_begun).then(|| agent.state_dir.join("builds/work/shop/workspace"))
     })
 }
 
