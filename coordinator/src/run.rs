@@ -17,7 +17,7 @@ use crate::http::{App, Refused};
 use crate::identity::{Identity, IdentityError};
 use crate::images::Assembler;
 use crate::metrics::Metrics;
-use crate::notify::{Notifier, SetupError};
+use crate::notify::Notifier;
 use crate::open_files;
 use crate::pipeline::{Parts, PipelineController, PipelineFolder, Pipelines, RunFiles};
 use crate::registries::Registries;
@@ -74,9 +74,6 @@ pub enum RunError {
     /// The registry client cannot be made.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// Nobody could be told of runs.
-    #[error(transparent)]
-    Notify(#[from] SetupError),
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -134,8 +131,8 @@ impl Coordinator {
         let resolver = Resolver { store: Arc::clone(&store), publisher: Arc::clone(&publisher), images: Arc::clone(&images) };
         let folders = folders(&config, &store, &publisher, &pipelines, &problems);
         let secrets = Arc::new(Secrets::new(&config.secrets));
-        let told = Notifier::new(Arc::clone(&store), Arc::clone(&secrets), &config.notify, config.smtp.clone());
-        let notifier = Arc::new(told?);
+        let notifier = Notifier::new(Arc::clone(&store), Arc::clone(&secrets), &config.notify, config.smtp.clone());
+        let notifier = Arc::new(notifier);
         let schedules = Schedules::new(Arc::clone(&store), Arc::clone(&pipelines));
         let parts = Parts {
             assembler: Arc::new(assembler.clone()),

@@ -137,9 +137,9 @@ check_install() {
     check "the programs, units, user and folders install as the README says" install_all
     check "systemd-analyze verify has nothing to say about the units" verify_units
     check "a registry runs and has taken an image" push_image
-    check "systemctl start coordinator: active when it is ready" systemctl start coordinator
+    check "systemctl start coordinator: active when it is ready" started coordinator
     check "the host is added" add_host
-    check "systemctl start coord-agent: active when it is ready" systemctl start coord-agent
+    check "systemctl start coord-agent: active when it is ready" started coord-agent
     started=$SECONDS
     check "both are of Type=notify" equal "$(prop coordinator Type) $(prop coord-agent Type)" "notify notify"
     check "five containers run" start_five
@@ -243,6 +243,8 @@ check_nested() {
     check "with the first one's document all of it is gone" within 60 no_nested_left
 }
 
+# What is wrong with a unit that does not start is in the journal.
+started() { systemctl start "$1" || { journalctl -q -o cat -b -u "$1" | tail -n 20; false; }; }
 restarted() { [ "$(prop coord-agent MainPID)" != "$1" ] && [ "$(prop coord-agent ActiveState)" = active ]; }
 check_agent_restarts() {
     local before agent

@@ -384,7 +384,9 @@ fn no_more_than_the_quota_also_at_once() -> Result<()> {
         let puts: Vec<_> = (0..4).flat_map(|number| [put("one", number), put("two", number)]).collect();
         puts.into_iter().filter_map(|thread| thread.join().ok()).collect()
     });
-    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 3, "{statuses:?}");
+    // One that would have had room may be refused for another that is on its way; never are there more than fit.
+    let granted = statuses.iter().filter(|status| **status == 200).count();
+    assert!((1..=3).contains(&granted) && statuses.iter().all(|status| matches!(status, 200 | 507)), "{statuses:?}");
     let info = door.granted("GET", "/v1/info", &Value::Null)?;
     assert!(info["caches"][1].as_u64().is_some_and(|bytes| bytes <= 1 << 20), "{info}");
     // And caches without end.

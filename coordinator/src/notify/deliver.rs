@@ -33,39 +33,20 @@ const PROBLEM_MAX_CHARS: usize = 400;
 #[derive(Debug)]
 pub(super) struct Undelivered(pub(super) String);
 
-/// Why nobody can be told anything.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot set up TLS for notifications; are the system's certificates (ca-certificates) installed?")]
-pub struct SetupError(#[source] reqwest::Error);
-
 /// Delivers.
 pub(super) struct Deliverer {
     secrets: Arc<Secrets>,
     webhook_secret: Option<SecretName>,
     smtp: Option<Smtp>,
-    client: reqwest::Client,
-    /// For receivers on this machine: no proxy is meant for them.
-    direct: reqwest::Client,
 }
 
 impl Deliverer {
-    pub(super) fn new(secrets: Arc<Secrets>, webhook_secret: Option<SecretName>, smtp: Option<Smtp>) -> Result<Self, SetupError> {
+    pub(super) fn new(secrets: Arc<Secrets>, webhook_secret: Option<SecretName>, smtp: Option<Smtp>) -> Self {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             // Losing this race means that another thread installed one: just as good.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        let builder = || {
-            reqwest::Client::builder()
-                .user_agent(concat!("coord/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(CONNECT_PATIENCE)
-                .timeout(WEBHOOK_PATIENCE)
-                .redirect(reqwest::redirect::Policy::none())
-                // Ends of runs are far apart.
-                .pool_max_idle_per_host(0)
-        };
-        let client = builder().build().map_err(SetupError)?;
-        let direct = builder().no_proxy().build().map_err(SetupError)?;
-        Ok(Self { secrets, webhook_secret, smtp, client, direct })
+        Self { secrets, webhook_secret, smtp }
     }
 
     /// One attempt. `delivery` names the message, whichever attempt it is.
@@ -79,8 +60,7 @@ impl Deliverer {
 
     async fn post(&self, url: &str, delivery: &str, json: &str) -> Result<(), Undelivered> {
         let url: reqwest::Url = url.parse().map_err(|_| Undelivered("its address is none; mend the pipeline".to_owned()))?;
-        let is_here = url.host_str().is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"));
-        let client = if is_here { &self.direct } else { &self.client };
+        let client = client_for(&url)?;
         let mut request = client
             .post(url)
             .header("content-type", "application/json")
@@ -127,6 +107,27 @@ impl Deliverer {
         }
         Ok(builder.build())
     }
+}
+
+/// One that is made for this delivery: ends of runs are far apart, and a host may do without the system's certificates for as long as
+/// nobody needs them.
+fn client_for(url: &reqwest::Url) -> Result<reqwest::Client, Undelivered> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("coord/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_PATIENCE)
+        .timeout(WEBHOOK_PATIENCE)
+        .redirect(reqwest::redirect::Policy::none());
+    // No proxy is meant for receivers on this machine.
+    if url.host_str().is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]")) {
+        builder = builder.no_proxy();
+    }
+    if url.scheme() == "http" {
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(|error| {
+        let Undelivered(problem) = undelivered(&error);
+        Undelivered(format!("{problem}; are the system's certificates (ca-certificates) installed?"))
+    })
 }
 
 fn tls_parameters(smtp: &Smtp) -> Result<TlsParameters, Undelivered> {

@@ -17,7 +17,6 @@ mod tests;
 mod text;
 
 pub use config::{NotifyConfig, Smtp, SmtpTls};
-pub use deliver::SetupError;
 pub use text::{Message, message};
 
 use crate::clock;
@@ -86,12 +85,9 @@ pub struct Notifier {
 
 impl Notifier {
     /// Over what the store holds. `smtp`: who takes mail; without it, mail waits until a coordinator has one, or a day is over.
-    ///
-    /// # Errors
-    /// TLS cannot be set up.
-    pub fn new(store: SharedStore, secrets: Arc<Secrets>, config: &NotifyConfig, smtp: Option<Smtp>) -> Result<Self, SetupError> {
-        let deliverer = Deliverer::new(secrets, config.webhook_secret.clone(), smtp)?;
-        Ok(Self { store, deliverer, outbox: Mutex::default(), retry: RETRY })
+    pub fn new(store: SharedStore, secrets: Arc<Secrets>, config: &NotifyConfig, smtp: Option<Smtp>) -> Self {
+        let deliverer = Deliverer::new(secrets, config.webhook_secret.clone(), smtp);
+        Self { store, deliverer, outbox: Mutex::default(), retry: RETRY }
     }
 
     #[cfg(test)]

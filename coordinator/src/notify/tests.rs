@@ -32,7 +32,7 @@ impl Bench {
 
     fn notifier(&self, config: &NotifyConfig, smtp: Option<Smtp>) -> Arc<Notifier> {
         let secrets = Arc::new(Secrets::new(self.dir.path()));
-        let notifier = Notifier::new(Arc::clone(&self.store) as SharedStore, secrets, config, smtp).expect("sets up");
+        let notifier = Notifier::new(Arc::clone(&self.store) as SharedStore, secrets, config, smtp);
         Arc::new(notifier.with_retry(QUICK))
     }
 

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Labels of a cache's container.
@@ -32,6 +33,9 @@ const PREFIX: &str = "coord-cache-";
 const FOLDER: &str = ".coord-cache";
 const STATE: &str = "state.json";
 const LIST: &str = "list.jsonl";
+/// How often an engine is asked for what a cache holds, and how long between two times.
+const TRIES_MAX: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(100);
 /// Pieces of an archive on their way.
 const PIECES_MAX: usize = 4;
 /// Largest state and list: as many paths as a layer may have.
@@ -133,7 +137,8 @@ pub(super) async fn keep(api: &Api, name: &CacheName, state: &State, entries: Op
         .and_then(|()| files.iter().try_for_each(|(file, content)| add(&mut archive, &format!("{FOLDER}/{file}"), content)));
     written.map_err(|e| local("write an archive", e))?;
     archive.resize(archive.len() + coord_tar::END_BYTES, 0);
-    Ok(api.unpack(&Cache::container(name), "/", whole(archive.into())).await?)
+    let archive = Bytes::from(archive);
+    insist(async || Ok(api.unpack(&Cache::container(name), "/", whole(archive.clone())).await?)).await
 }
 
 /// An archive of these folders, one in the other, as far down as `path` goes.
@@ -183,8 +188,24 @@ fn broken(name: &CacheName, problem: &str) -> ErrorBody {
     )
 }
 
+/// Asks again, a few times: Podman mounts a stopped container's root for each request, and takes it away from one when another one ends.
+async fn insist<T>(ask: impl AsyncFn() -> Result<T, ErrorBody>) -> Result<T, ErrorBody> {
+    let mut left = TRIES_MAX;
+    loop {
+        left -= 1;
+        match ask().await {
+            Err(_) if left > 0 => tokio::time::sleep(PAUSE).await,
+            answered => return answered,
+        }
+    }
+}
+
 /// One of the files beside its files.
 async fn kept(api: &Api, name: &CacheName, file: &str) -> Result<Vec<u8>, ErrorBody> {
+    insist(async || kept_now(api, name, file).await).await
+}
+
+async fn kept_now(api: &Api, name: &CacheName, file: &str) -> Result<Vec<u8>, ErrorBody> {
     let response = archive_of(api, name, &format!("/{FOLDER}/{file}")).await?;
     let read = move |pieces: Pieces| {
         let mut archive = Archive::new(pieces);
@@ -207,6 +228,10 @@ async fn kept(api: &Api, name: &CacheName, file: &str) -> Result<Vec<u8>, ErrorB
 
 /// Looks at what is in a cache now.
 pub(super) async fn look(api: &Api, cache: &Cache) -> Result<Vec<Entry>, ErrorBody> {
+    insist(async || look_now(api, cache).await).await
+}
+
+async fn look_now(api: &Api, cache: &Cache) -> Result<Vec<Entry>, ErrorBody> {
     // Of a folder, engines call the entries by its name or not; of what is in it, all of them call them the same.
     let response = archive_of(api, &cache.name, &format!("{}/.", cache.path)).await?;
     let read = with_archive(response, list::read).await;

@@ -85,8 +85,8 @@ impl Bench {
         };
         let orders = pipeline_controller.orders();
         let secrets = Arc::new(Secrets::new(&dir.path().join("secrets")));
-        let told = Notifier::new(Arc::clone(&store), Arc::clone(&secrets), &NotifyConfig::default(), None);
-        let notifier = Arc::new(told.expect("sets up"));
+        let notifier = Notifier::new(Arc::clone(&store), Arc::clone(&secrets), &NotifyConfig::default(), None);
+        let notifier = Arc::new(notifier);
         let tasks = vec![spawn(controller.run()), spawn(resolver.run()), spawn(pipeline_controller.run(parts))];
         let centre = Centre::open(&CentreConfig::new(dir.path().join("centre")), Arc::clone(&store)).expect("opens");
         let registry = Registry::new(Vec::new(), []).expect("no entries, no mistakes");
