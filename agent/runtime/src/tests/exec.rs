@@ -129,7 +129,7 @@ async fn root_it_can_have_a_terminal() {
     let mut stdout = File::from(exec.stdout.try_clone().expect("another descriptor"));
     let told = tokio::task::spawn_blocking(move || {
         let mut block = [0; 4096];
-        while !told.contains("ready") {
+        while !told.contains("ready\r\n") {
             let read = stdout.read(&mut block).expect("output");
             told.push_str(&String::from_utf8_lossy(&block[..read]));
         }
