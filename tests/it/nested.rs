@@ -314,7 +314,7 @@ fn a_container_without_the_permission_has_no_door() -> Result<()> {
     nest.host.write("plain", &format!("image = {:?}\nrestart = \"no\"\n", nest.image))?;
     let parent = nest.parent("plain")?;
     assert_eq!(parent.ok("ls -A /run 2>/dev/null; test ! -e /run/coord && echo none")?.trim(), "none");
-    let doors = nest.seen_from_agent("run/nested/d");
+    let doors = nest.seen_from_agent("state/nested/d");
     stays(Duration::from_millis(200), "it has no folder", || !doors.join(&parent.id).exists())?;
     assert!(parent.sh("/run/coord/coord ps").is_ok_and(|output| !output.status.success()), "{}", describe(&parent.sh("id")?));
     nest.end(&["plain"])

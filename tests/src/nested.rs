@@ -35,7 +35,7 @@ const LASTING: [&str; 8] = [
     "state/nested/p",
     "run/nested",
     "run/nested/c",
-    "run/nested/d",
+    "state/nested/d",
     "run/nested/images",
     "run/nested/lists",
 ];
@@ -222,7 +222,7 @@ impl Parent<'_> {
 
     /// Its door.
     pub fn door(&self) -> Door {
-        Door { socket: self.nest.seen_from_agent(&format!("run/nested/d/{}/nested.sock", self.id)) }
+        Door { socket: self.nest.seen_from_agent(&format!("state/nested/d/{}/nested.sock", self.id)) }
     }
 
     /// Waits until somebody is behind it, after an agent was started anew.

@@ -1,7 +1,7 @@
 //! Where everything of nested containers lies.
 //!
 //! ```text
-//!   RUN/nested/d/PARENT/{nested.sock,stdio.sock,coord}     a door, as its container sees it at /run/coord
+//!   STATE/nested/d/PARENT/{nested.sock,stdio.sock,coord}     a door, as its container sees it at /run/coord
 //!   RUN/nested/images/ID                                   the image that a second container uses, or is about to
 //!   RUN/nested/c/ID, STATE/nested/c/ID                     second containers, as the runtime keeps them
 //!   STATE/nested/p/PARENT/{parent.json,children/,caches/}  what an agent that starts finds
@@ -66,7 +66,7 @@ impl Places {
 
     /// All doors' folders.
     pub(super) fn doors(&self) -> PathBuf {
-        self.run.join("d")
+        self.state.join("d")
     }
 
     pub(super) fn door(&self, parent: &str) -> PathBuf {

@@ -34,7 +34,7 @@ async fn a_door_is_found_again_by_the_next_agent() {
     let mut rig = Rig::new().await;
     rig.order("shop.1", rig.pipeline(&[WAIT], "nested = {}", ""));
     rig.until("the step", |rig| rig.has_printed("shop.1", "at work").then_some(())).await;
-    let number = |rig: &Rig| rig.inode("run/nested/d/build_shop.1-build.0-1/nested.sock");
+    let number = |rig: &Rig| rig.inode("state/nested/d/build_shop.1-build.0-1/nested.sock");
     let before = number(&rig);
     rig.restart();
     rig.until("its door", |rig| number(rig).filter(|found| Some(*found) != before)).await;

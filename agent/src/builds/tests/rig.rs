@@ -322,7 +322,7 @@ impl Rig {
             let names = fs::read_dir(folder).into_iter().flatten().flatten();
             names.map(|entry| entry.path().display().to_string()).collect::<Vec<_>>()
         };
-        let within = ["state/nested/p", "state/nested/c", "run/nested/c", "run/nested/d", "run/nested/images"];
+        let within = ["state/nested/p", "state/nested/c", "run/nested/c", "state/nested/d", "run/nested/images"];
         let folders =
             ["state/builds/runs", "state/builds/c", "state/builds/raw", "run/builds/c", "run/builds/raw", "run/builds/images"];
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");

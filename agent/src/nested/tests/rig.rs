@@ -185,7 +185,7 @@ impl Rig {
     }
 
     pub(super) fn socket(&self, parent: &str, name: &str) -> PathBuf {
-        self.path("run/nested/d").join(parent).join(name)
+        self.path("state/nested/d").join(parent).join(name)
     }
 
     /// Runs something while the agent is at work.
@@ -263,7 +263,7 @@ impl Rig {
             names.map(|entry| entry.path().display().to_string()).collect::<Vec<_>>()
         };
         let folders =
-            ["state/nested/p", "state/nested/c", "run/nested/c", "run/nested/d", "run/nested/images", "run/nested/lists"];
+            ["state/nested/p", "state/nested/c", "run/nested/c", "state/nested/d", "run/nested/images", "run/nested/lists"];
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
         let nested = self.path("state/nested").display().to_string();
         let mounts = mounts.lines().filter(|line| line.contains(&nested)).map(str::to_owned);

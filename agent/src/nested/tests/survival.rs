@@ -63,11 +63,11 @@ async fn what_was_half_made_is_undone() {
     fs::write(&path, record.to_string()).expect("written");
     // And a parent whose making was cut short, a container that nobody noted.
     fs::create_dir_all(rig.path("state/nested/p/web.9-r1-1/children")).expect("a folder");
-    fs::create_dir_all(rig.path("run/nested/d/web.9-r1-1")).expect("a folder");
+    fs::create_dir_all(rig.path("state/nested/d/web.9-r1-1")).expect("a folder");
     rig.start().await;
     let found = rig.get("/v1/containers/half").await;
     assert_eq!(found["state"], json!(ChildState::Failed), "{found}");
     assert!(found["reason"].as_str().is_some_and(|why| why.contains("the agent ended while it was made")), "{found}");
     rig.until("its end", |rig| (!is_alive(rig.pid_of(&view))).then_some(())).await;
-    assert!(!rig.path("state/nested/p/web.9-r1-1").exists() && !rig.path("run/nested/d/web.9-r1-1").exists());
+    assert!(!rig.path("state/nested/p/web.9-r1-1").exists() && !rig.path("state/nested/d/web.9-r1-1").exists());
 }
